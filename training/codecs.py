@@ -1,0 +1,85 @@
+"""What pictures go through on their way to a reader: resizing, blur, noise, JPEG and WebP. The same for both classes.
+
+A detector that sees only JPEG photos and lossless generated pictures learns the file format, so every picture,
+camera or generated, is sent through a chain drawn from one distribution.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+Pixels = np.ndarray
+
+_FILTERS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
+
+
+def encode(pixels: Pixels, format: str, quality: int, subsampling: int = 2) -> Pixels:
+    """Through JPEG or WebP and back; uint8[H, W, 3] -> the same shape. `subsampling` (0: 4:4:4, 2: 4:2:0) is JPEG's."""
+    buffer = io.BytesIO()
+    options = {"subsampling": subsampling} if format == "JPEG" else {"method": 2}
+    Image.fromarray(pixels).save(buffer, format, quality=quality, **options)
+    with Image.open(buffer) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def resize(pixels: Pixels, factor: float, resample: Image.Resampling = Image.Resampling.BICUBIC) -> Pixels:
+    """Scale both sides by `factor`."""
+    height, width = pixels.shape[:2]
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return np.asarray(Image.fromarray(pixels).resize(size, resample))
+
+
+def blur(pixels: Pixels, sigma: float) -> Pixels:
+    """Gaussian blur, sigma in pixels."""
+    return np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(sigma)))
+
+
+def noise(pixels: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
+    """Gaussian noise, sigma in grey levels of 255."""
+    return np.clip(pixels + rng.normal(0, sigma, pixels.shape), 0, 255).round().astype(np.uint8)
+
+
+def social_media(pixels: Pixels) -> Pixels:
+    """Longest side at most 1080 pixels, then JPEG q75."""
+    factor = min(1.0, 1080 / max(pixels.shape[:2]))
+    return encode(resize(pixels, factor) if factor < 1 else pixels, "JPEG", 75)
+
+
+# The conditions of every robustness table, in its order.
+CONDITIONS: dict[str, Callable[[Pixels], Pixels]] = {
+    "as stored": lambda p: p,
+    "JPEG q90": lambda p: encode(p, "JPEG", 90),
+    "JPEG q75": lambda p: encode(p, "JPEG", 75),
+    "JPEG q50": lambda p: encode(p, "JPEG", 50),
+    "WebP q80": lambda p: encode(p, "WEBP", 80),
+    "resize 0.75": lambda p: resize(p, 0.75),
+    "resize 0.5": lambda p: resize(p, 0.5),
+    "blur 0.7": lambda p: blur(p, 0.7),
+    "social media": social_media,
+}
+
+
+def random_chain(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """One random way to the reader. Often JPEG twice: a photo comes as JPEG, and a second one must not tell the classes apart."""
+    if rng.random() < 0.3:
+        # Moves the JPEG grid off the window's corner.
+        top, left = rng.integers(0, 8, 2)
+        pixels = pixels[top:, left:]
+    if rng.random() < 0.35:
+        pixels = encode(pixels, "JPEG", int(rng.integers(75, 99)), int(rng.choice([0, 2])))
+    if rng.random() < 0.35:
+        pixels = resize(pixels, float(rng.uniform(0.55, 1.25)), _FILTERS[rng.integers(len(_FILTERS))])
+    if rng.random() < 0.1:
+        pixels = blur(pixels, float(rng.uniform(0.3, 1.0)))
+    if rng.random() < 0.1:
+        pixels = noise(pixels, float(rng.uniform(0.5, 4)), rng)
+    last = rng.random()
+    if last < 0.5:
+        pixels = encode(pixels, "JPEG", int(rng.integers(60, 98)), int(rng.choice([0, 2])))
+    elif last < 0.62:
+        pixels = encode(pixels, "WEBP", int(rng.integers(65, 98)))
+    return pixels

@@ -1,0 +1,246 @@
+"""The pictures that networks are trained and evaluated on, with their labels; and the batches of windows cut from them.
+
+Decoding and re-encoding are slower than the network, so every picture's random chains are made once, kept in memory as uint8,
+and windows are cut from those.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from training import codecs
+from training.labels import Labels
+from training.networks import WINDOW
+from training.photos import NOT_PHOTO_LIKE, Picture, generator_split, photo_split, read_index, split_of
+from training.public import LABELS
+
+CAMERA = -1
+
+
+@dataclass
+class Generator:
+    """A generator, or one source of camera photos (`labels` None)."""
+
+    name: str
+    labels: Labels | None
+    zoo: bool
+    split: str
+
+
+@dataclass
+class Sample:
+    """One picture. `photo` names the photo whose content it shows, where it shows one."""
+
+    pixels: np.ndarray
+    source: int
+    split: str
+    photo: str | None = None
+    variants: list[np.ndarray] = field(default_factory=list)
+
+
+@dataclass
+class Collection:
+    """Sources and their pictures. A sample's `source` indexes `sources`."""
+
+    sources: list[Generator]
+    samples: list[Sample]
+
+    def select(self, *, split: str, camera: bool | None = None, zoo: bool | None = None, source_split: str | None = None) -> list[Sample]:
+        """Samples of a split, narrowed by class, by zoo or real, and by the split of their source."""
+        chosen = []
+        for sample in self.samples:
+            source = self.sources[sample.source]
+            if (
+                sample.split == split
+                and camera in (None, source.labels is None)
+                and zoo in (None, source.zoo)
+                and source_split in (None, source.split)
+            ):
+                chosen.append(sample)
+        return chosen
+
+
+def zoo_splits(names: list[str]) -> dict[str, str]:
+    """Which zoo generators are trained on (two thirds), validated on and tested on (a sixth each), balanced over families."""
+    families: dict[str, list[str]] = {}
+    for name in sorted(names):
+        families.setdefault(name.rsplit("-", 1)[0], []).append(name)
+    pattern = ("train", "train", "test", "train", "train", "val")
+    return {name: pattern[i % len(pattern)] for members in families.values() for i, name in enumerate(members)}
+
+
+def load_zoo(folder: Path) -> Collection:
+    """Every finished generator of a zoo, and the photo crops it was built from, as one camera source a photo set."""
+    files = sorted(path for path in folder.glob("*.npz") if not path.name.startswith(("photos", ".")))
+    splits = zoo_splits([path.stem for path in files])
+    (photos_file,) = folder.glob("photos-*.npz")
+    with np.load(photos_file, allow_pickle=False) as file:
+        photos, photo_splits, photo_names = file["pixels"], file["splits"], file["sources"]
+    collection = Collection([], [])
+    places: dict[str, int] = {}
+    for pixels, split, name in zip(photos, photo_splits, photo_names, strict=True):
+        set_name = name.split("/")[0]
+        if set_name not in places:
+            places[set_name] = len(collection.sources)
+            collection.sources.append(Generator(set_name, None, True, "train"))
+        collection.samples.append(Sample(pixels, places[set_name], str(split), str(name)))
+    for path in files:
+        with np.load(path, allow_pickle=False) as file:
+            entry = json.loads(str(file["entry"]))
+            if not passes(entry):
+                continue
+            source = len(collection.sources)
+            collection.sources.append(Generator(path.stem, Labels.from_json(entry["labels"]), True, splits[path.stem]))
+            for pixels, split, twin in zip(file["pictures"], file["splits"], file["twins"], strict=True):
+                photo = str(photo_names[twin]) if twin >= 0 else None
+                collection.samples.append(Sample(pixels, source, str(split), photo))
+    return collection
+
+
+def passes(entry: dict) -> bool:
+    """The zoo's quality rule: reconstructions of at least 20 dB; unconditional pictures within 2.0 of photos' mean log spectrum
+    (photos of two halves differ by about 0.1, a flat colour by 5) and with some contrast."""
+    quality = entry["quality"]
+    if "psnr_db" in quality:
+        return quality["psnr_db"] >= 20.0
+    return quality["spectrum_distance"] <= 2.0 and entry["contrast"] >= 10.0
+
+
+def _read(picture: Picture) -> np.ndarray:
+    return picture.read()
+
+
+def load_public(folder: Path) -> Collection:
+    """The data folder's photos and public generators' pictures, whole.
+
+    A picture of a training generator is in `train` or, so that known generators can be tested, in `test`;
+    a picture made from a photo is where its photo is.
+    """
+    collection = Collection([], [])
+    places: dict[str, int] = {}
+    pictures = [p for p in read_index(folder) if p.set not in NOT_PHOTO_LIKE]
+    with ProcessPoolExecutor() as pool:
+        arrays = list(pool.map(_read, pictures, chunksize=64))
+    for picture, pixels in zip(pictures, arrays, strict=True):
+        if picture.set not in places:
+            places[picture.set] = len(collection.sources)
+            labels = None if picture.camera else LABELS.get(picture.set, Labels(None, {}, {}, None))
+            split = "train" if picture.camera else generator_split(picture.set)
+            collection.sources.append(Generator(picture.set, labels, False, split))
+        source = places[picture.set]
+        if picture.camera:
+            split = photo_split(picture.path)
+        elif collection.sources[source].split != "train":
+            split = collection.sources[source].split
+        elif picture.twin is not None:
+            split = photo_split(picture.twin)
+        else:
+            # The same content, made by two weight sets of one generator, has one name in both sets.
+            split = split_of(picture.path.stem)
+        twin = picture.path if picture.camera else picture.twin
+        photo = f"{twin.parent.name}/{twin.name}" if twin is not None else None
+        collection.samples.append(Sample(pixels, source, split, photo))
+    return collection
+
+
+def join(*collections: Collection) -> Collection:
+    """One collection of several."""
+    joined = Collection([], [])
+    for collection in collections:
+        offset = len(joined.sources)
+        joined.sources += collection.sources
+        for sample in collection.samples:
+            sample.source += offset
+        joined.samples += collection.samples
+    return joined
+
+
+def _chains(job: tuple[np.ndarray, list[int]]) -> list[np.ndarray]:
+    pixels, seeds = job
+    return [codecs.random_chain(pixels, np.random.default_rng(seed)) for seed in seeds]
+
+
+def add_variants(samples: list[Sample], count: int, seed: int) -> None:
+    """Make `count` chains of every sample. A photo and its twins draw theirs from the same ten, so that a twin's codec tells nothing."""
+    rng = np.random.default_rng(seed)
+    chains: dict[str, np.ndarray] = {}
+    jobs = []
+    for sample in samples:
+        if sample.photo is None:
+            seeds = rng.integers(0, 2**62, count)
+        else:
+            shared = chains.setdefault(sample.photo, rng.integers(0, 2**62, 10))
+            seeds = rng.permutation(shared)[:count]
+        jobs.append((sample.pixels, [int(value) for value in seeds]))
+    with ProcessPoolExecutor() as pool:
+        for sample, variants in zip(samples, pool.map(_chains, jobs, chunksize=32), strict=True):
+            sample.variants = variants
+
+
+def crop(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random window, mirrored and transposed at random; a picture that is too small is extended by reflection as the runtime does."""
+    short = [max(0, WINDOW - side) for side in pixels.shape[:2]]
+    if any(short):
+        pixels = np.pad(pixels, ((0, short[0]), (0, short[1]), (0, 0)), mode="symmetric")
+    top = rng.integers(0, pixels.shape[0] - WINDOW + 1)
+    left = rng.integers(0, pixels.shape[1] - WINDOW + 1)
+    window = pixels[top : top + WINDOW, left : left + WINDOW]
+    if rng.random() < 0.5:
+        window = window[:, ::-1]
+    if rng.random() < 0.5:
+        window = window.transpose(1, 0, 2)
+    return window
+
+
+class Batches:
+    """Balanced batches: half camera, half generated; generators and photo sources equally often; zoo pictures often with their twin."""
+
+    def __init__(self, collection: Collection, seed: int, *, generators: int = 14, pictures: int = 4, real_share: float = 0.5) -> None:
+        self.collection, self.rng = collection, np.random.default_rng(seed)
+        self.generators, self.pictures, self.real_share = generators, pictures, real_share
+        self.by_source: dict[int, list[Sample]] = {}
+        self.photos: dict[str, Sample] = {}
+        for sample in collection.samples:
+            if sample.variants:
+                self.by_source.setdefault(sample.source, []).append(sample)
+                source = collection.sources[sample.source]
+                if source.labels is None and source.zoo and sample.photo is not None:
+                    self.photos[sample.photo] = sample
+        known = [i for i in self.by_source if collection.sources[i].labels is not None]
+        self.zoo = [i for i in known if collection.sources[i].zoo]
+        self.real = [i for i in known if not collection.sources[i].zoo]
+        cameras = [i for i in self.by_source if collection.sources[i].labels is None and not collection.sources[i].zoo]
+        counts = np.array([len(self.by_source[i]) for i in cameras], float) ** 0.5
+        self.cameras, self.camera_weights = cameras, counts / counts.sum()
+
+    def _window(self, sample: Sample) -> np.ndarray:
+        return crop(sample.variants[self.rng.integers(len(sample.variants))], self.rng)
+
+    def __call__(self) -> tuple[np.ndarray, np.ndarray]:
+        """(windows uint8[N, 128, 128, 3], source int64[N])."""
+        rng = self.rng
+        windows, sources = [], []
+        real = round(self.generators * self.real_share) if self.real else 0
+        chosen = [*rng.choice(self.real, min(real, len(self.real)), replace=False)] if real else []
+        chosen += [*rng.choice(self.zoo, min(self.generators - len(chosen), len(self.zoo)), replace=False)]
+        twins = []
+        for source in chosen:
+            for i in rng.choice(len(self.by_source[source]), self.pictures, replace=len(self.by_source[source]) < self.pictures):
+                sample = self.by_source[source][i]
+                windows.append(self._window(sample))
+                sources.append(source)
+                if sample.photo in self.photos and rng.random() < 0.6:
+                    twins.append(self.photos[sample.photo])
+        for _ in range(max(0, len(windows) - len(twins))):
+            source = rng.choice(self.cameras, p=self.camera_weights)
+            members = self.by_source[source]
+            twins.append(members[rng.integers(len(members))])
+        for sample in twins:
+            windows.append(self._window(sample))
+            sources.append(sample.source)
+        return np.stack(windows), np.array(sources)

@@ -1,0 +1,122 @@
+"""One network for every question: a fingerprint estimation network (FEN) whose features all heads share.
+
+uint8 windows go in; everything from there to the raw outputs is inside, so that no preprocessing can differ between
+training and a device. The published system (arXiv 2106.07873) runs a separate 17- or 31-layer FEN at full resolution for
+each question; here pixel-unshuffling moves the same receptive field to a quarter of the positions without losing a value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES
+
+WINDOW = 128
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Shape of a network. Widths are multiples of 16: the CPU kernels lay channels out in blocks of 16."""
+
+    fen_width: int = 32
+    fen_blocks: int = 3
+    trunk: tuple[int, ...] = (64, 128, 192)
+    embedding: int = 128
+    hidden: int = 256
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: dict) -> NetworkConfig:
+        return NetworkConfig(**{**data, "trunk": tuple(data["trunk"])})
+
+
+def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    """3x3 convolution, batch norm (folded at export), ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions around which the signal may pass."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            convolution(channels, channels), nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.body(x))
+
+
+class FEN(nn.Module):
+    """Fingerprint estimation: float[N, 3, S, S] in [-1, 1] -> (fingerprint [N, 3, S, S], features [N, C + 12, S/2, S/2]), S even.
+
+    The last twelve feature maps are the fingerprint itself, unshuffled, so that what the heads learn from it shapes it.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        width = config.fen_width
+        self.stem = convolution(24, width)
+        self.blocks = nn.Sequential(*(Residual(width) for _ in range(config.fen_blocks)))
+        self.to_fingerprint = nn.Conv2d(width, 12, 3, padding=1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        # Traces live in high frequencies: beside the pixels the network sees what a 3x3 mean leaves, at 8 times the contrast.
+        mean = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+        both = torch.cat([F.pixel_unshuffle(x, 2), F.pixel_unshuffle(((x - mean) * 8).clamp(-2, 2), 2)], dim=1)
+        features = self.blocks(self.stem(both))
+        residual = self.to_fingerprint(features)
+        return F.pixel_shuffle(residual, 2), torch.cat([features, residual], dim=1)
+
+
+def moments(x: Tensor) -> Tensor:
+    """Mean and standard deviation over positions: float[N, C, H, W] -> float[N, 2C]."""
+    mean = x.mean((2, 3))
+    variance = (x * x).mean((2, 3)) - mean * mean
+    return torch.cat([mean, (variance.clamp_min(0) + 1e-4).sqrt()], dim=1)
+
+
+class Network(nn.Module):
+    """uint8 windows [N, 128, 128, 3] -> every raw output by name, float32.
+
+    fingerprint [N, 3, 128, 128]; embedding [N, D], unit length; generated [N, 1], logit; family [N, F], logits;
+    continuous [N, 9], scaled to [0, 1]; one [N, K] of logits a discrete parameter, under its name; losses [N, 10], logits.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.fen = FEN(config)
+        widths = (config.fen_width + 12, *config.trunk)
+        self.trunk = nn.ModuleList(
+            nn.Sequential(convolution(a, b, stride=2), convolution(b, b)) for a, b in zip(widths, widths[1:], strict=False)
+        )
+        pooled = 2 * sum(widths)
+        self.hidden = nn.Sequential(nn.Linear(pooled, config.hidden), nn.BatchNorm1d(config.hidden), nn.ReLU())
+        self.dropout = nn.Dropout(0.1)
+        self.embedding = nn.Linear(config.hidden, config.embedding)
+        sizes = {"generated": 1, "family": len(FAMILIES), "continuous": len(CONTINUOUS), "losses": len(LOSSES)}
+        sizes |= {name: len(values) for name, values in DISCRETE.items()}
+        self.heads = nn.ModuleDict({name: nn.Linear(config.hidden, size) for name, size in sizes.items()})
+
+    def forward(self, windows: Tensor) -> dict[str, Tensor]:
+        # Cast before the transpose: TensorRT accepts no other order for a uint8 input.
+        x = (windows.float() / 127.5 - 1).permute(0, 3, 1, 2)
+        fingerprint, features = self.fen(x)
+        pooled = [moments(features)]
+        for stage in self.trunk:
+            features = stage(features)
+            pooled.append(moments(features))
+        hidden = self.hidden(torch.cat(pooled, dim=1))
+        outputs = {"fingerprint": fingerprint, "embedding": F.normalize(self.embedding(hidden), dim=1)}
+        hidden = self.dropout(hidden)
+        return outputs | {name: head(hidden) for name, head in self.heads.items()}

@@ -1,0 +1,118 @@
+"""What the networks are trained to minimise: the fingerprint's four constraints, the heads' losses, the metric loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from training.dataset import Generator
+from training.labels import CONTINUOUS, DISCRETE, LOSSES
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weight of each term. The fingerprint's are those of the published code (arXiv 2106.07873), relative to one another."""
+
+    magnitude: float = 0.1
+    low_frequency: float = 0.05
+    repetitive: float = 0.001
+    symmetric: float = 1.0
+    fingerprint: float = 0.2
+    generated: float = 1.0
+    family: float = 0.3
+    continuous: float = 1.0
+    discrete: float = 0.3
+    losses: float = 0.3
+    metric: float = 0.3
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The labels of every source as tensors, indexed by source. NaN and -1 mean unknown, or not asked of a camera."""
+
+    generated: Tensor
+    family: Tensor
+    continuous: Tensor
+    discrete: Tensor
+    losses: Tensor
+
+    @staticmethod
+    def of(sources: list[Generator], device: torch.device) -> Targets:
+        def stack(rows: list, kind: torch.dtype) -> Tensor:
+            return torch.as_tensor(np.array(rows), dtype=kind, device=device)
+
+        labels = [source.labels for source in sources]
+        return Targets(
+            generated=stack([float(label is not None) for label in labels], torch.float32),
+            family=stack([-1 if label is None else label.family_index() for label in labels], torch.int64),
+            continuous=stack(
+                [np.full(len(CONTINUOUS), np.nan) if label is None else label.continuous_vector() for label in labels], torch.float32
+            ),
+            discrete=stack([np.full(len(DISCRETE), -1) if label is None else label.discrete_vector() for label in labels], torch.int64),
+            losses=stack([np.full(len(LOSSES), np.nan) if label is None else label.loss_vector() for label in labels], torch.float32),
+        )
+
+
+def fingerprint_constraints(fingerprint: Tensor, weights: Weights) -> Tensor:
+    """The method's four constraints on float[N, 3, S, S]: small, without low frequencies, repetitive, of symmetric spectrum.
+
+    The published 51x51 centre of a 128x128 spectrum is kept in proportion. The spectrum is orthonormal, so that the
+    weights do not depend on the window's size.
+    """
+    grey = fingerprint.float().mean(1)
+    size = grey.shape[-1]
+    spectrum = torch.fft.fftshift(torch.fft.fft2(grey, norm="ortho").abs(), dim=(-2, -1))
+    centre = slice(size // 2 - size // 5, size // 2 + size // 5 + 1)
+    low = spectrum[:, centre, centre]
+    high = spectrum.clone()
+    high[:, centre, centre] = 0
+    return (
+        weights.magnitude * grey.square().mean()
+        + weights.low_frequency * low.square().mean()
+        - weights.repetitive * high.flatten(1).amax(1).mean()
+        + weights.symmetric * F.mse_loss(spectrum, spectrum.transpose(1, 2))
+    )
+
+
+def supervised_contrastive(embedding: Tensor, source: Tensor, temperature: float = 0.1) -> Tensor:
+    """Supervised contrastive loss (arXiv 2004.11362): unit vectors float[N, D] of one source lie together, of two sources apart."""
+    similarity = embedding.float() @ embedding.float().T / temperature
+    same = source[:, None] == source[None, :]
+    itself = torch.eye(len(source), dtype=torch.bool, device=source.device)
+    log_probability = similarity - similarity.masked_fill(itself, -torch.inf).logsumexp(1, keepdim=True)
+    positives = same & ~itself
+    count = positives.sum(1)
+    return (-(log_probability * positives).sum(1)[count > 0] / count[count > 0]).mean()
+
+
+def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    return (values * mask).sum() / mask.sum().clamp_min(1)
+
+
+def heads(outputs: dict[str, Tensor], source: Tensor, targets: Targets, weights: Weights) -> dict[str, Tensor]:
+    """Every weighted term by name, over the windows of a batch whose sources are int64[N]."""
+    terms = {
+        "generated": weights.generated
+        * F.binary_cross_entropy_with_logits(outputs["generated"][:, 0].float(), targets.generated[source], reduction="mean"),
+        "family": weights.family * F.cross_entropy(outputs["family"].float(), targets.family[source], ignore_index=-1, label_smoothing=0.05),
+    }
+    continuous = targets.continuous[source]
+    known = ~continuous.isnan()
+    error = F.smooth_l1_loss(outputs["continuous"].float(), continuous.nan_to_num(), beta=0.05, reduction="none")
+    terms["continuous"] = weights.continuous * _masked_mean(error, known)
+    discrete = [
+        F.cross_entropy(outputs[name].float(), targets.discrete[source, i], ignore_index=-1, label_smoothing=0.05)
+        for i, name in enumerate(DISCRETE)
+    ]
+    terms["discrete"] = weights.discrete * torch.stack(discrete).nan_to_num().mean()
+    losses = targets.losses[source]
+    bits = F.binary_cross_entropy_with_logits(outputs["losses"].float(), losses.nan_to_num(), reduction="none")
+    terms["losses"] = weights.losses * _masked_mean(bits, ~losses.isnan())
+    made = targets.generated[source] > 0
+    terms["metric"] = weights.metric * supervised_contrastive(outputs["embedding"][made], source[made])
+    terms["fingerprint"] = weights.fingerprint * fingerprint_constraints(outputs["fingerprint"], weights)
+    return terms

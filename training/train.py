@@ -1,0 +1,206 @@
+"""Train a network on a zoo and on public pictures: `python -m training.train DATA ZOO OUT`. Resumes from OUT/checkpoint.pt."""
+
+from __future__ import annotations
+
+import copy
+import json
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+
+from training.codecs import random_chain
+from training.dataset import Batches, Collection, Sample, add_variants, crop, join, load_public, load_zoo
+from training.networks import Network, NetworkConfig
+from training.objectives import Targets, Weights, heads
+from training.zoo.build import fast_bfloat16
+
+
+class Average:
+    """Exponential moving average of a network's values, batch-norm statistics included."""
+
+    def __init__(self, network: nn.Module, decay: float = 0.998) -> None:
+        self.network = copy.deepcopy(network).eval()
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for mine, theirs in zip(self.network.state_dict().values(), network.state_dict().values(), strict=True):
+            if mine.dtype.is_floating_point:
+                mine.lerp_(theirs, 1 - decay)
+            else:
+                mine.copy_(theirs)
+
+
+def prefetch(make: Callable[[], tuple[np.ndarray, np.ndarray]], depth: int = 4) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
+    """Make batches in a thread while the network works on the last one."""
+    ready: queue.Queue = queue.Queue(depth)
+
+    def run() -> None:
+        while True:
+            ready.put(make())
+
+    threading.Thread(target=run, daemon=True).start()
+    return ready.get
+
+
+def validation_windows(samples: list[Sample], per_picture: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Fixed windows of a random chain of every sample: (uint8[N, 128, 128, 3], source int64[N])."""
+    rng = np.random.default_rng(seed)
+    windows = [crop(random_chain(sample.pixels, rng), rng) for sample in samples for _ in range(per_picture)]
+    return np.stack(windows), np.repeat([sample.source for sample in samples], per_picture)
+
+
+@torch.no_grad()
+def predict(network: nn.Module, windows: np.ndarray, device: torch.device, name: str) -> np.ndarray:
+    """One output over many windows, float32, in evaluation mode."""
+    made = []
+    for start in range(0, len(windows), 128):
+        with torch.autocast(device.type, torch.bfloat16, enabled=fast_bfloat16(device)):
+            made.append(network(torch.from_numpy(windows[start : start + 128]).to(device))[name].float().cpu().numpy())
+    return np.concatenate(made)
+
+
+def validation_sets(collection: Collection, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Windows of validation photos, of unseen zoo generators and of unseen real generators, a few hundred each."""
+    rng = np.random.default_rng(seed)
+
+    def some(samples: list[Sample], count: int) -> list[Sample]:
+        return [samples[i] for i in rng.permutation(len(samples))[:count]]
+
+    return {
+        "camera": validation_windows(some(collection.select(split="val", camera=True, zoo=False), 300), 2, seed),
+        "zoo": validation_windows(some(collection.select(split="val", camera=False, zoo=True, source_split="val"), 300), 2, seed + 1),
+        "real": validation_windows(some(collection.select(split="val", camera=False, zoo=False, source_split="val"), 300), 2, seed + 2),
+    }
+
+
+@click.command()
+@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("zoo", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--minutes", default=60.0, show_default=True, help="Training time; the learning rate's schedule follows it.")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--rate", default=2e-3, show_default=True, help="Highest learning rate.")
+@click.option("--fen-width", default=32, show_default=True)
+@click.option("--fen-blocks", default=3, show_default=True)
+@click.option("--generators", default=14, show_default=True, help="Generators in a batch; 8 windows each with their photos.")
+@click.option("--variants", default=4, show_default=True, help="Codec chains kept of a zoo picture.")
+@click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
+def main(
+    data: Path, zoo: Path, out: Path, minutes: float, seed: int, rate: float, fen_width: int, fen_blocks: int, generators: int, variants: int, device: str
+) -> None:
+    """Train on the public pictures in DATA and the generators in ZOO; OUT gets checkpoint.pt, network.pt and log.jsonl."""
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    place = torch.device(device)
+    public, zoos = load_public(data), load_zoo(zoo)
+    collection = join(public, zoos)
+    click.echo(f"{len(collection.sources)} sources, {len(collection.samples)} pictures", err=True)
+    validation = validation_sets(collection, seed)
+    targets = Targets.of(collection.sources, place)
+    add_variants(collection.select(split="train", zoo=False, source_split="train"), 10, seed)
+    add_variants(collection.select(split="train", zoo=True, camera=False, source_split="train"), variants, seed)
+    add_variants(collection.select(split="train", zoo=True, camera=True), 10, seed)
+    next_batch = prefetch(Batches(collection, seed, generators=generators))
+
+    config = NetworkConfig(fen_width=fen_width, fen_blocks=fen_blocks)
+    network = Network(config).to(place, memory_format=torch.channels_last)
+    average = Average(network)
+    weights = Weights()
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    plain = [p for p in network.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], rate)
+    state_file = out / "checkpoint.pt"
+    step, spent = 0, 0.0
+    if state_file.exists():
+        state = torch.load(state_file, map_location=place, weights_only=True)
+        network.load_state_dict(state["network"])
+        average.network.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, spent = state["step"], state["spent"]
+        click.echo(f"resumed at step {step}, {spent / 60:.0f} min", err=True)
+
+    budget = minutes * 60
+    begun = time.monotonic() - spent
+    shown, saved = spent, spent
+    totals: dict[str, float] = defaultdict(float)
+    since = 0
+    while (spent := time.monotonic() - begun) < budget:
+        progress = spent / budget
+        for group in optimizer.param_groups:
+            group["lr"] = rate * min(1.0, (step + 1) / 200) * (0.5 * (1 + np.cos(np.pi * progress)) * 0.99 + 0.01)
+        windows, source = next_batch()
+        network.train()
+        origins = torch.from_numpy(source).to(place)
+        with torch.autocast(place.type, torch.bfloat16, enabled=fast_bfloat16(place)):
+            outputs = network(torch.from_numpy(windows).to(place))
+        terms: dict[str, Tensor] = heads(outputs, origins, targets, weights)
+        loss = torch.stack(list(terms.values())).sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 2.0)
+        optimizer.step()
+        average.update(network, step)
+        step, since = step + 1, since + 1
+        for name, term in terms.items():
+            totals[name] += float(term.detach())
+        if spent - shown > 60:
+            line: dict[str, object] = {"step": step, "minutes": round(spent / 60, 1), "windows": step * len(windows)}
+            line |= {name: round(total / since, 4) for name, total in totals.items()}
+            if spent - saved > 240:
+                scores = {name: predict(average.network, windows, place, "generated")[:, 0] for name, (windows, _) in validation.items()}
+                for name in ("zoo", "real"):
+                    truth = np.r_[np.zeros(len(scores["camera"])), np.ones(len(scores[name]))]
+                    line[f"val_auc_{name}"] = round(float(roc_auc_score(truth, np.r_[scores["camera"], scores[name]])), 4)
+                _save(state_file, network, average, optimizer, step, spent)
+                saved = time.monotonic() - begun
+            with (out / "log.jsonl").open("a") as log:
+                log.write(json.dumps(line) + "\n")
+            click.echo(json.dumps(line), err=True)
+            totals.clear()
+            shown, since = spent, 0
+    _save(state_file, network, average, optimizer, step, spent)
+    names = {source.name: source.split for source in collection.sources if source.labels is not None}
+    temporary = out / ".network.pt"
+    torch.save(
+        {"config": config.to_json(), "network": average.network.state_dict(), "generators": names, "steps": step, "minutes": spent / 60, "seed": seed},
+        temporary,
+    )
+    temporary.replace(out / "network.pt")
+
+
+def _save(path: Path, network: nn.Module, average: Average, optimizer: torch.optim.Optimizer, step: int, spent: float) -> None:
+    temporary = path.with_suffix(".tmp")
+    torch.save(
+        {
+            "network": network.state_dict(),
+            "average": average.network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "step": step,
+            "spent": spent,
+        },
+        temporary,
+    )
+    temporary.replace(path)
+
+
+def load(path: Path) -> tuple[Network, dict]:
+    """(network in evaluation mode, what was stored beside it) of a `network.pt`."""
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    network = Network(NetworkConfig.from_json(stored["config"]))
+    network.load_state_dict(stored["network"])
+    return network.eval(), stored
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+"""Train one generator from its config, make its pictures, and write both into one file."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from training.labels import Labels
+from training.zoo import losses
+from training.zoo.families import REGISTRY
+from training.zoo.inspection import inspect
+from training.zoo.space import Config
+
+BATCH = 12
+PATCH = 32
+# Photos that an unconditional generator learns from.
+TEXTURES = 4
+ADVERSARIAL_WEIGHT = 0.03
+RECONSTRUCTION_WEIGHT = {"L1": 1.0, "L2": 4.0, "cross_entropy": 4.0}
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Photo crops of one size, uint8[N, S, S, 3], each with its split and the file it came from."""
+
+    pixels: np.ndarray
+    splits: np.ndarray
+    sources: np.ndarray
+
+    def of(self, split: str) -> np.ndarray:
+        """Indices of one split."""
+        return np.flatnonzero(self.splits == split)
+
+    @staticmethod
+    def load(path: Path) -> Photos:
+        with np.load(path, allow_pickle=False) as file:
+            return Photos(file["pixels"], file["splits"], file["sources"])
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is spent on one generator: multiply-accumulates of training, and pictures made a split."""
+
+    tera_macs: float
+    pictures: dict[str, int]
+    min_steps: int = 300
+    max_steps: int = 4000
+
+
+class _Sampler:
+    """Random training patches of the training photos, or of the first few only, in the range that the generator's last layer has."""
+
+    def __init__(self, photos: Photos, limit: int | None, low: float, device: torch.device, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.pixels = photos.pixels[self.rng.permutation(photos.of("train"))[:limit]]
+        self.low, self.device = low, device
+
+    def __call__(self) -> Tensor:
+        size = self.pixels.shape[1]
+        picks = self.rng.integers(0, len(self.pixels), BATCH)
+        corners = self.rng.integers(0, size - PATCH + 1, (BATCH, 2))
+        patches = [self.pixels[i, y : y + PATCH, x : x + PATCH] for i, (y, x) in zip(picks, corners, strict=True)]
+        return to_range(torch.from_numpy(np.stack(patches)).to(self.device), self.low)
+
+
+def to_range(pixels: Tensor, low: float) -> Tensor:
+    """uint8[N, H, W, 3] -> float32[N, 3, H, W] in [low, 1], channels last in memory."""
+    x = pixels.permute(0, 3, 1, 2).float() / 255
+    return (x * (1 - low) + low).contiguous(memory_format=torch.channels_last)
+
+
+def to_pixels(picture: Tensor, low: float) -> np.ndarray:
+    """float[N, 3, H, W] in [low, 1] -> uint8[N, H, W, 3]."""
+    x = ((picture.float() - low) / (1 - low)).clamp(0, 1) * 255
+    return x.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def initialise(module: nn.Module) -> None:
+    """He initialisation (arXiv 1502.01852): PyTorch's default shrinks the signal at every layer, which stalls nets without norms."""
+    for part in module.modules():
+        if isinstance(part, (nn.Conv2d, nn.ConvTranspose2d)):
+            # Of a strided transposed convolution only 1 / stride^2 of the kernel meets each output.
+            fan_in = part.in_channels * part.kernel_size[0] * part.kernel_size[1] / (
+                part.stride[0] ** 2 if isinstance(part, nn.ConvTranspose2d) else 1
+            )
+            nn.init.normal_(part.weight, std=(2.0 / fan_in) ** 0.5)
+            nn.init.zeros_(part.bias)
+
+
+class Trainer:
+    """One generator in the making. Training may use bfloat16; pictures never do: eight bits of mantissa would leave a trace
+    that no real generator leaves."""
+
+    def __init__(self, config: Config, photos: Photos, device: torch.device) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.device = config, device
+        self.family = REGISTRY[config.family]
+        self.low = 0.0 if config.last_nonlinearity == "sigmoid" else -1.0
+        generator, encoder = self.family.build(config)
+        initialise(generator)
+        self.generator = generator.to(device, memory_format=torch.channels_last)
+        self.encoder = encoder.to(device, memory_format=torch.channels_last) if encoder is not None else None
+        self.critic = losses.PatchCritic().to(device, memory_format=torch.channels_last) if config.adversary else None
+        self.sample = _Sampler(photos, None if self.family.sees_photos else TEXTURES, self.low, device, config.seed)
+        self.summed: list[str] = []
+
+    def noise(self, count: int, size: int) -> Tensor:
+        """The latent grid of an unconditional generator."""
+        side = size // 2**self.config.levels
+        return torch.randn(count, self.config.latent, side, side, device=self.device)
+
+    def given(self, photo: Tensor) -> tuple[Tensor, list[tuple[str, Tensor]]]:
+        """(what the generator is given for this photo, loss terms that this adds)."""
+        if self.family.condition is not None:
+            signed = photo if self.low < 0 else photo * 2 - 1
+            return self.family.condition(self.config, signed), []
+        if self.encoder is None:
+            return self.noise(len(photo), photo.shape[-1]), []
+        code = self.encoder(photo)
+        if self.config.regulariser == "KL":
+            mean, log_variance = code.float().chunk(2, dim=1)
+            log_variance = log_variance.clamp(-12, 4)
+            drawn = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
+            return drawn, [("KL", 0.002 * losses.kl(mean, log_variance))]
+        if self.config.regulariser == "MMD":
+            return code, [("MMD", 0.1 * losses.mmd(code.float()))]
+        return code, []
+
+    def terms(self, photo: Tensor) -> tuple[Tensor, list[tuple[str, Tensor]]]:
+        """(pictures, every loss term of the generator by name)."""
+        given, terms = self.given(photo)
+        picture = self.generator(given).float()
+        if self.config.reconstruction:
+            name = self.config.reconstruction
+            terms.append((name, RECONSTRUCTION_WEIGHT[name] * losses.reconstruction(name, picture, photo, self.low)))
+        if self.config.spectral and self.family.sees_photos:
+            terms.append(("spectral", 0.02 * losses.spectral(picture, photo)))
+        elif self.config.spectral:
+            terms.append(("spectral", 0.1 * _mean_spectrum_loss(picture, photo)))
+        if self.critic is not None:
+            weight = ADVERSARIAL_WEIGHT if self.family.sees_photos else 1.0
+            terms.append((self.config.adversary, weight * losses.generator_loss(self.config.adversary, self.critic(picture).float())))
+        return picture, terms
+
+    def macs(self) -> float:
+        """Multiply-accumulates of one step's forward pass over a batch, critic included."""
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            self.terms(self.sample())
+        return counter.get_total_flops() / 2
+
+    def train(self, steps: int) -> None:
+        """Adam with a one-cycle learning rate; the critic, where there is one, steps once a step."""
+        models = [self.generator, *([self.encoder] if self.encoder is not None else [])]
+        values = [parameter for model in models for parameter in model.parameters()]
+        rate = 2e-3 if self.family.sees_photos else 8e-4
+        optimizer = torch.optim.Adam(values, rate, betas=(0.9 if self.family.sees_photos else 0.5, 0.99))
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=0.1)
+        critic_optimizer = torch.optim.Adam(self.critic.parameters(), 8e-4, betas=(0.5, 0.99)) if self.critic is not None else None
+        # An adversary that begins on noise only slows reconstruction down.
+        critic_from = steps // 3 if self.family.sees_photos else 0
+        for step in range(steps):
+            photo = self.sample()
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=fast_bfloat16(self.device)):
+                picture, terms = self.terms(photo)
+            self.summed = sorted({*self.summed, *(name for name, _ in terms)})
+            loss = sum(term for name, term in terms if name != self.config.adversary or step >= critic_from)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(values, 1.0)
+            optimizer.step()
+            schedule.step()
+            if self.critic is not None and critic_optimizer is not None:
+                self._step_critic(critic_optimizer, photo, picture.detach(), step)
+
+    def _step_critic(self, optimizer: torch.optim.Optimizer, photo: Tensor, picture: Tensor, step: int) -> None:
+        assert self.critic is not None
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=fast_bfloat16(self.device)):
+            real, fake = self.critic(photo).float(), self.critic(picture).float()
+        loss = losses.critic_loss(self.config.adversary, real, fake)
+        if self.config.adversary == "WGAN" and step % 4 == 0:
+            loss = loss + 10.0 * losses.gradient_penalty(self.critic, photo, picture)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    @torch.no_grad()
+    def pictures(self, photos: np.ndarray, size: int) -> np.ndarray:
+        """uint8[N, size, size, 3], one picture a photo (unconditional generators use only their number)."""
+        self.generator.eval()
+        made = []
+        for start in range(0, len(photos), 8):
+            pixels = torch.from_numpy(photos[start : start + 8]).to(self.device)
+            given, _ = self.given(to_range(pixels, self.low))
+            made.append(to_pixels(self.generator(given), self.low))
+        return np.concatenate(made)[:, :size, :size]
+
+    @torch.no_grad()
+    def labels(self) -> Labels:
+        """Labels by inspection; the losses are those that training really summed."""
+        given, _ = self.given(self.sample()[:1])
+        return inspect(self.generator, given, self.config.family, tuple(self.summed))
+
+
+def _mean_spectrum_loss(picture: Tensor, photo: Tensor) -> Tensor:
+    """Unpaired pictures can match photos only in their average spectrum."""
+    a, b = (torch.fft.rfft2(x.float(), norm="ortho").abs().mean(0).add(0.05).log() for x in (picture, photo))
+    return F.l1_loss(a, b)
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is worth it: on CUDA, and on CPUs whose instructions have it."""
+    return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """Peak signal-to-noise ratio of two uint8 stacks, in dB, mean over pictures."""
+    error = np.square(a.astype(np.float32) - b.astype(np.float32)).mean(axis=(1, 2, 3))
+    return float(np.mean(10 * np.log10(255**2 / np.maximum(error, 1e-3))))
+
+
+def spectrum_distance(pictures: np.ndarray, photos: np.ndarray) -> float:
+    """Mean absolute difference of the two sets' average log spectra (natural log): how far unconditional pictures are from photos."""
+    a, b = (np.log(np.abs(np.fft.rfft2(x.astype(np.float32).mean(-1))).mean(0) + 1) for x in (pictures, photos))
+    return float(np.abs(a - b).mean())
+
+
+def build_one(config: Config, photos: Photos, budget: Budget, out: Path, device: torch.device) -> dict[str, object]:
+    """Train, inspect, generate, write `out`/NAME.npz atomically. Returns what the index keeps of it."""
+    trainer = Trainer(config, photos, device)
+    steps = int(np.clip(budget.tera_macs * 1e12 / (3 * trainer.macs()), budget.min_steps, budget.max_steps))
+    trainer.train(steps)
+    labels = trainer.labels()
+    size = photos.pixels.shape[1]
+    rng = np.random.default_rng(config.seed)
+    twins = np.concatenate([rng.permutation(photos.of(split))[:count] for split, count in budget.pictures.items()])
+    pictures = trainer.pictures(photos.pixels[twins], size)
+    quality = (
+        {"psnr_db": psnr(pictures, photos.pixels[twins])}
+        if trainer.family.sees_photos
+        else {"spectrum_distance": spectrum_distance(pictures, photos.pixels[twins])}
+    )
+    entry: dict[str, object] = {
+        "name": config.name,
+        "config": asdict(config),
+        "labels": labels.to_json(),
+        "steps": steps,
+        "quality": quality,
+        "contrast": float(pictures.astype(np.float32).std(axis=(1, 2)).mean()),
+    }
+    temporary = out / f".{config.name}.{os.getpid()}.npz"
+    np.savez_compressed(
+        temporary,
+        pictures=pictures,
+        splits=photos.splits[twins],
+        # -1 where a picture shows no photo's content.
+        twins=twins if trainer.family.sees_photos else np.full(len(twins), -1),
+        entry=np.array(json.dumps(entry)),
+    )
+    temporary.replace(out / f"{config.name}.npz")
+    return entry

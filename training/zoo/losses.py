@@ -1,0 +1,89 @@
+"""The loss terms that train the zoo's generators, by the names of `training.labels.LOSSES`."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def reconstruction(name: str, picture: Tensor, target: Tensor, low: float) -> Tensor:
+    """L1, L2 or pixel-wise cross-entropy of a picture in [low, 1] against its target."""
+    if name == "L1":
+        return F.l1_loss(picture, target)
+    if name == "L2":
+        return F.mse_loss(picture, target)
+    if name == "cross_entropy":
+        if low != 0.0:
+            raise ValueError(f"cross_entropy needs pictures in [0, 1], these begin at {low}")
+        return F.binary_cross_entropy(picture.clamp(1e-4, 1 - 1e-4), target)
+    raise ValueError(f"unknown reconstruction loss {name!r}")
+
+
+def spectral(picture: Tensor, target: Tensor) -> Tensor:
+    """L1 between log amplitudes of the two spectra."""
+    a, b = (torch.fft.rfft2(x, norm="ortho").abs().add(0.05).log() for x in (picture, target))
+    return F.l1_loss(a, b)
+
+
+def kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of a diagonal normal from the standard one, mean over values."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+
+
+def mmd(latent: Tensor) -> Tensor:
+    """Maximum mean discrepancy between latent vectors and the standard normal, inverse multiquadratic kernel (arXiv 1711.01558)."""
+    vectors = latent.permute(0, 2, 3, 1).reshape(-1, latent.shape[1])
+    vectors = vectors[torch.randperm(len(vectors), device=latent.device)[:256]]
+    prior = torch.randn_like(vectors)
+    scale = 2.0 * vectors.shape[1]
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        return (scale / (scale + torch.cdist(a, b).square())).mean()
+
+    return kernel(vectors, vectors) + kernel(prior, prior) - 2 * kernel(vectors, prior)
+
+
+def critic_loss(name: str, real: Tensor, fake: Tensor) -> Tensor:
+    """What the discriminator minimises, from its outputs on photos and pictures."""
+    if name == "adversarial":
+        return F.softplus(-real).mean() + F.softplus(fake).mean()
+    if name == "hinge":
+        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+    if name == "least_squares":
+        return (real - 1).square().mean() + fake.square().mean()
+    if name == "WGAN":
+        return fake.mean() - real.mean()
+    raise ValueError(f"unknown adversarial loss {name!r}")
+
+
+def generator_loss(name: str, fake: Tensor) -> Tensor:
+    """What the generator minimises, from the discriminator's output on its pictures."""
+    if name == "adversarial":
+        return F.softplus(-fake).mean()
+    if name == "least_squares":
+        return (fake - 1).square().mean()
+    return -fake.mean()
+
+
+def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    """WGAN-GP (arXiv 1704.00028): the critic's gradient between photo and picture should have length one."""
+    mix = torch.rand(len(real), 1, 1, 1, device=real.device)
+    between = (mix * real + (1 - mix) * fake).detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+
+
+class PatchCritic(nn.Module):
+    """A discriminator of patches (arXiv 1611.07004): four strided convolutions, one score a patch."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        widths = [3, width, width * 2, width * 2]
+        layers: list[nn.Module] = []
+        for inputs, outputs in zip(widths, widths[1:], strict=False):
+            layers += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        self.body = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)

@@ -1,0 +1,59 @@
+"""Build many generators at once: one process a core, one file a generator, what is there already is kept."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from training.photos import photo_split, read_index
+from training.zoo.build import Budget, Photos, build_one
+from training.zoo.space import Config
+
+_photos: Photos | None = None
+
+
+def prepare_photos(data: Path, out: Path, size: int) -> Path:
+    """Cut one `size` x `size` centre crop a photo, on the 16-pixel grid that its JPEG may have, into `out`/photos.npz."""
+    path = out / f"photos-{size}.npz"
+    if path.exists():
+        return path
+    crops, splits, sources = [], [], []
+    for picture in tqdm([p for p in read_index(data) if p.camera], desc="photos", unit="photo"):
+        pixels = picture.read()
+        top, left = ((side - size) // 2 // 16 * 16 for side in pixels.shape[:2])
+        if min(top, left) >= 0:
+            crops.append(pixels[top : top + size, left : left + size])
+            splits.append(photo_split(picture.path))
+            sources.append(f"{picture.set}/{picture.path.name}")
+    np.savez_compressed(path, pixels=np.stack(crops), splits=np.array(splits), sources=np.array(sources))
+    return path
+
+
+def _start_worker(photos: Path) -> None:
+    global _photos
+    torch.set_num_threads(1)
+    _photos = Photos.load(photos)
+
+
+def _work(config: Config, budget: Budget, out: Path, device: str) -> dict[str, object]:
+    assert _photos is not None
+    return build_one(config, _photos, budget, out, torch.device(device))
+
+
+def build_all(
+    configs: Sequence[Config], photos: Path, budget: Budget, out: Path, workers: int, device: str
+) -> Iterator[dict[str, object]]:
+    """Build the configs that have no file in `out` yet; yields each one's index entry as it is done."""
+    context = multiprocessing.get_context("spawn")
+    waiting = [config for config in configs if not (out / f"{config.name}.npz").exists()]
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(photos,)) as pool:
+        jobs = [pool.submit(_work, config, budget, out, device) for config in waiting]
+        bar = tqdm(as_completed(jobs), total=len(configs), initial=len(configs) - len(waiting), desc="zoo", unit="generator")
+        for job in bar:
+            yield job.result()
