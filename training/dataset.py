@@ -50,7 +50,9 @@ class Collection:
     sources: list[Generator]
     samples: list[Sample]
 
-    def select(self, *, split: str, camera: bool | None = None, zoo: bool | None = None, source_split: str | None = None) -> list[Sample]:
+    def select(
+        self, *, split: str, camera: bool | None = None, zoo: bool | None = None, source_split: str | None = None
+    ) -> list[Sample]:
         """Samples of a split, narrowed by class, by zoo or real, and by the split of their source."""
         chosen = []
         for sample in self.samples:
@@ -200,7 +202,9 @@ def crop(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 class Batches:
     """Balanced batches: half camera, half generated; generators and photo sources equally often; zoo pictures often with their twin."""
 
-    def __init__(self, collection: Collection, seed: int, *, generators: int = 14, pictures: int = 4, real_share: float = 0.5) -> None:
+    def __init__(
+        self, collection: Collection, seed: int, *, generators: int = 14, pictures: int = 4, real_share: float = 0.5
+    ) -> None:
         self.collection, self.rng = collection, np.random.default_rng(seed)
         self.generators, self.pictures, self.real_share = generators, pictures, real_share
         self.by_source: dict[int, list[Sample]] = {}
@@ -230,7 +234,9 @@ class Batches:
         chosen += [*rng.choice(self.zoo, min(self.generators - len(chosen), len(self.zoo)), replace=False)]
         twins = []
         for source in chosen:
-            for i in rng.choice(len(self.by_source[source]), self.pictures, replace=len(self.by_source[source]) < self.pictures):
+            for i in rng.choice(
+                len(self.by_source[source]), self.pictures, replace=len(self.by_source[source]) < self.pictures
+            ):
                 sample = self.by_source[source][i]
                 windows.append(self._window(sample))
                 sources.append(source)

@@ -2,11 +2,13 @@
 
 uint8 windows go in; everything from there to the raw outputs is inside, so that no preprocessing can differ between
 training and a device. The published system (arXiv 2106.07873) runs a separate 17- or 31-layer FEN at full resolution for
-each question; here pixel-unshuffling moves the same receptive field to a quarter of the positions without losing a value.
+each question; here the first convolution halves the resolution with more outputs than the pixels it reads, so that the rest
+costs a quarter of the positions.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, dataclass
 
 import torch
@@ -39,7 +41,9 @@ class NetworkConfig:
 def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     """3x3 convolution, batch norm (folded at export), ReLU."""
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+        nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
     )
 
 
@@ -49,7 +53,9 @@ class Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            convolution(channels, channels), nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+            convolution(channels, channels),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,15 +71,17 @@ class FEN(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         width = config.fen_width
-        self.stem = convolution(24, width)
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, width, 6, stride=2, padding=2, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+        )
+        # Traces live in high frequencies: filters that begin without a mean see them first, and batch norm amplifies what they see.
+        with torch.no_grad():
+            self.stem[0].weight -= self.stem[0].weight.mean((2, 3), keepdim=True)
         self.blocks = nn.Sequential(*(Residual(width) for _ in range(config.fen_blocks)))
         self.to_fingerprint = nn.Conv2d(width, 12, 3, padding=1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        # Traces live in high frequencies: beside the pixels the network sees what a 3x3 mean leaves, at 8 times the contrast.
-        mean = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-        both = torch.cat([F.pixel_unshuffle(x, 2), F.pixel_unshuffle(((x - mean) * 8).clamp(-2, 2), 2)], dim=1)
-        features = self.blocks(self.stem(both))
+        features = self.blocks(self.stem(x))
         residual = self.to_fingerprint(features)
         return F.pixel_shuffle(residual, 2), torch.cat([features, residual], dim=1)
 
@@ -98,9 +106,9 @@ class Network(nn.Module):
         self.fen = FEN(config)
         widths = (config.fen_width + 12, *config.trunk)
         self.trunk = nn.ModuleList(
-            nn.Sequential(convolution(a, b, stride=2), convolution(b, b)) for a, b in zip(widths, widths[1:], strict=False)
+            nn.Sequential(convolution(a, b, stride=2), convolution(b, b)) for a, b in itertools.pairwise(widths)
         )
-        pooled = 2 * sum(widths)
+        pooled = 2 * sum(config.trunk)
         self.hidden = nn.Sequential(nn.Linear(pooled, config.hidden), nn.BatchNorm1d(config.hidden), nn.ReLU())
         self.dropout = nn.Dropout(0.1)
         self.embedding = nn.Linear(config.hidden, config.embedding)
@@ -112,7 +120,7 @@ class Network(nn.Module):
         # Cast before the transpose: TensorRT accepts no other order for a uint8 input.
         x = (windows.float() / 127.5 - 1).permute(0, 3, 1, 2)
         fingerprint, features = self.fen(x)
-        pooled = [moments(features)]
+        pooled = []
         for stage in self.trunk:
             features = stage(features)
             pooled.append(moments(features))

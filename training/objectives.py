@@ -50,10 +50,17 @@ class Targets:
             generated=stack([float(label is not None) for label in labels], torch.float32),
             family=stack([-1 if label is None else label.family_index() for label in labels], torch.int64),
             continuous=stack(
-                [np.full(len(CONTINUOUS), np.nan) if label is None else label.continuous_vector() for label in labels], torch.float32
+                [np.full(len(CONTINUOUS), np.nan) if label is None else label.continuous_vector() for label in labels],
+                torch.float32,
             ),
-            discrete=stack([np.full(len(DISCRETE), -1) if label is None else label.discrete_vector() for label in labels], torch.int64),
-            losses=stack([np.full(len(LOSSES), np.nan) if label is None else label.loss_vector() for label in labels], torch.float32),
+            discrete=stack(
+                [np.full(len(DISCRETE), -1) if label is None else label.discrete_vector() for label in labels],
+                torch.int64,
+            ),
+            losses=stack(
+                [np.full(len(LOSSES), np.nan) if label is None else label.loss_vector() for label in labels],
+                torch.float32,
+            ),
         )
 
 
@@ -97,8 +104,11 @@ def heads(outputs: dict[str, Tensor], source: Tensor, targets: Targets, weights:
     """Every weighted term by name, over the windows of a batch whose sources are int64[N]."""
     terms = {
         "generated": weights.generated
-        * F.binary_cross_entropy_with_logits(outputs["generated"][:, 0].float(), targets.generated[source], reduction="mean"),
-        "family": weights.family * F.cross_entropy(outputs["family"].float(), targets.family[source], ignore_index=-1, label_smoothing=0.05),
+        * F.binary_cross_entropy_with_logits(
+            outputs["generated"][:, 0].float(), targets.generated[source], reduction="mean"
+        ),
+        "family": weights.family
+        * F.cross_entropy(outputs["family"].float(), targets.family[source], ignore_index=-1, label_smoothing=0.05),
     }
     continuous = targets.continuous[source]
     known = ~continuous.isnan()

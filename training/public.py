@@ -58,7 +58,9 @@ LABELS: dict[str, Labels] = {
     "sd1-customdiffusion": _LATENT_DIFFUSION,
     "stability-beta-jul2022": _LATENT_DIFFUSION,
     "sd3.5-large": Labels("diffusion", {}, _LATENT_DIFFUSION.discrete, None),
-    "disco-diffusion": Labels("diffusion", {}, {"normalization": "group", "block_nonlinearity": "silu", "skip_connections": "yes"}, None),
+    "disco-diffusion": Labels(
+        "diffusion", {}, {"normalization": "group", "block_nonlinearity": "silu", "skip_connections": "yes"}, None
+    ),
     "dalle-mini": Labels("autoregressive", {}, _LATENT_DIFFUSION.discrete, None),
     "stylegan2-256resized": Labels(
         "gan", {}, {"normalization": "none", "block_nonlinearity": "leaky_relu", "last_nonlinearity": "none"}, None
@@ -66,7 +68,13 @@ LABELS: dict[str, Labels] = {
     "taef2-reconstruction": Labels(
         "vae",
         {},
-        {"normalization": "none", "block_nonlinearity": "relu", "up_sampling": "nearest", "skip_connections": "yes", "kernel_size": "3"},
+        {
+            "normalization": "none",
+            "block_nonlinearity": "relu",
+            "up_sampling": "nearest",
+            "skip_connections": "yes",
+            "kernel_size": "3",
+        },
         None,
     ),
 }

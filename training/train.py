@@ -41,7 +41,9 @@ class Average:
                 mine.copy_(theirs)
 
 
-def prefetch(make: Callable[[], tuple[np.ndarray, np.ndarray]], depth: int = 4) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
+def prefetch(
+    make: Callable[[], tuple[np.ndarray, np.ndarray]], depth: int = 4
+) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
     """Make batches in a thread while the network works on the last one."""
     ready: queue.Queue = queue.Queue(depth)
 
@@ -79,8 +81,12 @@ def validation_sets(collection: Collection, seed: int) -> dict[str, tuple[np.nda
 
     return {
         "camera": validation_windows(some(collection.select(split="val", camera=True, zoo=False), 300), 2, seed),
-        "zoo": validation_windows(some(collection.select(split="val", camera=False, zoo=True, source_split="val"), 300), 2, seed + 1),
-        "real": validation_windows(some(collection.select(split="val", camera=False, zoo=False, source_split="val"), 300), 2, seed + 2),
+        "zoo": validation_windows(
+            some(collection.select(split="val", camera=False, zoo=True, source_split="val"), 300), 2, seed + 1
+        ),
+        "real": validation_windows(
+            some(collection.select(split="val", camera=False, zoo=False, source_split="val"), 300), 2, seed + 2
+        ),
     }
 
 
@@ -88,16 +94,30 @@ def validation_sets(collection: Collection, seed: int) -> dict[str, tuple[np.nda
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("zoo", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--minutes", default=60.0, show_default=True, help="Training time; the learning rate's schedule follows it.")
+@click.option(
+    "--minutes", default=60.0, show_default=True, help="Training time; the learning rate's schedule follows it."
+)
 @click.option("--seed", default=1, show_default=True)
 @click.option("--rate", default=2e-3, show_default=True, help="Highest learning rate.")
 @click.option("--fen-width", default=32, show_default=True)
 @click.option("--fen-blocks", default=3, show_default=True)
-@click.option("--generators", default=14, show_default=True, help="Generators in a batch; 8 windows each with their photos.")
+@click.option(
+    "--generators", default=14, show_default=True, help="Generators in a batch; 8 windows each with their photos."
+)
 @click.option("--variants", default=4, show_default=True, help="Codec chains kept of a zoo picture.")
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
 def main(
-    data: Path, zoo: Path, out: Path, minutes: float, seed: int, rate: float, fen_width: int, fen_blocks: int, generators: int, variants: int, device: str
+    data: Path,
+    zoo: Path,
+    out: Path,
+    minutes: float,
+    seed: int,
+    rate: float,
+    fen_width: int,
+    fen_blocks: int,
+    generators: int,
+    variants: int,
+    device: str,
 ) -> None:
     """Train on the public pictures in DATA and the generators in ZOO; OUT gets checkpoint.pt, network.pt and log.jsonl."""
     out.mkdir(parents=True, exist_ok=True)
@@ -119,7 +139,9 @@ def main(
     weights = Weights()
     decayed = [p for p in network.parameters() if p.ndim > 1]
     plain = [p for p in network.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], rate)
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], rate
+    )
     state_file = out / "checkpoint.pt"
     step, spent = 0, 0.0
     if state_file.exists():
@@ -158,10 +180,15 @@ def main(
             line: dict[str, object] = {"step": step, "minutes": round(spent / 60, 1), "windows": step * len(windows)}
             line |= {name: round(total / since, 4) for name, total in totals.items()}
             if spent - saved > 240:
-                scores = {name: predict(average.network, windows, place, "generated")[:, 0] for name, (windows, _) in validation.items()}
+                scores = {
+                    name: predict(average.network, windows, place, "generated")[:, 0]
+                    for name, (windows, _) in validation.items()
+                }
                 for name in ("zoo", "real"):
                     truth = np.r_[np.zeros(len(scores["camera"])), np.ones(len(scores[name]))]
-                    line[f"val_auc_{name}"] = round(float(roc_auc_score(truth, np.r_[scores["camera"], scores[name]])), 4)
+                    line[f"val_auc_{name}"] = round(
+                        float(roc_auc_score(truth, np.r_[scores["camera"], scores[name]])), 4
+                    )
                 _save(state_file, network, average, optimizer, step, spent)
                 saved = time.monotonic() - begun
             with (out / "log.jsonl").open("a") as log:
@@ -173,13 +200,22 @@ def main(
     names = {source.name: source.split for source in collection.sources if source.labels is not None}
     temporary = out / ".network.pt"
     torch.save(
-        {"config": config.to_json(), "network": average.network.state_dict(), "generators": names, "steps": step, "minutes": spent / 60, "seed": seed},
+        {
+            "config": config.to_json(),
+            "network": average.network.state_dict(),
+            "generators": names,
+            "steps": step,
+            "minutes": spent / 60,
+            "seed": seed,
+        },
         temporary,
     )
     temporary.replace(out / "network.pt")
 
 
-def _save(path: Path, network: nn.Module, average: Average, optimizer: torch.optim.Optimizer, step: int, spent: float) -> None:
+def _save(
+    path: Path, network: nn.Module, average: Average, optimizer: torch.optim.Optimizer, step: int, spent: float
+) -> None:
     temporary = path.with_suffix(".tmp")
     torch.save(
         {

@@ -15,6 +15,7 @@ from training.zoo.families import REGISTRY
 from training.zoo.pool import build_all, prepare_photos
 from training.zoo.space import draw
 
+
 @click.group()
 def main() -> None:
     """Generators that this project builds and trains itself, with exact labels."""
@@ -26,13 +27,26 @@ def main() -> None:
 @click.option("--generators", default=48, show_default=True, help="How many, balanced over families.")
 @click.option("--seed", default=1, show_default=True, help="The same seed draws the same configs.")
 @click.option("--families", default=",".join(REGISTRY), show_default=True, help="Which families, by commas.")
-@click.option("--tera-macs", default=3.0, show_default=True, help="Training a generator, in 10^12 multiply-accumulates.")
-@click.option("--pictures", default="90,40,60", show_default=True, help="Pictures a generator: train, val, test photos.")
+@click.option(
+    "--tera-macs", default=3.0, show_default=True, help="Training a generator, in 10^12 multiply-accumulates."
+)
+@click.option(
+    "--pictures", default="90,40,60", show_default=True, help="Pictures a generator: train, val, test photos."
+)
 @click.option("--size", default=224, show_default=True, help="Side of a picture, a multiple of 16.")
 @click.option("--workers", default=multiprocessing.cpu_count(), show_default=True, help="Processes, one thread each.")
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
 def build(
-    data: Path, out: Path, generators: int, seed: int, families: str, tera_macs: float, pictures: str, size: int, workers: int, device: str
+    data: Path,
+    out: Path,
+    generators: int,
+    seed: int,
+    families: str,
+    tera_macs: float,
+    pictures: str,
+    size: int,
+    workers: int,
+    device: str,
 ) -> None:
     """Build the zoo from the photos in DATA into OUT: one file a generator. What is there already is kept."""
     out.mkdir(parents=True, exist_ok=True)

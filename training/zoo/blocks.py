@@ -47,7 +47,9 @@ class ChannelAttention(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.gate = nn.Sequential(nn.Linear(channels, channels // 4), nn.ReLU(), nn.Linear(channels // 4, channels), nn.Sigmoid())
+        self.gate = nn.Sequential(
+            nn.Linear(channels, channels // 4), nn.ReLU(), nn.Linear(channels // 4, channels), nn.Sigmoid()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gate(self.pool(x).flatten(1))[:, :, None, None]

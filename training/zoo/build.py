@@ -52,7 +52,7 @@ class Budget:
     tera_macs: float
     pictures: dict[str, int]
     min_steps: int = 300
-    max_steps: int = 4000
+    max_steps: int = 3000
 
 
 class _Sampler:
@@ -88,8 +88,11 @@ def initialise(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, (nn.Conv2d, nn.ConvTranspose2d)):
             # Of a strided transposed convolution only 1 / stride^2 of the kernel meets each output.
-            fan_in = part.in_channels * part.kernel_size[0] * part.kernel_size[1] / (
-                part.stride[0] ** 2 if isinstance(part, nn.ConvTranspose2d) else 1
+            fan_in = (
+                part.in_channels
+                * part.kernel_size[0]
+                * part.kernel_size[1]
+                / (part.stride[0] ** 2 if isinstance(part, nn.ConvTranspose2d) else 1)
             )
             nn.init.normal_(part.weight, std=(2.0 / fan_in) ** 0.5)
             nn.init.zeros_(part.bias)
@@ -129,9 +132,9 @@ class Trainer:
             mean, log_variance = code.float().chunk(2, dim=1)
             log_variance = log_variance.clamp(-12, 4)
             drawn = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
-            return drawn, [("KL", 0.002 * losses.kl(mean, log_variance))]
+            return drawn, [("KL", 1e-4 * losses.kl(mean, log_variance))]
         if self.config.regulariser == "MMD":
-            return code, [("MMD", 0.1 * losses.mmd(code.float()))]
+            return code, [("MMD", 0.02 * losses.mmd(code.float()))]
         return code, []
 
     def terms(self, photo: Tensor) -> tuple[Tensor, list[tuple[str, Tensor]]]:
@@ -147,7 +150,12 @@ class Trainer:
             terms.append(("spectral", 0.1 * _mean_spectrum_loss(picture, photo)))
         if self.critic is not None:
             weight = ADVERSARIAL_WEIGHT if self.family.sees_photos else 1.0
-            terms.append((self.config.adversary, weight * losses.generator_loss(self.config.adversary, self.critic(picture).float())))
+            terms.append(
+                (
+                    self.config.adversary,
+                    weight * losses.generator_loss(self.config.adversary, self.critic(picture).float()),
+                )
+            )
         return picture, terms
 
     def macs(self) -> float:
@@ -163,7 +171,9 @@ class Trainer:
         rate = 2e-3 if self.family.sees_photos else 8e-4
         optimizer = torch.optim.Adam(values, rate, betas=(0.9 if self.family.sees_photos else 0.5, 0.99))
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=0.1)
-        critic_optimizer = torch.optim.Adam(self.critic.parameters(), 8e-4, betas=(0.5, 0.99)) if self.critic is not None else None
+        critic_optimizer = (
+            torch.optim.Adam(self.critic.parameters(), 8e-4, betas=(0.5, 0.99)) if self.critic is not None else None
+        )
         # An adversary that begins on noise only slows reconstruction down.
         critic_from = steps // 3 if self.family.sees_photos else 0
         for step in range(steps):

@@ -86,13 +86,16 @@ def inspect(generator: nn.Module, given: Tensor, family: str, losses: tuple[str,
             "normalization_layers": sum(type(part) in _NORMS for part in ran),
             "filters": sum(part.out_channels for part in convolutions),
             "blocks": len(blocks),
-            "layers_per_block": sum(_is_layer(leaf) for block in blocks for leaf in block.modules()) / max(1, len(blocks)),
+            "layers_per_block": sum(_is_layer(leaf) for block in blocks for leaf in block.modules())
+            / max(1, len(blocks)),
             "parameters": sum(parameter.numel() for parameter in generator.parameters()),
         },
         discrete={
             "normalization": _most([_NORMS[type(part)] for part in ran if type(part) in _NORMS]),
             "last_nonlinearity": last if last in ("tanh", "sigmoid") else "none",
-            "block_nonlinearity": _most([_ACTIVATIONS[type(p)] for p in ran if id(p) in in_blocks and type(p) in _ACTIVATIONS]),
+            "block_nonlinearity": _most(
+                [_ACTIVATIONS[type(p)] for p in ran if id(p) in in_blocks and type(p) in _ACTIVATIONS]
+            ),
             "up_sampling": _most([kind for part in ran for kind in _up_sampling(part)]),
             "down_sampling": _most([kind for part in ran for kind in _down_sampling(part)]),
             "skip_connections": "yes" if any(isinstance(part, (Sum, Concatenation)) for part in ran) else "no",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -81,7 +83,7 @@ class PatchCritic(nn.Module):
         super().__init__()
         widths = [3, width, width * 2, width * 2]
         layers: list[nn.Module] = []
-        for inputs, outputs in zip(widths, widths[1:], strict=False):
+        for inputs, outputs in itertools.pairwise(widths):
             layers += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         self.body = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 3, padding=1))
 

@@ -54,6 +54,8 @@ def build_all(
     waiting = [config for config in configs if not (out / f"{config.name}.npz").exists()]
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(photos,)) as pool:
         jobs = [pool.submit(_work, config, budget, out, device) for config in waiting]
-        bar = tqdm(as_completed(jobs), total=len(configs), initial=len(configs) - len(waiting), desc="zoo", unit="generator")
+        bar = tqdm(
+            as_completed(jobs), total=len(configs), initial=len(configs) - len(waiting), desc="zoo", unit="generator"
+        )
         for job in bar:
             yield job.result()

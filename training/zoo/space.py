@@ -14,11 +14,11 @@ ADVERSARIAL = ("adversarial", "hinge", "WGAN", "least_squares")
 class Space:
     """The values each choice may take; a value named twice is drawn twice as often."""
 
-    width: tuple[int, ...] = (16, 24, 32, 48)
+    width: tuple[int, ...] = (16, 24, 32)
     levels: tuple[int, ...] = (1, 2, 1, 2, 2)
     blocks_per_level: tuple[int, ...] = (1, 2, 1, 3)
     convs_per_block: tuple[int, ...] = (1, 2)
-    kernel: tuple[int, ...] = (3, 5, 3, 7)
+    kernel: tuple[int, ...] = (3, 5, 3, 7, 5)
     normalization: tuple[str, ...] = ("none", "batch", "instance", "group")
     nonlinearity: tuple[str, ...] = ("relu", "leaky_relu", "elu", "silu")
     last_nonlinearity: tuple[str, ...] = ("none", "tanh", "sigmoid")
@@ -77,7 +77,13 @@ def _settle(config: Config) -> Config:
     if config.family == "gan":
         adversary = config.adversary or ADVERSARIAL[config.seed % len(ADVERSARIAL)]
         return replace(
-            config, adversary=adversary, reconstruction="", regulariser="", task="", down_sampling="none", levels=1 + config.levels
+            config,
+            adversary=adversary,
+            reconstruction="",
+            regulariser="",
+            task="",
+            down_sampling="none",
+            levels=1 + config.levels,
         )
     if config.family == "vae":
         config = replace(config, task="", down_sampling="none")

@@ -23,9 +23,14 @@ class EncoderDecoder(nn.Module):
         self.middle = blocks(widths[-1], config)
         self.ups = nn.ModuleList(up(widths[i + 1], widths[i], config) for i in reversed(range(config.levels)))
         self.joins = nn.ModuleList(Concatenation() for _ in range(config.levels)) if config.skip else None
-        self.merges = nn.ModuleList(
-            nn.Conv2d(2 * widths[i], widths[i], config.kernel, padding=config.kernel // 2) for i in reversed(range(config.levels))
-        ) if config.skip else None
+        self.merges = (
+            nn.ModuleList(
+                nn.Conv2d(2 * widths[i], widths[i], config.kernel, padding=config.kernel // 2)
+                for i in reversed(range(config.levels))
+            )
+            if config.skip
+            else None
+        )
         self.last = to_picture(widths[0], config)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,7 +50,9 @@ class EncoderDecoder(nn.Module):
 def condition(config: Config, photo: Tensor) -> Tensor:
     """What the network is given: the photo with its colour, detail or cleanness taken away. Same shape, [-1, 1]."""
     if config.task == "colour":
-        return photo.mean(1, keepdim=True).expand_as(photo)
+        # A quarter of the colour stays: a minute's training cannot guess a photo's colours from grey.
+        grey = photo.mean(1, keepdim=True)
+        return grey + 0.25 * (photo - grey)
     if config.task == "super_resolution":
         return F.interpolate(F.avg_pool2d(photo, 2), scale_factor=2, mode="nearest")
     if config.task == "denoise":

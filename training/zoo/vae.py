@@ -31,5 +31,7 @@ def build(config: Config) -> tuple[nn.Module, nn.Module | None]:
         layers.append(down(channels, 32 * 2**level, plain, "strided"))
         channels = 32 * 2**level
     moments = 2 * config.latent if config.regulariser == "KL" else config.latent
-    encoder = nn.Sequential(*layers, nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU(), nn.Conv2d(channels, moments, 3, padding=1))
+    encoder = nn.Sequential(
+        *layers, nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU(), nn.Conv2d(channels, moments, 3, padding=1)
+    )
     return decoder(config, config.latent, config.levels), encoder

@@ -1,0 +1,41 @@
+"""Was this picture made by a camera or by a generative model, by which one, and what is that model like inside?
+
+    >>> from edgeparse import Parser
+    >>> report = Parser().parse("photo.jpg")
+    >>> report.verdict, report.probability_generated
+
+Importing this package loads neither an inference library nor Pillow; the first picture does.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from edgeparse.errors import BackendError, BundleError, EdgeparseError, ImageError
+    from edgeparse.parser import Parser
+    from edgeparse.report import Report
+
+_HOMES = {
+    "Parser": "edgeparse.parser",
+    "Report": "edgeparse.report",
+    "EdgeparseError": "edgeparse.errors",
+    "ImageError": "edgeparse.errors",
+    "BundleError": "edgeparse.errors",
+    "BackendError": "edgeparse.errors",
+}
+
+__all__ = ["BackendError", "BundleError", "EdgeparseError", "ImageError", "Parser", "Report", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'edgeparse' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

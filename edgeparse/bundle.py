@@ -1,0 +1,194 @@
+"""A model bundle on disk: a folder with `bundle.json` and the files that it vouches for by SHA-256.
+
+Nothing in a bundle can run code: JSON, ONNX, and NumPy archives read without pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from edgeparse.errors import BundleError
+
+SCHEMA = 1
+MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One continuous architecture parameter and how it is scaled: `f(value) = f(low) + scaled * (f(high) - f(low))`,
+    `f` = log1p where `log`, else identity. `half_width` is the interval's, in scaled units; `reported` whether the
+    network beats the training median on generators it has never seen."""
+
+    name: str
+    low: float
+    high: float
+    log: bool
+    unit: str
+    half_width: float
+    reported: bool
+
+    def value(self, scaled: float) -> float:
+        """Scaled to unit, kept within the parameter's range."""
+        scaled = min(1.0, max(0.0, scaled))
+        if self.log:
+            begin, end = math.log1p(self.low), math.log1p(self.high)
+            return math.expm1(begin + scaled * (end - begin))
+        return self.low + scaled * (self.high - self.low)
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """One discrete architecture parameter: its values in the order of the network's logits."""
+
+    name: str
+    values: tuple[str, ...]
+    reported: bool
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One loss type; `threshold` is the probability above which it is said to have been used."""
+
+    name: str
+    threshold: float
+    reported: bool
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """probability = sigmoid(scale * logit + bias); below `camera` it is a camera's, from `generated` on a generator's, between them
+    inconclusive. `known` is the similarity from which the nearest known generator is named."""
+
+    scale: float
+    bias: float
+    camera: float
+    generated: float
+    known: float
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle whose manifest was checked; each file's hash is checked when it is read."""
+
+    folder: Path
+    name: str
+    version: str
+    sha256: str
+    window: int
+    variants: dict[str, str]
+    default_variant: str
+    families: tuple[str, ...]
+    continuous: tuple[Parameter, ...]
+    discrete: tuple[Discrete, ...]
+    losses: tuple[Loss, ...]
+    calibration: Calibration
+    gallery: str | None
+    hashes: dict[str, str]
+    metrics: dict[str, Any]
+
+    @property
+    def label(self) -> str:
+        """What a report calls it."""
+        return f"{self.name}-{self.version}"
+
+    def read(self, file: str) -> bytes:
+        """A file's bytes, after its hash was compared. The caller uses these bytes, so that nothing can be exchanged in between.
+
+        Raises:
+            BundleError: the manifest does not list it, it is missing, or it is not the file that was hashed.
+        """
+        if file not in self.hashes:
+            raise BundleError(f"{self.folder / file} is not listed in bundle.json; export the bundle again")
+        try:
+            data = (self.folder / file).read_bytes()
+        except OSError as error:
+            raise BundleError(f"{self.folder / file} cannot be read: {error.strerror or error}") from error
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != self.hashes[file]:
+            raise BundleError(
+                f"{self.folder / file} has SHA-256 {digest[:12]}..., its manifest says {self.hashes[file][:12]}...; "
+                "it was changed or damaged: install or export the bundle again"
+            )
+        return data
+
+    def model(self, variant: str | None = None) -> bytes:
+        """The ONNX file of a precision, by default the bundle's own choice.
+
+        Raises:
+            BundleError: there is none of that precision, or its hash is wrong.
+        """
+        wanted = variant or self.default_variant
+        if wanted not in self.variants:
+            raise BundleError(f"bundle {self.label} has no {wanted} model; it has {', '.join(self.variants)}")
+        return self.read(self.variants[wanted])
+
+
+def default_folder() -> Path:
+    """Where the wheel keeps the default bundle."""
+    return Path(str(resources.files("edgeparse"))) / "models" / "default"
+
+
+def open_bundle(folder: Path | str | None = None) -> Bundle:
+    """Open a bundle, by default the one that came with the package.
+
+    Raises:
+        BundleError: no manifest, not JSON, another schema, or a field that is missing or of another kind.
+    """
+    place = Path(folder) if folder is not None else default_folder()
+    manifest = place / "bundle.json"
+    try:
+        data = manifest.read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"{manifest} cannot be read ({error.strerror or error}); name a folder made by `python -m export bundle`"
+        ) from error
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise BundleError(
+            f"{manifest} is larger than {MAX_MANIFEST_BYTES // 2**20} MiB; this is not a bundle's manifest"
+        )
+    try:
+        fields = json.loads(data)
+    except ValueError as error:
+        raise BundleError(f"{manifest} is not JSON: {error}") from error
+    schema = fields.get("schema") if isinstance(fields, dict) else None
+    if schema != SCHEMA:
+        raise BundleError(
+            f"{manifest} has schema {schema!r}, this edgeparse reads schema {SCHEMA}; use the edgeparse that it was made for"
+        )
+    try:
+        return _parse(place, fields, hashlib.sha256(data).hexdigest())
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(
+            f"{manifest} lacks something or holds it in another form: {error!r}; export the bundle again"
+        ) from error
+
+
+def _parse(folder: Path, fields: dict[str, Any], sha256: str) -> Bundle:
+    hashes = {name: str(entry["sha256"]) for name, entry in fields["files"].items()}
+    for name in hashes:
+        if Path(name).name != name:
+            raise ValueError(f"file name {name!r} leads out of the folder")
+    labels = fields["labels"]
+    return Bundle(
+        folder=folder,
+        name=str(fields["name"]),
+        version=str(fields["version"]),
+        sha256=sha256,
+        window=int(fields["window"]),
+        variants={str(k): str(v) for k, v in fields["variants"].items()},
+        default_variant=str(fields["default_variant"]),
+        families=tuple(labels["family"]),
+        continuous=tuple(Parameter(**entry) for entry in labels["continuous"]),
+        discrete=tuple(Discrete(e["name"], tuple(e["values"]), e["reported"]) for e in labels["discrete"]),
+        losses=tuple(Loss(**entry) for entry in labels["losses"]),
+        calibration=Calibration(**fields["calibration"]),
+        gallery=fields.get("gallery"),
+        hashes=hashes,
+        metrics=fields["metrics"],
+    )

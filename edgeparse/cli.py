@@ -1,0 +1,220 @@
+"""The command line: arguments in, the parser's answers out, nothing decided here but how they look."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgeparse import __version__
+from edgeparse.backends.select import NAMES
+from edgeparse.errors import BackendError, BundleError, ImageError
+
+if TYPE_CHECKING:
+    from edgeparse.images import Source
+    from edgeparse.parser import Parser
+    from edgeparse.report import Report
+
+EXIT_INPUT = 1
+EXIT_SETUP = 3
+
+# What a folder is searched for; a file that is named is read whatever its name.
+SUFFIXES = frozenset(
+    [".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".ppm", ".jp2"]
+)
+
+_backend = click.option(
+    "--backend", type=click.Choice(NAMES), default="auto", show_default=True, help="What runs the network."
+)
+_bundle = click.option(
+    "--bundle", type=click.Path(path_type=Path), help="A bundle's folder; by default the one in the package."
+)
+_windows = click.option(
+    "--windows", type=click.IntRange(1, 64), default=8, show_default=True, help="Most windows looked at in a picture."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="edgeparse")
+def main() -> None:
+    """Was a picture made by a camera or by a generative model, by which one, and what is that model like inside?
+
+    \b
+    edgeparse check photo.jpg
+    edgeparse check -r pictures --jsonl > reports.jsonl
+    edgeparse fingerprint photo.jpg -o fingerprint.png
+    """
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("-r", "--recursive", is_flag=True, help="Look into folders.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON list of reports.")
+@click.option("--jsonl", "as_jsonl", is_flag=True, help="One JSON report a line, each as it is done.")
+@click.option(
+    "--fingerprint",
+    "fingerprint_file",
+    type=click.Path(path_type=Path),
+    help="Write the fingerprint of one picture to this PNG.",
+)
+@_backend
+@_bundle
+@_windows
+def check(
+    paths: tuple[str, ...],
+    recursive: bool,
+    as_json: bool,
+    as_jsonl: bool,
+    fingerprint_file: Path | None,
+    backend: str,
+    bundle: Path | None,
+    windows: int,
+) -> None:
+    """Report on pictures: files, folders with -r, or - for standard input.
+
+    Exit status: 0 all were read, 1 some could not be read, 2 wrong usage, 3 no usable bundle or backend.
+    """
+    if as_json and as_jsonl:
+        raise click.UsageError("--json and --jsonl exclude each other; take --jsonl for many pictures")
+    names = list(_expand(paths, recursive))
+    if fingerprint_file is not None and len(names) != 1:
+        raise click.UsageError(f"--fingerprint takes one picture, {len(names)} were given")
+    with _setup_errors():
+        parser = _open(backend, bundle, windows)
+        if fingerprint_file is not None and names == ["-"]:
+            raise click.UsageError("--fingerprint reads the picture a second time, which - cannot; name a file")
+        reports = _progress(_parse_all(parser, names), len(names))
+        if as_json:
+            done = list(reports)
+            click.echo(json.dumps([report.to_json() for report in done], indent=2))
+        elif as_jsonl:
+            done = []
+            for report in reports:
+                click.echo(json.dumps(report.to_json()))
+                done.append(report)
+        else:
+            from edgeparse.table import show
+
+            done = show(reports)
+        if fingerprint_file is not None and done[0].status == "ok":
+            _write_fingerprint(parser, names[0], fingerprint_file)
+    if any(report.status == "error" for report in done):
+        sys.exit(EXIT_INPUT)
+
+
+@main.command()
+@click.argument("image")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="PNG to write.")
+@click.option(
+    "--spectrum", is_flag=True, help="Write the windows' mean spectrum instead, where up-sampling leaves peaks."
+)
+@_backend
+@_bundle
+@_windows
+def fingerprint(image: str, output: Path, spectrum: bool, backend: str, bundle: Path | None, windows: int) -> None:
+    """Write the fingerprint of IMAGE as a picture, amplified, its windows side by side."""
+    with _setup_errors():
+        parser = _open(backend, bundle, windows)
+        try:
+            _write_fingerprint(parser, image, output, spectrum=spectrum)
+        except ImageError as error:
+            click.echo(f"error: {image}: {error.kind}: {error}", err=True)
+            sys.exit(EXIT_INPUT)
+
+
+@main.command()
+@_bundle
+def doctor(bundle: Path | None) -> None:
+    """Say what can run here, what `auto` takes and why, with versions and the bundle's hash."""
+    from edgeparse.doctor import examine
+
+    healthy = True
+    for line in examine(bundle):
+        mark = {True: "ok  ", False: "--  ", None: "    "}[line.good]
+        click.echo(f"{mark}{line.name}: {line.text}")
+        healthy = healthy and not (line.required and line.good is False)
+    if not healthy:
+        sys.exit(EXIT_SETUP)
+
+
+def _open(backend: str, bundle: Path | None, windows: int) -> Parser:
+    from edgeparse.parser import Parser
+
+    return Parser(bundle=bundle, backend=backend, windows=windows)
+
+
+@contextlib.contextmanager
+def _setup_errors() -> Iterator[None]:
+    try:
+        yield
+    except (BundleError, BackendError) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(EXIT_SETUP)
+    except BrokenPipeError:
+        # The reader, `head` say, has seen enough; keep the interpreter from flushing into the closed pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_INPUT)
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+
+
+def _expand(paths: Iterable[str], recursive: bool) -> Iterator[str]:
+    for path in paths:
+        if path == "-" or not os.path.isdir(path):
+            yield path
+        elif not recursive:
+            raise click.UsageError(f"{path} is a folder; add -r to look into it")
+        else:
+            found = sorted(
+                str(file) for file in Path(path).rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()
+            )
+            if not found:
+                raise click.UsageError(f"there is no picture in {path} (looked for {' '.join(sorted(SUFFIXES))})")
+            yield from found
+
+
+def _parse_all(parser: Parser, names: Iterable[str]) -> Iterator[Report]:
+    for name in names:
+        source: Source = sys.stdin.buffer if name == "-" else name
+        try:
+            yield parser.parse(source)
+        except ImageError as error:
+            yield parser.failure(source, error)
+
+
+def _progress(reports: Iterator[Report], count: int) -> Iterator[Report]:
+    """A progress bar on standard error, for people with patience to spare: only in a terminal, only when results go elsewhere."""
+    if count < 3 or not sys.stderr.isatty() or sys.stdout.isatty():
+        yield from reports
+        return
+    with click.progressbar(reports, length=count, label="checking", file=sys.stderr, show_eta=True) as bar:
+        yield from bar
+
+
+def _write_fingerprint(parser: Parser, image: str, output: Path, spectrum: bool = False) -> None:
+    import numpy as np
+    from PIL import Image
+
+    from edgeparse import render
+
+    windows = parser.fingerprint(sys.stdin.buffer if image == "-" else image)
+    picture = (
+        render.spectrum_picture(windows)
+        if spectrum
+        else np.concatenate([render.fingerprint_picture(w) for w in windows], axis=1)
+    )
+    try:
+        Image.fromarray(picture).save(output, format="PNG")
+    except OSError as error:
+        raise click.UsageError(f"{output} cannot be written: {error.strerror or error}") from error
+
+
+if __name__ == "__main__":
+    main()

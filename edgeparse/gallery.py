@@ -1,0 +1,59 @@
+"""Known generators: a unit vector each, the nearest one to a picture's embedding, and when even that one is too far."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeparse.errors import BundleError
+
+
+@dataclass(frozen=True)
+class Match:
+    """A known generator and its cosine similarity to the picture, -1 to 1."""
+
+    name: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """`names`[K] and their unit vectors, float32[K, D]."""
+
+    names: tuple[str, ...]
+    vectors: NDArray[np.float32]
+
+    @staticmethod
+    def load(data: bytes) -> Gallery:
+        """From the bytes of a `gallery.npz` with `names` and `vectors`.
+
+        Raises:
+            BundleError: it is no such archive.
+        """
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as file:
+                names = tuple(str(name) for name in file["names"])
+                vectors = file["vectors"].astype(np.float32)
+        except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+            raise BundleError(f"the gallery is not an archive of names and vectors: {error}") from error
+        if vectors.ndim != 2 or len(names) != len(vectors):
+            raise BundleError(
+                f"the gallery has {len(names)} names and vectors of shape {vectors.shape}; export the bundle again"
+            )
+        return Gallery(names, vectors)
+
+    def save(self, file: io.BufferedIOBase) -> None:
+        """Write the archive that `load` reads."""
+        np.savez_compressed(file, names=np.array(self.names), vectors=self.vectors)
+
+    def nearest(self, embedding: NDArray[np.float32], count: int) -> list[Match]:
+        """The `count` most similar generators to a unit vector, float32[D], best first."""
+        if not self.names:
+            return []
+        scores = self.vectors @ embedding
+        order = np.argsort(-scores, kind="stable")[:count]
+        return [Match(self.names[i], float(scores[i])) for i in order]

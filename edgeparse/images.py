@@ -1,0 +1,194 @@
+"""Anything a caller has -> RGB pixels: a path, bytes, a file object, a PIL image or an array, within limits."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeparse.errors import ImageError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[np.uint8]
+
+# A 108-megapixel phone picture passes; what unpacks to several gigabytes does not.
+MAX_PIXELS = 128_000_000
+MAX_BYTES = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Decoded pixels, uint8[height, width, 3], RGB, upright; `format` as in the file ("JPEG", ...), or None."""
+
+    pixels: NDArray[np.uint8]
+    format: str | None
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+
+def read(source: Source) -> Picture:
+    """Read a picture.
+
+    Args:
+        source: a path, encoded bytes, a binary file object, a PIL image, or uint8[H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (RGB order).
+
+    Raises:
+        ImageError: it cannot be read; `kind` says why.
+    """
+    if isinstance(source, np.ndarray):
+        return Picture(_from_array(source), None)
+    if isinstance(source, (str, os.PathLike)):
+        return _decode(_from_path(Path(source)))
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _decode(bytes(source))
+    if hasattr(source, "read"):
+        return _decode(_from_file(source))
+    return _from_pil(source)
+
+
+def name_of(source: Source) -> str | None:
+    """What a report calls the source: its path, or the file object's name, where it has one."""
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
+    name = getattr(source, "filename", None) or getattr(source, "name", None)
+    return name if isinstance(name, str) and name else None
+
+
+def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
+    if array.dtype != np.uint8:
+        raise ImageError(
+            "unsupported", f"an array of {array.dtype} was given; scale it to 0..255 and convert it to uint8"
+        )
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+        raise ImageError(
+            "unsupported",
+            f"an array of shape {array.shape} was given; expected [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]",
+        )
+    _check_size(array.shape[1], array.shape[0])
+    if array.shape[2] == 1:
+        array = np.repeat(array, 3, axis=2)
+    elif array.shape[2] == 4:
+        array = _over_white(array)
+    return np.ascontiguousarray(array)
+
+
+def _over_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Composite over white, as a viewer would; opaque pixels keep their values exactly."""
+    alpha = rgba[:, :, 3:]
+    if alpha.min() == 255:
+        return rgba[:, :, :3]
+    weight = alpha.astype(np.uint16)
+    mixed = (rgba[:, :, :3].astype(np.uint16) * weight + 255 * (255 - weight) + 127) // 255
+    return mixed.astype(np.uint8)
+
+
+def _check_size(width: int, height: int) -> None:
+    if width < 1 or height < 1:
+        raise ImageError("empty", f"the picture is {width}x{height} pixels; there is nothing to look at")
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            "too_large",
+            f"the picture is {width}x{height} = {width * height / 1e6:.0f} megapixels, more than the {MAX_PIXELS // 10**6} that are read; crop it",
+        )
+
+
+def _from_path(path: Path) -> bytes:
+    try:
+        if path.is_dir():
+            raise ImageError(
+                "unreadable", f"{path} is a folder; name a file in it, or read the folder with `edgeparse check -r`"
+            )
+        with path.open("rb") as file:
+            return _from_file(file)
+    except FileNotFoundError as error:
+        raise ImageError("not_found", f"there is no file {path}") from error
+    except OSError as error:
+        raise ImageError("unreadable", f"{path} cannot be opened: {error.strerror or error}") from error
+
+
+def _from_file(file: Any) -> bytes:
+    data = file.read(MAX_BYTES + 1)
+    if not isinstance(data, bytes):
+        raise ImageError("unsupported", f"the file object gave {type(data).__name__}; open it in binary mode")
+    if len(data) > MAX_BYTES:
+        raise ImageError("too_large", f"the file is larger than {MAX_BYTES // 2**20} MiB; no ordinary picture is")
+    return data
+
+
+def _decode(data: bytes) -> Picture:
+    if not data:
+        raise ImageError("empty", "the file is empty")
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            # Our own, stricter, limit is checked right after the header is read.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            "not_an_image", f"these {len(data)} bytes are in no picture format that Pillow reads"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError("too_large", f"the picture would unpack to too many pixels: {error}") from error
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
+        raise ImageError("truncated", f"the picture's header is damaged: {error}") from error
+    with image:
+        return _from_pil(image)
+
+
+def _from_pil(image: Image.Image) -> Picture:
+    from PIL import Image, ImageOps
+
+    if not isinstance(image, Image.Image):
+        raise ImageError(
+            "unsupported",
+            f"a {type(image).__name__} is not a picture; give a path, bytes, a file, a PIL image or an array",
+        )
+    _check_size(*image.size)
+    form = image.format
+    # A phone's MPO holds the photo first and a preview or depth map behind it.
+    if getattr(image, "n_frames", 1) > 1 and form != "MPO":
+        raise ImageError(
+            "animated", f"the {form} has {getattr(image, 'n_frames', 1)} frames; extract the one to look at"
+        )
+    try:
+        image.load()
+        return Picture(_from_array(_to_array(ImageOps.exif_transpose(image))), form)
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
+        raise ImageError("truncated", f"the {form or 'picture'} ends early or is damaged: {error}") from error
+
+
+def _to_array(image: Image.Image) -> NDArray[np.uint8]:
+    """uint8[H, W], [H, W, 3] or [H, W, 4]."""
+    if image.mode.startswith("I;16"):
+        return (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+    if image.mode == "I":
+        # Pillow widens some 16-bit files to 32 bits.
+        values = np.asarray(image)
+        return (
+            (np.clip(values, 0, 65535) >> 8).astype(np.uint8)
+            if values.max() > 255
+            else np.clip(values, 0, 255).astype(np.uint8)
+        )
+    if image.mode == "F":
+        raise ImageError("unsupported", "the picture holds floating-point values; convert it to 8 or 16 bits")
+    transparent = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+    return np.asarray(image.convert("RGBA" if transparent else "RGB"))

@@ -1,0 +1,112 @@
+"""The answer about one picture: frozen dataclasses, and their JSON (schema 1, `edgeparse/report.schema.json`)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Verdict = Literal["camera", "generated", "inconclusive"]
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """Size in pixels after the EXIF orientation, and the file's format (None for arrays)."""
+
+    width: int
+    height: int
+    format: str | None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A known generator and its similarity, -1 to 1."""
+
+    name: str
+    score: float
+
+
+@dataclass(frozen=True)
+class GeneratorAnswer:
+    """Which known generator made the picture; `name` is None and `known` False where the nearest is too far to be named."""
+
+    name: str | None
+    known: bool
+    score: float
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True)
+class FamilyAnswer:
+    """The most probable family and the probability of each."""
+
+    name: str
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its 80% interval, in the parameter's own unit."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The most probable value of a discrete parameter and its probability."""
+
+    value: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a picture has no answer. `kind` is one of `ImageError.KINDS`."""
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds spent on reading, on the network, and in all."""
+
+    read: float
+    infer: float
+    total: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything said about one picture. With `status` "error", `error` is set and the answers are None;
+    with verdict `camera`, what is said of a generator is None."""
+
+    source: str | None
+    status: Literal["ok", "error"]
+    error: Failure | None
+    image: ImageInfo | None
+    verdict: Verdict | None
+    probability_generated: float | None
+    generator: GeneratorAnswer | None
+    family: FamilyAnswer | None
+    architecture: dict[str, Interval | Choice] | None
+    losses: dict[str, float] | None
+    windows: int | None
+    backend: str
+    bundle: str
+    timing_ms: Timing | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON contract, as plain dicts, lists, strings and numbers."""
+        return {"schema": SCHEMA} | _plain(asdict(self))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return round(value, 4) if isinstance(value, float) else value
