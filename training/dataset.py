@@ -184,14 +184,14 @@ def add_variants(samples: list[Sample], count: int, seed: int) -> None:
             sample.variants = variants
 
 
-def crop(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random window, mirrored and transposed at random; a picture that is too small is extended by reflection as the runtime does."""
-    short = [max(0, WINDOW - side) for side in pixels.shape[:2]]
+def crop(pixels: np.ndarray, rng: np.random.Generator, size: int = WINDOW) -> np.ndarray:
+    """A random window, uint8[size, size, 3], mirrored and transposed at random; a picture that is too small is extended by reflection as the runtime does."""
+    short = [max(0, size - side) for side in pixels.shape[:2]]
     if any(short):
         pixels = np.pad(pixels, ((0, short[0]), (0, short[1]), (0, 0)), mode="symmetric")
-    top = rng.integers(0, pixels.shape[0] - WINDOW + 1)
-    left = rng.integers(0, pixels.shape[1] - WINDOW + 1)
-    window = pixels[top : top + WINDOW, left : left + WINDOW]
+    top = rng.integers(0, pixels.shape[0] - size + 1)
+    left = rng.integers(0, pixels.shape[1] - size + 1)
+    window = pixels[top : top + size, left : left + size]
     if rng.random() < 0.5:
         window = window[:, ::-1]
     if rng.random() < 0.5:
@@ -207,6 +207,7 @@ class Batches:
     ) -> None:
         self.collection, self.rng = collection, np.random.default_rng(seed)
         self.generators, self.pictures, self.real_share = generators, pictures, real_share
+        self.size = WINDOW
         self.by_source: dict[int, list[Sample]] = {}
         self.photos: dict[str, Sample] = {}
         for sample in collection.samples:
@@ -223,10 +224,10 @@ class Batches:
         self.cameras, self.camera_weights = cameras, counts / counts.sum()
 
     def _window(self, sample: Sample) -> np.ndarray:
-        return crop(sample.variants[self.rng.integers(len(sample.variants))], self.rng)
+        return crop(sample.variants[self.rng.integers(len(sample.variants))], self.rng, self.size)
 
     def __call__(self) -> tuple[np.ndarray, np.ndarray]:
-        """(windows uint8[N, 128, 128, 3], source int64[N])."""
+        """(windows uint8[N, size, size, 3], source int64[N])."""
         rng = self.rng
         windows, sources = [], []
         real = round(self.generators * self.real_share) if self.real else 0

@@ -25,7 +25,7 @@ class NetworkConfig:
     """Shape of a network. Widths are multiples of 16: the CPU kernels lay channels out in blocks of 16."""
 
     fen_width: int = 32
-    fen_blocks: int = 3
+    fen_blocks: int = 2
     trunk: tuple[int, ...] = (64, 128, 192)
     embedding: int = 128
     hidden: int = 256

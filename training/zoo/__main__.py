@@ -24,11 +24,11 @@ def main() -> None:
 @main.command()
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--generators", default=48, show_default=True, help="How many, balanced over families.")
+@click.option("--generators", default=42, show_default=True, help="How many, balanced over families.")
 @click.option("--seed", default=1, show_default=True, help="The same seed draws the same configs.")
 @click.option("--families", default=",".join(REGISTRY), show_default=True, help="Which families, by commas.")
 @click.option(
-    "--tera-macs", default=3.0, show_default=True, help="Training a generator, in 10^12 multiply-accumulates."
+    "--tera-macs", default=2.0, show_default=True, help="Training a generator, in 10^12 multiply-accumulates."
 )
 @click.option(
     "--pictures", default="90,40,60", show_default=True, help="Pictures a generator: train, val, test photos."

@@ -19,8 +19,8 @@ from training.zoo.families import REGISTRY
 from training.zoo.inspection import inspect
 from training.zoo.space import Config
 
-BATCH = 12
-PATCH = 32
+BATCH = 4
+PATCH = 64
 # Photos that an unconditional generator learns from.
 TEXTURES = 4
 ADVERSARIAL_WEIGHT = 0.03
@@ -130,7 +130,8 @@ class Trainer:
         code = self.encoder(photo)
         if self.config.regulariser == "KL":
             mean, log_variance = code.float().chunk(2, dim=1)
-            log_variance = log_variance.clamp(-12, 4)
+            # Begins nearly without noise, or nothing gets through to learn from.
+            log_variance = (log_variance - 4).clamp(-12, 4)
             drawn = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
             return drawn, [("KL", 1e-4 * losses.kl(mean, log_variance))]
         if self.config.regulariser == "MMD":

@@ -1,0 +1,99 @@
+"""A trained network -> ONNX, and proof that ONNX Runtime computes what PyTorch computed."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from training.networks import WINDOW, Network
+
+TOLERANCE = 1e-4
+
+
+class _Ordered(nn.Module):
+    """The network with its outputs as a tuple, in the order of `names`."""
+
+    def __init__(self, network: Network, names: list[str]) -> None:
+        super().__init__()
+        self.network, self.names = network, names
+
+    def forward(self, windows: Tensor) -> tuple[Tensor, ...]:
+        outputs = self.network(windows)
+        return tuple(outputs[name] for name in self.names)
+
+
+def fold_batch_norm(network: Network) -> Network:
+    """A copy in evaluation mode whose batch norms are folded into the layers before them."""
+    network = copy.deepcopy(network).eval()
+    for parent in network.modules():
+        if isinstance(parent, nn.Sequential):
+            for i in range(len(parent) - 1):
+                layer, norm = parent[i], parent[i + 1]
+                if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    parent[i], parent[i + 1] = fuse_conv_bn_eval(layer, norm), nn.Identity()
+                elif isinstance(layer, nn.Linear) and isinstance(norm, nn.BatchNorm1d):
+                    parent[i], parent[i + 1] = fuse_linear_bn_eval(layer, norm), nn.Identity()
+    return network
+
+
+def output_names(network: Network) -> list[str]:
+    """Every output of the network, in the order of the contract."""
+    return ["fingerprint", "embedding", *network.heads]
+
+
+def export(network: Network, path: Path) -> list[str]:
+    """Write the network as ONNX with uint8 `windows` [N, 128, 128, 3], N dynamic. Returns the output names."""
+    names = output_names(network)
+    example = torch.randint(0, 256, (2, WINDOW, WINDOW, 3), dtype=torch.uint8)
+    program = torch.onnx.export(
+        _Ordered(fold_batch_norm(network), names).eval(),
+        (example,),
+        input_names=["windows"],
+        output_names=names,
+        dynamic_shapes=({0: torch.export.Dim("N", min=1, max=4096)},),
+        opset_version=20,
+        dynamo=True,
+        optimize=True,
+        verbose=False,
+    )
+    assert program is not None
+    program.save(path)
+    model = onnx.load(path)
+    # Traces of the exporter: file names and line numbers of the machine it ran on.
+    for node in model.graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        value.ClearField("metadata_props")
+    model.graph.ClearField("metadata_props")
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+    return names
+
+
+def parity(network: Network, path: Path, windows: np.ndarray) -> dict[str, float]:
+    """Largest absolute difference of each output between PyTorch and ONNX Runtime, relative to the output's largest value.
+
+    Raises:
+        ValueError: one is above 1e-4.
+    """
+    with torch.no_grad():
+        expected = network.eval()(torch.from_numpy(windows))
+    names = output_names(network)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    got = dict(zip(names, session.run(names, {"windows": windows}), strict=True))
+    errors = {}
+    for name in names:
+        reference = expected[name].numpy()
+        errors[name] = float(np.abs(got[name] - reference).max() / max(np.abs(reference).max(), 1e-6))
+    worst = max(errors, key=lambda name: errors[name])
+    if errors[worst] > TOLERANCE:
+        raise ValueError(f"{path}: output {worst} differs from PyTorch by {errors[worst]:.2e} of its scale, more than {TOLERANCE}")
+    return errors
