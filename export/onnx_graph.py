@@ -95,5 +95,7 @@ def parity(network: Network, path: Path, windows: np.ndarray) -> dict[str, float
         errors[name] = float(np.abs(got[name] - reference).max() / max(np.abs(reference).max(), 1e-6))
     worst = max(errors, key=lambda name: errors[name])
     if errors[worst] > TOLERANCE:
-        raise ValueError(f"{path}: output {worst} differs from PyTorch by {errors[worst]:.2e} of its scale, more than {TOLERANCE}")
+        raise ValueError(
+            f"{path}: output {worst} differs from PyTorch by {errors[worst]:.2e} of its scale, more than {TOLERANCE}"
+        )
     return errors

@@ -23,7 +23,6 @@ from training.networks import WINDOW, Network, NetworkConfig
 from training.objectives import Targets, Weights, heads
 from training.zoo.build import fast_bfloat16
 
-
 SMALL_WINDOW = 96
 
 

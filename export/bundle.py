@@ -1,0 +1,218 @@
+"""Assemble a bundle: models, gallery, calibration and thresholds from validation pictures, manifest with hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from edgeparse import windows
+from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
+from edgeparse.bundle import SCHEMA, Bundle, open_bundle
+from export.onnx_graph import export, output_names, parity
+from export.quantize import quantize
+from training.dataset import Collection, Sample
+from training.evaluate import Predictions, centroids, detection, parsing, predict
+from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES
+from training.networks import WINDOW, Network
+
+# Of camera photos of validation, at most this share may be called generated, and of generated pictures at most this share camera.
+FALSE_ALARM = 0.01
+MISS = 0.05
+# Share of validation pictures whose true value lies in the interval.
+COVERAGE = 0.8
+# Share of pictures of unseen generators that may be taken for a known one.
+FALSE_NAME = 0.1
+
+
+def _some(samples: list[Sample], count: int, seed: int) -> list[Sample]:
+    order = np.random.default_rng(seed).permutation(len(samples))
+    return [samples[i] for i in order[:count]]
+
+
+def calibration_windows(collection: Collection, count: int = 256) -> np.ndarray:
+    """uint8[count, 128, 128, 3] windows of training pictures, half of them camera."""
+    chosen = _some(collection.select(split="train", camera=True), count // 2, 1)
+    chosen += _some(collection.select(split="train", camera=False, source_split="train"), count - count // 2, 2)
+    return np.stack([windows.cut(sample.pixels, 1).pixels[0] for sample in chosen])
+
+
+def _labels(losses_seen: np.ndarray) -> dict[str, object]:
+    """The manifest's label spaces, before anything is known of how well they are predicted."""
+    return {
+        "family": list(FAMILIES),
+        "continuous": [
+            {
+                "name": name,
+                "low": p.low,
+                "high": p.high,
+                "log": p.log,
+                "unit": p.unit,
+                "half_width": 1.0,
+                "reported": True,
+            }
+            for name, p in CONTINUOUS.items()
+        ],
+        "discrete": [{"name": name, "values": list(values), "reported": True} for name, values in DISCRETE.items()],
+        "losses": [
+            {"name": name, "threshold": 0.5, "reported": bool(seen)}
+            for name, seen in zip(LOSSES, losses_seen, strict=True)
+        ],
+    }
+
+
+def _write(folder: Path, manifest: dict) -> Bundle:
+    """Hash every file, write the manifest atomically, and open the result as its users will."""
+    manifest["files"] = {
+        path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
+        for path in sorted(folder.iterdir())
+        if path.name != "bundle.json" and not path.name.startswith(".")
+    }
+    temporary = folder / ".bundle.json"
+    temporary.write_text(json.dumps(manifest, indent=1) + "\n")
+    temporary.replace(folder / "bundle.json")
+    return open_bundle(folder)
+
+
+def _thresholds(camera: np.ndarray, generated: np.ndarray) -> dict[str, float]:
+    """Platt scaling with the classes weighted equally, and the two thresholds of the verdict."""
+    logits = np.r_[camera, generated][:, None]
+    truth = np.r_[np.zeros(len(camera)), np.ones(len(generated))]
+    fit = LogisticRegression(class_weight="balanced", C=1e3).fit(logits, truth)
+    scale, bias = float(fit.coef_[0, 0]), float(fit.intercept_[0])
+    chance = {name: 1 / (1 + np.exp(-(scale * values + bias))) for name, values in (("c", camera), ("g", generated))}
+    upper = max(0.5, float(np.quantile(chance["c"], 1 - FALSE_ALARM)) + 1e-4)
+    lower = min(0.5, float(np.quantile(chance["g"], MISS)))
+    return {"scale": scale, "bias": bias, "camera": lower, "generated": min(upper, 0.999)}
+
+
+def build(
+    network: Network, stored: dict, collection: Collection, folder: Path, name: str, version: str, variant: str
+) -> Bundle:
+    """Write a bundle into `folder`, which is emptied first.
+
+    Everything that is fitted here (calibration, thresholds, intervals, which parameters are reported) is fitted on validation
+    pictures of validation generators; the test split is not touched.
+    """
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    model, int8 = folder / "model.onnx", folder / "model.int8.onnx"
+    export(network, model)
+    held = calibration_windows(collection)
+    differences = parity(network, model, held[:32])
+    quantize(model, int8, held)
+
+    variants = {"fp32": model.name, "int8": int8.name}
+    backend = OnnxRuntimeBackend((folder / variants[variant]).read_bytes())
+    val = {
+        "crops": collection.select(split="val", camera=True, zoo=True),
+        "photos": collection.select(split="val", camera=True, zoo=False),
+        "zoo": collection.select(split="val", camera=False, zoo=True, source_split="val"),
+        "real": collection.select(split="val", camera=False, zoo=False, source_split="val"),
+    }
+    p = {key: predict(backend, samples, "mixed") for key, samples in val.items()}
+    known = predict(backend, collection.select(split="train", camera=False, zoo=False, source_split="train"), "mixed")
+    gallery = centroids(known, collection)
+    with (folder / "gallery.npz").open("wb") as file:
+        gallery.save(file)
+    strangers = (np.r_[p["real"].embeddings(), p["zoo"].embeddings()] @ gallery.vectors.T).max(1)
+    training = [
+        s.labels.loss_vector() for s in collection.sources if s.labels and s.labels.losses and s.split == "train"
+    ]
+    manifest: dict = {
+        "schema": SCHEMA,
+        "name": name,
+        "version": version,
+        "files": {},
+        "window": WINDOW,
+        "outputs": output_names(network),
+        "variants": variants,
+        "default_variant": variant,
+        "gallery": "gallery.npz",
+        "labels": _labels(np.stack(training).any(axis=0)),
+        "calibration": {
+            **_thresholds(np.r_[p["crops"].logit, p["photos"].logit], np.r_[p["zoo"].logit, p["real"].logit]),
+            "known": float(np.quantile(strangers, 1 - FALSE_NAME)),
+        },
+        "metrics": {},
+        "training": {
+            **{key: stored[key] for key in ("config", "steps", "minutes", "seed")},
+            "generators": stored["generators"],
+        },
+    }
+    _fit_labels(manifest["labels"], p["zoo"], collection)
+    bundle = _write(folder, manifest)
+    _choose_reported(manifest["labels"], parsing(p["zoo"], collection, bundle))
+    both = Predictions(
+        {"generated": np.r_[p["zoo"].values["generated"], p["real"].values["generated"]]},
+        np.r_[p["zoo"].source, p["real"].source],
+    )
+    cameras = Predictions(
+        {"generated": np.r_[p["crops"].values["generated"], p["photos"].values["generated"]]},
+        np.r_[p["crops"].source, p["photos"].source],
+    )
+    manifest["metrics"] = {
+        "parity_max_relative_error": differences,
+        "validation_detection": detection(cameras, both, collection, bundle.calibration),
+        "variants": compare_variants(folder, variants, val, collection, bundle),
+    }
+    return _write(folder, manifest)
+
+
+def _fit_labels(labels: dict, made: Predictions, collection: Collection) -> None:
+    """Half widths that cover the wanted share of validation pictures, and the loss thresholds of the best macro-F1 there."""
+    from training.metrics import macro_f1
+
+    truth = np.stack([collection.sources[i].labels.continuous_vector() for i in made.source])
+    error = np.abs(np.clip(made.values["continuous"], 0, 1) - truth)
+    for i, entry in enumerate(labels["continuous"]):
+        entry["half_width"] = float(np.quantile(error[:, i], COVERAGE))
+    used = np.stack([collection.sources[i].labels.loss_vector() for i in made.source])
+    chance = 1 / (1 + np.exp(-made.values["losses"]))
+    for i, entry in enumerate(labels["losses"]):
+        if len(np.unique(used[:, i])) == 2:
+            grid = np.linspace(0.1, 0.9, 33)
+            scores = [macro_f1(used[:, i], (chance[:, i] >= t).astype(float)) for t in grid]
+            entry["threshold"] = float(grid[int(np.argmax(scores))])
+
+
+def _choose_reported(labels: dict, figures: dict) -> None:
+    """A report shows only what beats a constant on validation generators."""
+    for entry in labels["continuous"]:
+        figure = figures["continuous"][entry["name"]]
+        entry["reported"] = figure["l1"] < min(figure["median_l1"], figure["mean_l1"])
+    for entry in labels["discrete"]:
+        figure = figures["discrete"][entry["name"]]
+        entry["reported"] = (
+            figure["macro_f1"] > figure["mode_macro_f1"] and figure["accuracy"] > figure["mode_accuracy"]
+        )
+    for entry in labels["losses"]:
+        figure = figures["losses"][entry["name"]]
+        entry["reported"] = (
+            entry["reported"] and figure["auc"] is not None and figure["macro_f1"] > figure["majority_macro_f1"]
+        )
+
+
+def compare_variants(
+    folder: Path, variants: dict[str, str], val: dict[str, list[Sample]], collection: Collection, bundle: Bundle
+) -> dict[str, object]:
+    """Each head's accuracy on validation pictures, by precision."""
+    table: dict[str, object] = {}
+    for name, file in variants.items():
+        backend = OnnxRuntimeBackend((folder / file).read_bytes())
+        p = {key: predict(backend, val[key], "mixed") for key in ("crops", "photos", "zoo", "real")}
+        figures = parsing(p["zoo"], collection, bundle)
+        table[name] = {
+            "detection_zoo_auc": detection(p["crops"], p["zoo"], collection, bundle.calibration)["auc"],
+            "detection_real_auc": detection(p["photos"], p["real"], collection, bundle.calibration)["auc"],
+            "family_macro_f1": figures["family"]["macro_f1"],
+            "continuous_l1": float(np.mean([f["l1"] for f in figures["continuous"].values()])),
+            "discrete_macro_f1": float(np.mean([f["macro_f1"] for f in figures["discrete"].values()])),
+            "losses_macro_f1": float(np.mean([f["macro_f1"] for f in figures["losses"].values()])),
+        }
+    return table

@@ -1,0 +1,122 @@
+"""Bundles: what is damaged, changed or made for another version is refused with the file's name."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeparse import BundleError, Parser
+from edgeparse.bundle import Parameter, open_bundle
+from edgeparse.gallery import Gallery
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    manifest = folder / "bundle.json"
+    fields = json.loads(manifest.read_text())
+    change(fields)
+    manifest.write_text(json.dumps(fields))
+
+
+def test_default_bundle_is_whole() -> None:
+    bundle = open_bundle()
+    assert bundle.window == 128
+    for file in bundle.hashes:
+        assert bundle.read(file)
+    assert len(bundle.continuous) == 9
+    assert len(bundle.losses) == 10
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "model.int8.onnx", "gallery.npz"])
+def test_changed_file_is_refused_by_name(bundle_copy: Path, file: str) -> None:
+    path = bundle_copy / file
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    bundle = open_bundle(bundle_copy)
+    with pytest.raises(BundleError, match=file):
+        bundle.read(file)
+
+
+def test_parser_refuses_a_changed_model(bundle_copy: Path) -> None:
+    (bundle_copy / "model.int8.onnx").write_bytes(b"not a model")
+    with pytest.raises(BundleError, match="model.int8.onnx"):
+        Parser(bundle_copy)
+
+
+@pytest.mark.parametrize("file", ["model.int8.onnx", "gallery.npz", "bundle.json"])
+def test_missing_file_is_named(bundle_copy: Path, file: str) -> None:
+    (bundle_copy / file).unlink()
+    with pytest.raises(BundleError, match=file):
+        Parser(bundle_copy)
+
+
+@pytest.mark.parametrize("schema", [0, 2, "1", None])
+def test_other_schema(bundle_copy: Path, schema: object) -> None:
+    edit(bundle_copy, lambda fields: fields.update(schema=schema))
+    with pytest.raises(BundleError, match=r"bundle\.json has schema"):
+        open_bundle(bundle_copy)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda fields: fields.pop("labels"),
+        lambda fields: fields["calibration"].pop("scale"),
+        lambda fields: fields.update(files=[]),
+        lambda fields: fields["labels"]["continuous"][0].update(surprise=1),
+        lambda fields: fields["files"].update({"../escape": {"sha256": "0"}}),
+        lambda fields: fields["files"].update({"/etc/passwd": {"sha256": "0"}}),
+    ],
+)
+def test_manifest_that_lacks_something(bundle_copy: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    edit(bundle_copy, change)
+    with pytest.raises(BundleError, match=r"bundle\.json"):
+        open_bundle(bundle_copy)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", "null"])
+def test_manifest_that_is_no_manifest(bundle_copy: Path, text: str) -> None:
+    (bundle_copy / "bundle.json").write_text(text)
+    with pytest.raises(BundleError, match=r"bundle\.json"):
+        open_bundle(bundle_copy)
+
+
+def test_unlisted_file_and_variant() -> None:
+    bundle = open_bundle()
+    with pytest.raises(BundleError, match="not listed"):
+        bundle.read("other.onnx")
+    with pytest.raises(BundleError, match="no int4 model"):
+        bundle.model("int4")
+
+
+def test_gallery_without_pickle(tmp_path: Path) -> None:
+    path = tmp_path / "gallery.npz"
+    np.savez(path, names=np.array([{"a": 1}], dtype=object), vectors=np.zeros((1, 4)))
+    with pytest.raises(BundleError):
+        Gallery.load(path.read_bytes())
+    np.savez(path, names=np.array(["a"]), vectors=np.zeros((2, 4)))
+    with pytest.raises(BundleError, match="1 names"):
+        Gallery.load(path.read_bytes())
+
+
+def test_gallery_ranks_by_similarity() -> None:
+    gallery = Gallery(("up", "right"), np.eye(2, dtype=np.float32))
+    matches = gallery.nearest(np.array([0.8, 0.6], np.float32), 5)
+    assert [match.name for match in matches] == ["up", "right"]
+    assert matches[0].score == pytest.approx(0.8)
+
+
+def test_parameter_scales() -> None:
+    linear = Parameter("layers", 1, 65, False, "layers", 0.1, True)
+    assert linear.value(0.5) == 33
+    assert linear.value(-1) == 1
+    log = Parameter("parameters", 1e3, 1e7, True, "values", 0.1, True)
+    assert log.value(0) == pytest.approx(1e3)
+    assert log.value(2) == pytest.approx(1e7)
+    assert math.log(log.value(0.5)) == pytest.approx((math.log(1e3) + math.log(1e7)) / 2, rel=1e-3)

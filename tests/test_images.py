@@ -1,0 +1,209 @@
+"""Reading pictures: every kind of source, every mode, every way to fail."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from edgeparse import ImageError, images
+from tests.conftest import encoded, noise
+
+
+@pytest.mark.parametrize("given_as", ["path", "string", "bytes", "file", "pil", "array"])
+def test_every_source_gives_the_same_pixels(tmp_path: Path, given_as: str) -> None:
+    pixels = noise(40, 60)
+    path = tmp_path / "picture.png"
+    path.write_bytes(encoded(pixels))
+    with path.open("rb") as file, Image.open(path) as image:
+        sources = {
+            "path": path,
+            "string": str(path),
+            "bytes": path.read_bytes(),
+            "file": file,
+            "pil": image,
+            "array": pixels,
+        }
+        picture = images.read(sources[given_as])
+    assert np.array_equal(picture.pixels, pixels)
+    assert (picture.width, picture.height) == (60, 40)
+    assert picture.format == (None if given_as == "array" else "PNG")
+
+
+def test_names() -> None:
+    assert images.name_of("a/b.jpg") == "a/b.jpg"
+    assert images.name_of(Path("b.jpg")) == "b.jpg"
+    assert images.name_of(b"bytes") is None
+    assert images.name_of(noise(8, 8)) is None
+
+
+@settings(max_examples=40, deadline=None)
+@given(height=st.integers(1, 70), width=st.integers(1, 70), channels=st.sampled_from([0, 1, 3, 4]), seed=st.integers(0, 9))
+def test_arrays_become_rgb_of_their_size(height: int, width: int, channels: int, seed: int) -> None:
+    shape = (height, width, channels) if channels else (height, width)
+    array = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    pixels = images.read(array).pixels
+    assert pixels.shape == (height, width, 3)
+    assert pixels.dtype == np.uint8
+    if channels == 3:
+        assert np.array_equal(pixels, array)
+
+
+@settings(max_examples=25, deadline=None)
+@given(orientation=st.integers(1, 8), seed=st.integers(0, 9))
+def test_exif_orientation_is_applied(orientation: int, seed: int) -> None:
+    pixels = noise(24, 40, seed)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = images.read(encoded(pixels, "PNG", exif=exif))
+    # Undo by hand: orientations 5 to 8 lie on their side.
+    turned = {
+        1: pixels,
+        2: pixels[:, ::-1],
+        3: pixels[::-1, ::-1],
+        4: pixels[::-1],
+        5: pixels.transpose(1, 0, 2),
+        6: np.rot90(pixels, -1),
+        7: pixels[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(pixels),
+    }[orientation]
+    assert np.array_equal(picture.pixels, turned)
+
+
+def test_grey_palette_cmyk_and_16_bit(tmp_path: Path) -> None:
+    rgb = noise(20, 30)
+    grey = rgb[:, :, 0]
+    assert np.array_equal(images.read(Image.fromarray(grey)).pixels, np.repeat(grey[:, :, None], 3, 2))
+
+    palette = Image.fromarray(rgb).quantize(32)
+    assert np.array_equal(images.read(palette).pixels, np.asarray(palette.convert("RGB")))
+
+    cmyk = images.read(encoded_image(Image.fromarray(rgb).convert("CMYK"), "TIFF"))
+    assert np.abs(cmyk.pixels.astype(int) - rgb).max() <= 2
+
+    deep = Image.fromarray(grey.astype(np.uint16) * 257)
+    assert np.array_equal(images.read(encoded_image(deep, "PNG")).pixels[:, :, 0], grey)
+    wide = Image.fromarray(grey.astype(np.int32) * 257)
+    assert np.array_equal(images.read(wide).pixels[:, :, 0], grey)
+    narrow = Image.fromarray(grey.astype(np.int32))
+    assert np.array_equal(images.read(narrow).pixels[:, :, 0], grey)
+
+
+def encoded_image(image: Image.Image, form: str) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form)
+    return buffer.getvalue()
+
+
+def test_alpha_is_laid_over_white() -> None:
+    rgba = np.dstack([noise(10, 10), np.full((10, 10), 255, np.uint8)])
+    assert np.array_equal(images.read(rgba).pixels, rgba[:, :, :3])
+    rgba[:, :, 3] = 0
+    assert (images.read(rgba).pixels == 255).all()
+    rgba[:, :, 3] = 128
+    expected = np.asarray(Image.alpha_composite(Image.new("RGBA", (10, 10), "white"), Image.fromarray(rgba)))[:, :, :3]
+    assert np.abs(images.read(rgba).pixels.astype(int) - expected).max() <= 1
+
+
+def error_kind(source: object) -> str:
+    with pytest.raises(ImageError) as caught:
+        images.read(source)  # type: ignore[arg-type]
+    assert caught.value.kind in ImageError.KINDS
+    assert len(str(caught.value)) > 15
+    return caught.value.kind
+
+
+def test_missing_folder_and_empty(tmp_path: Path) -> None:
+    assert error_kind(tmp_path / "none.jpg") == "not_found"
+    assert error_kind(tmp_path) == "unreadable"
+    assert error_kind(b"") == "empty"
+    assert error_kind(np.empty((0, 4, 3), np.uint8)) == "empty"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_unreadable(tmp_path: Path) -> None:
+    path = tmp_path / "locked.png"
+    path.write_bytes(encoded(noise(8, 8)))
+    path.chmod(0)
+    assert error_kind(path) == "unreadable"
+
+
+def test_not_an_image() -> None:
+    assert error_kind(b"hello, this is no picture at all") == "not_an_image"
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_truncated(form: str) -> None:
+    data = encoded(noise(200, 200), form)
+    assert error_kind(data[: len(data) // 2]) in ("truncated", "not_an_image")
+
+
+@settings(max_examples=150, deadline=None)
+@given(form=st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"]), place=st.floats(0, 1), junk=st.binary(max_size=12))
+def test_damaged_files_are_read_or_refused_but_never_crash(form: str, place: float, junk: bytes) -> None:
+    data = encoded(noise(40, 40), form)
+    at = int(place * len(data))
+    try:
+        assert images.read(data[:at] + junk + data[at + len(junk) :]).pixels.dtype == np.uint8
+    except ImageError as error:
+        assert error.kind in ImageError.KINDS
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    """A PNG of a few bytes whose header promises many pixels."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("side", [11_400, 14_000, 60_000])
+def test_decompression_bomb(side: int) -> None:
+    assert error_kind(png_that_claims(side, side)) == "too_large"
+
+
+def test_file_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_BYTES", 100)
+    assert error_kind(io.BytesIO(encoded(noise(50, 50)))) == "too_large"
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_animated(form: str) -> None:
+    frames = [Image.fromarray(noise(20, 20, seed)) for seed in range(3)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, form, save_all=True, append_images=frames[1:])
+    assert error_kind(buffer.getvalue()) == "animated"
+
+
+def test_first_picture_of_a_phones_mpo_is_read() -> None:
+    buffer = io.BytesIO()
+    frames = [Image.fromarray(noise(64, 64, seed)) for seed in range(2)]
+    frames[0].save(buffer, "MPO", save_all=True, append_images=frames[1:])
+    picture = images.read(buffer.getvalue())
+    assert picture.format == "MPO"
+    assert np.abs(picture.pixels.astype(int) - noise(64, 64, 0)).mean() < 20
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((4, 4, 2), np.uint8),
+        np.zeros(5, np.uint8),
+        io.StringIO("text"),
+        object(),
+        Image.new("F", (4, 4)),
+    ],
+)
+def test_unsupported(source: object) -> None:
+    assert error_kind(source) == "unsupported"

@@ -1,0 +1,44 @@
+"""Importing the package is quick, and loads nothing that a picture has not asked for."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import edgeparse
+
+HEAVY = ("torch", "onnxruntime", "PIL", "numpy", "rich", "click")
+
+
+def test_import_loads_nothing_heavy() -> None:
+    code = f"import sys, edgeparse; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_import_time() -> None:
+    def milliseconds() -> float:
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-c", "import edgeparse"], capture_output=True, text=True, check=True
+        )
+        (line,) = (line for line in done.stderr.splitlines() if line.rstrip().endswith("| edgeparse"))
+        return float(line.split("|")[1]) / 1000
+
+    # The best of three: other load on the machine is no fault of the package.
+    assert min(milliseconds() for _ in range(3)) <= 60
+
+
+def test_runtime_imports_no_training_code() -> None:
+    for path in Path(edgeparse.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                assert name.split(".")[0] not in {"torch", "training", "export", "engines", "benchmarks"}, path
+
+
+def test_unknown_attribute() -> None:
+    assert "Parser" in dir(edgeparse)
+    assert not hasattr(edgeparse, "Classifier")

@@ -1,0 +1,64 @@
+"""Windows: at native resolution, inside the picture, always the same, textured ones first."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgeparse import windows
+from tests.conftest import noise
+
+
+@settings(max_examples=60, deadline=None)
+@given(height=st.integers(1, 700), width=st.integers(1, 700), count=st.integers(1, 20))
+def test_windows_are_untouched_pixels(height: int, width: int, count: int) -> None:
+    pixels = np.random.default_rng(height * 701 + width).integers(0, 256, (height, width, 3), np.uint8)
+    cut = windows.cut(pixels, count)
+    assert cut.pixels.shape == (len(cut.corners), 128, 128, 3)
+    assert 1 <= len(cut.corners) <= count
+    assert len(set(cut.corners)) == len(cut.corners)
+    assert cut.pixels.flags["C_CONTIGUOUS"]
+    for window, (top, left) in zip(cut.pixels, cut.corners, strict=True):
+        inside = pixels[top : top + 128, left : left + 128]
+        assert np.array_equal(window[: inside.shape[0], : inside.shape[1]], inside)
+        assert top + 128 <= max(height, 128)
+        assert left + 128 <= max(width, 128)
+
+
+def test_same_windows_every_time() -> None:
+    pixels = noise(600, 500)
+    first, second = windows.cut(pixels, 8), windows.cut(pixels.copy(), 8)
+    assert first.corners == second.corners
+    assert np.array_equal(first.pixels, second.pixels)
+
+
+def test_small_pictures_are_reflected() -> None:
+    pixels = noise(100, 30)
+    window = windows.cut(pixels, 8).pixels[0]
+    assert np.array_equal(window[:100, 30:60], pixels[:, ::-1])
+    assert np.array_equal(window[100:128, :30], pixels[::-1][:28])
+
+
+def test_texture_comes_first() -> None:
+    pixels = np.full((512, 512, 3), 128, np.uint8)
+    pixels[256:, 256:] = noise(256, 256)
+    corners = windows.cut(pixels, 4).corners
+    assert all(top >= 192 and left >= 192 for top, left in corners)
+
+
+def test_burnt_out_windows_come_last() -> None:
+    pixels = noise(128, 256)
+    pixels[:, :128] = np.random.default_rng(0).choice(np.array([0, 255], np.uint8), (128, 128, 1))
+    assert windows.cut(pixels, 1).corners == ((0, 128),)
+
+
+def test_cost_does_not_grow_with_the_picture() -> None:
+    assert len(windows.cut(np.zeros((4000, 6000, 3), np.uint8), 64).corners) == 64
+    assert len(windows.cut(np.zeros((4000, 6000, 3), np.uint8), 1000).corners) == 64
+
+
+def test_no_windows_is_an_error() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        windows.cut(noise(10, 10), 0)

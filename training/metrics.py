@@ -1,0 +1,62 @@
+"""The figures of an evaluation, from arrays alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+
+
+def auc(camera: np.ndarray, generated: np.ndarray) -> float:
+    """Area under the ROC curve of scores, generated above camera."""
+    return float(roc_auc_score(np.r_[np.zeros(len(camera)), np.ones(len(generated))], np.r_[camera, generated]))
+
+
+def average_precision(camera: np.ndarray, generated: np.ndarray) -> float:
+    """Average precision of `generated` with the classes weighted equally."""
+    truth = np.r_[np.zeros(len(camera)), np.ones(len(generated))]
+    weights = np.r_[np.full(len(camera), 1 / len(camera)), np.full(len(generated), 1 / len(generated))]
+    return float(average_precision_score(truth, np.r_[camera, generated], sample_weight=weights))
+
+
+def interval_over_groups(
+    groups: np.ndarray, figure: Callable[[np.ndarray], float], draws: int = 200, seed: int = 0
+) -> tuple[float, float]:
+    """95% bootstrap interval of a figure over groups (generators): `figure` gets the indices of the drawn groups' samples."""
+    rng = np.random.default_rng(seed)
+    names = np.unique(groups)
+    members = {name: np.flatnonzero(groups == name) for name in names}
+    values = [figure(np.concatenate([members[name] for name in rng.choice(names, len(names))])) for _ in range(draws)]
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def expected_calibration_error(probability: np.ndarray, truth: np.ndarray, bins: int = 10) -> float:
+    """Mean absolute difference of confidence and frequency over equally wide bins, weighted by their size."""
+    place = np.minimum((probability * bins).astype(int), bins - 1)
+    error = 0.0
+    for i in range(bins):
+        inside = place == i
+        if inside.any():
+            error += inside.mean() * abs(probability[inside].mean() - truth[inside].mean())
+    return float(error)
+
+
+def oscr(known_scores: np.ndarray, correct: np.ndarray, unknown_scores: np.ndarray) -> float:
+    """Open-set classification rate (arXiv 1811.04110): area under correct classification of known against false acceptance
+    of unknown samples, over all thresholds."""
+    thresholds = np.unique(np.r_[known_scores, unknown_scores, np.inf])[::-1]
+    accepted = [(unknown_scores >= t).mean() for t in thresholds]
+    right = [((known_scores >= t) & correct).mean() for t in thresholds]
+    return float(np.trapezoid(right, accepted))
+
+
+def macro_f1(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Unweighted mean F1 over the classes that occur in `truth`."""
+    return float(f1_score(truth, predicted, labels=np.unique(truth), average="macro", zero_division=0))
+
+
+def coverage(truth: np.ndarray, predicted: np.ndarray, half_width: float) -> float:
+    """Share of truths within the interval."""
+    return float((np.abs(truth - predicted) <= half_width).mean())
