@@ -214,7 +214,3 @@ def _write_fingerprint(parser: Parser, image: str, output: Path, spectrum: bool 
         Image.fromarray(picture).save(output, format="PNG")
     except OSError as error:
         raise click.UsageError(f"{output} cannot be written: {error.strerror or error}") from error
-
-
-if __name__ == "__main__":
-    main()

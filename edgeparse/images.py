@@ -105,7 +105,10 @@ def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise ImageError(
             "too_large",
-            f"the picture is {width}x{height} = {width * height / 1e6:.0f} megapixels, more than the {MAX_PIXELS // 10**6} that are read; crop it",
+            (
+                f"the picture is {width}x{height} = {width * height / 1e6:.0f} megapixels, "
+                f"more than the {MAX_PIXELS // 10**6} that are read; crop it"
+            ),
         )
 
 
@@ -179,16 +182,16 @@ def _from_pil(image: Image.Image) -> Picture:
 def _to_array(image: Image.Image) -> NDArray[np.uint8]:
     """uint8[H, W], [H, W, 3] or [H, W, 4]."""
     if image.mode.startswith("I;16"):
-        return (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+        return _high_byte(np.asarray(image).astype(np.uint16))
     if image.mode == "I":
         # Pillow widens some 16-bit files to 32 bits.
-        values = np.asarray(image)
-        return (
-            (np.clip(values, 0, 65535) >> 8).astype(np.uint8)
-            if values.max() > 255
-            else np.clip(values, 0, 255).astype(np.uint8)
-        )
+        values = np.clip(np.asarray(image), 0, 65535).astype(np.uint16)
+        return _high_byte(values) if values.max() > 255 else values.astype(np.uint8)
     if image.mode == "F":
         raise ImageError("unsupported", "the picture holds floating-point values; convert it to 8 or 16 bits")
     transparent = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
     return np.asarray(image.convert("RGBA" if transparent else "RGB"))
+
+
+def _high_byte(values: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    return (values >> 8).astype(np.uint8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from os import PathLike
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,10 @@ from edgeparse.backends.select import create
 from edgeparse.bundle import Bundle, open_bundle
 from edgeparse.errors import ImageError
 from edgeparse.gallery import Gallery
-from edgeparse.images import Source
 from edgeparse.report import Candidate, Failure, GeneratorAnswer, ImageInfo, Report, Timing
+
+if TYPE_CHECKING:
+    from edgeparse.images import Source
 
 CANDIDATES = 3
 

@@ -80,5 +80,6 @@ def unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    powers = np.exp(logits - logits.max())
-    return powers / powers.sum()
+    powers: NDArray[np.float32] = np.exp(logits - logits.max())
+    chances: NDArray[np.float32] = powers / powers.sum()
+    return chances

@@ -10,7 +10,8 @@ def fingerprint_picture(fingerprint: NDArray[np.float32]) -> NDArray[np.uint8]:
     """float32[3, H, W] -> uint8[H, W, 3]: grey is zero, three standard deviations are black and white."""
     centred = fingerprint - fingerprint.mean(axis=(1, 2), keepdims=True)
     spread = max(float(centred.std()), 1e-8)
-    return (np.clip(centred / (6 * spread) + 0.5, 0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0)
+    grey: NDArray[np.float32] = np.clip(centred / (6 * spread) + 0.5, 0, 1) * 255
+    return grey.round().astype(np.uint8).transpose(1, 2, 0)
 
 
 def spectrum(fingerprints: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -101,7 +101,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """The JSON contract, as plain dicts, lists, strings and numbers."""
-        return {"schema": SCHEMA} | _plain(asdict(self))
+        return {"schema": SCHEMA} | {key: _plain(value) for key, value in asdict(self).items()}
 
 
 def _plain(value: Any) -> Any:

@@ -57,7 +57,7 @@ def _starts(side: int) -> list[int]:
 
 
 def _texture(window: NDArray[np.uint8]) -> float:
-    """Mean difference of vertical and horizontal neighbours in green, every other row and column; burnt-out or black pixels count nothing."""
+    """Mean difference of neighbours in green, every other row and column; burnt-out or black pixels count nothing."""
     green = window[::2, ::2, 1].astype(np.int16)
     usable = (green > 4) & (green < 251)
     down = np.abs(np.diff(green, axis=0)) * usable[1:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
@@ -46,7 +47,9 @@ def test_names() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(height=st.integers(1, 70), width=st.integers(1, 70), channels=st.sampled_from([0, 1, 3, 4]), seed=st.integers(0, 9))
+@given(
+    height=st.integers(1, 70), width=st.integers(1, 70), channels=st.sampled_from([0, 1, 3, 4]), seed=st.integers(0, 9)
+)
 def test_arrays_become_rgb_of_their_size(height: int, width: int, channels: int, seed: int) -> None:
     shape = (height, width, channels) if channels else (height, width)
     array = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
@@ -147,14 +150,17 @@ def test_truncated(form: str) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(form=st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"]), place=st.floats(0, 1), junk=st.binary(max_size=12))
+@given(
+    form=st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"]),
+    place=st.floats(0, 1),
+    junk=st.binary(max_size=12),
+)
 def test_damaged_files_are_read_or_refused_but_never_crash(form: str, place: float, junk: bytes) -> None:
     data = encoded(noise(40, 40), form)
     at = int(place * len(data))
-    try:
-        assert images.read(data[:at] + junk + data[at + len(junk) :]).pixels.dtype == np.uint8
-    except ImageError as error:
-        assert error.kind in ImageError.KINDS
+    damaged = data[:at] + junk + data[at + len(junk) :]
+    with contextlib.suppress(ImageError):
+        assert images.read(damaged).pixels.dtype == np.uint8
 
 
 def png_that_claims(width: int, height: int) -> bytes:

@@ -185,7 +185,10 @@ def add_variants(samples: list[Sample], count: int, seed: int) -> None:
 
 
 def crop(pixels: np.ndarray, rng: np.random.Generator, size: int = WINDOW) -> np.ndarray:
-    """A random window, uint8[size, size, 3], mirrored and transposed at random; a picture that is too small is extended by reflection as the runtime does."""
+    """A random window, uint8[size, size, 3], mirrored and transposed at random.
+
+    A picture that is too small is extended by reflection, as the runtime does.
+    """
     short = [max(0, size - side) for side in pixels.shape[:2]]
     if any(short):
         pixels = np.pad(pixels, ((0, short[0]), (0, short[1]), (0, 0)), mode="symmetric")

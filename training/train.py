@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import queue
 import threading
 import time
@@ -29,7 +30,7 @@ SMALL_WINDOW = 96
 class Average:
     """Exponential moving average of a network's values, batch-norm statistics included."""
 
-    def __init__(self, network: nn.Module, decay: float = 0.998) -> None:
+    def __init__(self, network: nn.Module, decay: float = 0.995) -> None:
         self.network = copy.deepcopy(network).eval()
         self.decay = decay
 
@@ -104,7 +105,7 @@ def validation_sets(collection: Collection, seed: int) -> dict[str, tuple[np.nda
 @click.option("--fen-width", default=32, show_default=True)
 @click.option("--fen-blocks", default=2, show_default=True)
 @click.option(
-    "--generators", default=14, show_default=True, help="Generators in a batch; 8 windows each with their photos."
+    "--generators", default=10, show_default=True, help="Generators in a batch; 8 windows each with their photos."
 )
 @click.option("--variants", default=4, show_default=True, help="Codec chains kept of a zoo picture.")
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
@@ -165,7 +166,7 @@ def main(
         # Small windows cost half; the last quarter of the time settles batch norm and pooling on the size that is shipped.
         batches.size = SMALL_WINDOW if progress < 0.75 else WINDOW
         for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 200) * (0.5 * (1 + np.cos(np.pi * progress)) * 0.99 + 0.01)
+            group["lr"] = rate * min(1.0, (step + 1) / 200) * (0.5 * (1 + math.cos(math.pi * progress)) * 0.99 + 0.01)
         windows, source = next_batch()
         network.train()
         origins = torch.from_numpy(source).to(place)

@@ -1,0 +1,1 @@
+"""Scripts that render what the documents show."""

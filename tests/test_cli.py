@@ -1,0 +1,153 @@
+"""The command line: contract, exit statuses, streams."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import edgeparse
+from edgeparse.cli import main
+from tests.conftest import SAMPLES, encoded, noise, sample_files
+
+SCHEMA = json.loads((Path(edgeparse.__file__).parent / "report.schema.json").read_text())
+
+
+def run(*arguments: object, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], input=stdin)
+
+
+def test_samples_follow_the_schema() -> None:
+    done = run("check", "-r", SAMPLES, "--json")
+    assert done.exit_code == 0, done.stderr
+    reports = json.loads(done.stdout)
+    jsonschema.validate(reports, SCHEMA)
+    assert [Path(report["source"]).name for report in reports] == [path.name for path in sample_files()]
+
+
+def test_failures_follow_the_schema_and_the_run_goes_on(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"junk")
+    done = run("check", "--json", bad, tmp_path / "missing.png", sample_files()[0])
+    assert done.exit_code == 1
+    reports = json.loads(done.stdout)
+    jsonschema.validate(reports, SCHEMA)
+    assert [report["status"] for report in reports] == ["error", "error", "ok"]
+    assert [report["error"]["kind"] for report in reports[:2]] == ["not_an_image", "not_found"]
+
+
+def test_schema_refuses_what_it_should() -> None:
+    report = json.loads(run("check", "--json", sample_files()[0]).stdout)[0]
+    for change in (
+        {"verdict": "fake"},
+        {"probability_generated": 1.5},
+        {"extra": 1},
+        {"error": {"kind": "empty", "message": "x"}},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate([report | change], SCHEMA)
+
+
+def test_jsonl_is_a_report_a_line() -> None:
+    done = run("check", "--jsonl", *sample_files())
+    assert done.exit_code == 0
+    jsonschema.validate([json.loads(line) for line in done.stdout.splitlines()], SCHEMA)
+    assert len(done.stdout.splitlines()) == len(sample_files())
+
+
+def test_standard_input() -> None:
+    done = run("check", "--json", "-", stdin=encoded(noise(150, 150)))
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)[0]["image"] == {"width": 150, "height": 150, "format": "PNG"}
+
+
+def test_table_for_people(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"")
+    done = run("check", *sample_files(), bad)
+    assert done.exit_code == 1
+    assert "probability generated" in done.stdout
+    assert "empty: the file is empty" in done.stdout
+    assert "\x1b[" not in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check"],
+        ["check", "--json", "--jsonl", "x.jpg"],
+        ["check", "--backend", "abacus", "x.jpg"],
+        ["check", "--windows", "0", "x.jpg"],
+        ["check", str(SAMPLES)],
+        ["check", "--fingerprint", "out.png", "a.jpg", "b.jpg"],
+        ["check", "--fingerprint", "out.png", "-"],
+        ["fingerprint", "x.jpg"],
+        ["nonsense"],
+    ],
+)
+def test_wrong_usage(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert "Error" in done.stderr
+
+
+def test_empty_folder(tmp_path: Path) -> None:
+    assert run("check", "-r", tmp_path).exit_code == 2
+
+
+def test_no_bundle(tmp_path: Path) -> None:
+    done = run("check", "--bundle", tmp_path, sample_files()[0])
+    assert done.exit_code == 3
+    assert "bundle.json" in done.stderr
+    assert done.stdout == ""
+
+
+def test_fingerprint_pictures(tmp_path: Path) -> None:
+    for extra, size in ((["--windows", "2"], (256, 128)), (["--spectrum"], (128, 128))):
+        out = tmp_path / "out.png"
+        assert run("fingerprint", sample_files()[0], "-o", out, *extra).exit_code == 0
+        with Image.open(out) as image:
+            assert image.size == size
+            assert len(image.getcolors(1 << 20) or []) > 50
+    assert run("check", "--fingerprint", tmp_path / "f.png", sample_files()[0]).exit_code == 0
+    assert (tmp_path / "f.png").exists()
+
+
+def test_fingerprint_failures(tmp_path: Path) -> None:
+    done = run("fingerprint", tmp_path / "none.png", "-o", tmp_path / "out.png")
+    assert done.exit_code == 1
+    assert "not_found" in done.stderr
+    assert run("fingerprint", sample_files()[0], "-o", tmp_path / "no" / "out.png").exit_code == 2
+
+
+def test_doctor(bundle_copy: Path) -> None:
+    done = run("doctor")
+    assert done.exit_code == 0
+    for word in ("onnxruntime", "backend cpu", "right hashes", "takes onnxruntime-"):
+        assert word in done.stdout
+    (bundle_copy / "model.onnx").write_bytes(b"")
+    done = run("doctor", "--bundle", bundle_copy)
+    assert done.exit_code == 3
+    assert "model.onnx" in done.stdout
+
+
+def test_help_and_version() -> None:
+    assert edgeparse.__version__ in run("--version").stdout
+    for command in ("check", "fingerprint", "doctor"):
+        assert "Usage" in run(command, "--help").stdout
+
+
+def test_as_a_process_in_a_pipe() -> None:
+    command = [sys.executable, "-m", "edgeparse", "check", "--jsonl", *map(str, sample_files())]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 0
+    assert done.stderr == b""
+    jsonschema.validate([json.loads(line) for line in done.stdout.splitlines()], SCHEMA)

@@ -1,0 +1,155 @@
+"""The parser on real pictures: golden answers, threads, batches, failures."""
+
+from __future__ import annotations
+
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeparse import BackendError, ImageError, Parser, readout
+from edgeparse.backends import onnxruntime, select
+from edgeparse.bundle import open_bundle
+from edgeparse.report import Choice, Interval
+from tests.conftest import SAMPLES, encoded, noise, sample_files
+
+GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
+
+
+def test_golden_answers_were_made_with_this_bundle(parser: Parser) -> None:
+    assert GOLDEN["bundle_sha256"] == parser.bundle.sha256, "run `python -m tests.make_golden` after a new bundle"
+    assert sorted(GOLDEN["int8"]) == [path.name for path in sample_files()]
+
+
+@pytest.mark.parametrize("name", sorted(GOLDEN["fp32"]))
+def test_golden_fp32(name: str) -> None:
+    """fp32 agrees on every CPU; INT8 kernels differ between instruction sets, so their bound is looser."""
+    report = Parser(variant="fp32").parse(SAMPLES / name)
+    assert report.probability_generated == pytest.approx(GOLDEN["fp32"][name]["probability_generated"], abs=2e-3)
+    assert report.verdict == GOLDEN["fp32"][name]["verdict"]
+
+
+@pytest.mark.parametrize("name", sorted(GOLDEN["int8"]))
+def test_golden_int8(parser: Parser, name: str) -> None:
+    report = parser.parse(SAMPLES / name)
+    assert report.probability_generated == pytest.approx(GOLDEN["int8"][name]["probability_generated"], abs=0.08)
+
+
+def test_report_agrees_with_itself(parser: Parser) -> None:
+    for path in sample_files():
+        report = parser.parse(path)
+        calibration = parser.bundle.calibration
+        assert report.status == "ok"
+        assert report.probability_generated is not None
+        assert report.verdict == readout.verdict(report.probability_generated, calibration)
+        if report.verdict == "camera":
+            assert report.generator is report.family is report.architecture is report.losses is None
+            continue
+        assert report.family is not None
+        assert sum(report.family.probabilities.values()) == pytest.approx(1, abs=1e-4)
+        assert report.architecture is not None
+        for answer in report.architecture.values():
+            if isinstance(answer, Interval):
+                assert answer.low <= answer.value <= answer.high
+            else:
+                assert isinstance(answer, Choice)
+                assert 0 <= answer.probability <= 1
+        assert report.generator is not None
+        scores = [candidate.score for candidate in report.generator.candidates]
+        assert scores == sorted(scores, reverse=True)
+        assert report.generator.known == (scores[0] >= calibration.known)
+
+
+def test_every_source_gives_the_same_answer(parser: Parser) -> None:
+    path = sample_files()[0]
+    expected = parser.parse(path).probability_generated
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    for source in (str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), Image.open(path), pixels):
+        assert parser.parse(source).probability_generated == expected
+
+
+def test_threads_give_the_answers_of_one(parser: Parser) -> None:
+    sources = [noise(150 + 40 * i, 300, i) for i in range(8)]
+    alone = [replace(parser.parse(source), timing_ms=None) for source in sources]
+    with ThreadPoolExecutor(8) as pool:
+        together = [replace(r, timing_ms=None) for r in pool.map(parser.parse, sources * 4)]
+    assert together == alone * 4
+
+
+def test_parse_many_goes_on_after_a_failure(parser: Parser) -> None:
+    reports = list(parser.parse_many([noise(50, 50), b"junk", noise(60, 60)]))
+    assert [report.status for report in reports] == ["ok", "error", "ok"]
+    assert reports[1].error is not None
+    assert reports[1].error.kind == "not_an_image"
+    with pytest.raises(ImageError):
+        parser.parse(b"junk")
+
+
+def test_fingerprint(parser: Parser) -> None:
+    fingerprint = parser.fingerprint(noise(300, 300))
+    assert fingerprint.shape == (8, 3, 128, 128)
+    assert fingerprint.dtype == np.float32
+    assert fingerprint.std() > 0
+    fingerprint[:] = 0  # the caller's own: a second run must not notice
+    assert parser.fingerprint(noise(300, 300)).std() > 0
+
+
+def test_more_windows_are_looked_at_where_asked() -> None:
+    assert Parser(windows=2).parse(noise(600, 600)).windows == 2
+    assert Parser(windows=30).parse(noise(600, 600)).windows == 30
+    with pytest.raises(ValueError, match="at least 1"):
+        Parser(windows=0)
+
+
+def test_one_pixel_is_read(parser: Parser) -> None:
+    assert parser.parse(encoded(noise(1, 1))).windows == 1
+
+
+def test_reports_are_frozen(parser: Parser) -> None:
+    report = parser.parse(noise(64, 64))
+    with pytest.raises(FrozenInstanceError):
+        report.verdict = "camera"  # type: ignore[misc]
+
+
+def test_unknown_backend() -> None:
+    with pytest.raises(BackendError, match="choose from"):
+        Parser(backend="abacus")
+
+
+@pytest.mark.skipif(onnxruntime.available()["cuda"] is None, reason="CUDA is here")
+def test_asking_for_a_gpu_where_there_is_none_is_an_error() -> None:
+    with pytest.raises(BackendError, match="CUDAExecutionProvider"):
+        Parser(backend="cuda")
+
+
+def test_a_session_that_fell_back_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "available", lambda: {"cpu": None, "cuda": None})
+    with pytest.raises(BackendError, match=r"fell back|cannot load"):
+        onnxruntime.OnnxRuntimeBackend(open_bundle().model("fp32"), "cuda")
+
+
+def test_no_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    assert onnxruntime.version() is None
+    with pytest.raises(BackendError, match=r"edgeparse\[cpu\]"):
+        select.create("auto", open_bundle())
+
+
+def test_broken_model_is_a_backend_error() -> None:
+    with pytest.raises(BackendError, match="cannot load"):
+        onnxruntime.OnnxRuntimeBackend(b"not onnx")
+    backend = onnxruntime.OnnxRuntimeBackend(open_bundle().model("fp32"), threads=1)
+    with pytest.raises(BackendError, match="failed on 1 windows"):
+        backend.run(np.zeros((1, 64, 64, 3), np.uint8), ["nonsense"])
+
+
+def test_calibration_is_stable_at_the_ends(parser: Parser) -> None:
+    calibration = parser.bundle.calibration
+    assert readout.calibrated(-1e6, calibration) == pytest.approx(0)
+    assert readout.calibrated(1e6, calibration) == pytest.approx(1)

@@ -1,0 +1,167 @@
+"""Networks, objectives, codecs, metrics, and export with its parity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from export.onnx_graph import TOLERANCE, export, fold_batch_norm, output_names, parity
+from export.quantize import quantize
+from tests.conftest import noise
+from training import codecs, metrics
+from training.dataset import Generator, Sample, add_variants, crop, zoo_splits
+from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
+from training.networks import Network, NetworkConfig
+from training.objectives import Targets, Weights, fingerprint_constraints, heads, supervised_contrastive
+
+
+def network(seed: int = 0) -> Network:
+    """Random weights, and batch norms that do something."""
+    torch.manual_seed(seed)
+    made = Network(NetworkConfig(trunk=(32, 48, 64), hidden=64, embedding=16))
+    for name, buffer in made.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.normal_(0, 0.1)
+        elif name.endswith("running_var"):
+            buffer.uniform_(0.5, 2)
+    return made.eval()
+
+
+def windows(count: int, seed: int = 0) -> np.ndarray:
+    return np.stack([noise(128, 128, seed + i) for i in range(count)])
+
+
+def test_outputs_follow_the_contract() -> None:
+    with torch.no_grad():
+        outputs = network()(torch.from_numpy(windows(3)))
+    sizes = {"generated": 1, "family": len(FAMILIES), "continuous": 9, "losses": 10, "embedding": 16}
+    sizes |= {name: len(values) for name, values in DISCRETE.items()}
+    assert outputs["fingerprint"].shape == (3, 3, 128, 128)
+    assert {name: tuple(value.shape) for name, value in outputs.items() if name != "fingerprint"} == {
+        name: (3, size) for name, size in sizes.items()
+    }
+    assert torch.allclose(outputs["embedding"].norm(dim=1), torch.ones(3), atol=1e-5)
+
+
+def test_folded_network_computes_the_same() -> None:
+    original = network()
+    folded = fold_batch_norm(original)
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in folded.modules())
+    given = torch.from_numpy(windows(2))
+    with torch.no_grad():
+        a, b = original(given), folded(given)
+    for name in a:
+        assert torch.allclose(a[name], b[name], atol=1e-4), name
+
+
+def test_onnx_parity_and_quantisation(tmp_path: Path) -> None:
+    made = network()
+    names = export(made, tmp_path / "model.onnx")
+    assert names == output_names(made)
+    for count in (1, 5):
+        assert max(parity(made, tmp_path / "model.onnx", windows(count)).values()) <= TOLERANCE
+    # Parity that cannot fail proves nothing: another network's file must be refused.
+    with pytest.raises(ValueError, match="differs from PyTorch"):
+        parity(network(1), tmp_path / "model.onnx", windows(1))
+    quantize(tmp_path / "model.onnx", tmp_path / "model.int8.onnx", windows(16))
+    sessions = [onnxruntime.InferenceSession(tmp_path / f) for f in ("model.onnx", "model.int8.onnx")]
+    a, b = (s.run(["generated", "continuous"], {"windows": windows(4, 50)}) for s in sessions)
+    for x, y in zip(a, b, strict=True):
+        assert 0 < np.abs(x - y).max() < 0.25 * max(1.0, np.abs(x).max())
+    assert (tmp_path / "model.int8.onnx").stat().st_size < (tmp_path / "model.onnx").stat().st_size / 1.5
+
+
+def labels_of_a_vae() -> Labels:
+    return Labels("vae", {"layers": 10.0}, {"normalization": "batch"}, ("L1",))
+
+
+def test_objectives_mask_what_is_unknown() -> None:
+    sources = [Generator("c", None, False, "train"), Generator("g", labels_of_a_vae(), True, "train")]
+    sources.append(Generator("u", Labels(None, {}, {}, None), False, "train"))
+    targets = Targets.of(sources, torch.device("cpu"))
+    made = network()
+    outputs = made(torch.from_numpy(windows(6)))
+    terms = heads(outputs, torch.tensor([0, 0, 1, 1, 2, 2]), targets, Weights())
+    assert all(bool(torch.isfinite(term)) for term in terms.values())
+    sum(terms.values()).backward()  # type: ignore[union-attr]
+    # Only "layers" is known of the one generator: no other continuous output may learn anything.
+    gradient = made.heads["continuous"].weight.grad
+    assert gradient is not None
+    known = list(CONTINUOUS).index("layers")
+    assert gradient[known].abs().sum() > 0
+    assert gradient.abs().sum() == gradient[known].abs().sum()
+
+
+def test_fingerprint_constraints_prefer_what_the_method_wants() -> None:
+    def cost(fingerprint: torch.Tensor, **weights: float) -> float:
+        nothing = dict.fromkeys(("magnitude", "low_frequency", "repetitive", "symmetric"), 0.0)
+        return float(fingerprint_constraints(fingerprint, Weights(**(nothing | weights))))
+
+    torch.manual_seed(0)
+    random = torch.randn(1, 3, 128, 128)
+    grid = torch.ones(1, 3, 128, 128)
+    grid[..., ::2, :] *= -1
+    assert cost(random * 2, magnitude=1) > cost(random, magnitude=1)
+    assert cost(torch.ones(1, 3, 128, 128), low_frequency=1) > 100 * cost(grid, low_frequency=1) + 1
+    assert cost(grid, repetitive=1) < cost(random, repetitive=1)
+    assert cost(random + random.transpose(2, 3), symmetric=1) < cost(random, symmetric=1)
+
+
+def test_contrastive_loss_prefers_clusters() -> None:
+    source = torch.tensor([0, 0, 1, 1])
+    together = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]])
+    assert supervised_contrastive(together, source) < supervised_contrastive(together[[0, 2, 1, 3]], source)
+
+
+def test_chains_repeat_and_twins_share_them() -> None:
+    pixels = noise(224, 224)
+    a, b = (codecs.random_chain(pixels, np.random.default_rng(5)) for _ in range(2))
+    assert np.array_equal(a, b)
+    for name, condition in codecs.CONDITIONS.items():
+        out = condition(pixels)
+        assert out.dtype == np.uint8, name
+        assert out.shape[0] in (224, 168, 112), name
+    samples = [Sample(pixels, 0, "train", "set/a.png"), Sample(pixels, 1, "train", "set/a.png")]
+    add_variants(samples, 10, 1)
+    first, second = (sorted(v.tobytes() for v in sample.variants) for sample in samples)
+    assert first == second
+
+
+def test_crops_extend_small_pictures() -> None:
+    rng = np.random.default_rng(0)
+    assert crop(noise(60, 300), rng).shape == (128, 128, 3)
+    assert crop(noise(200, 300), rng, 96).shape == (96, 96, 3)
+
+
+def test_zoo_splits_are_disjoint_and_balanced() -> None:
+    splits = zoo_splits([f"{family}-{i:03d}" for family in ("vae", "gan") for i in range(12)])
+    for family in ("vae", "gan"):
+        mine = [split for name, split in splits.items() if name.startswith(family)]
+        assert (mine.count("train"), mine.count("val"), mine.count("test")) == (8, 2, 2)
+
+
+def test_scaling_of_labels() -> None:
+    vector = labels_of_a_vae().continuous_vector()
+    assert np.isnan(vector).sum() == 8
+    assert CONTINUOUS["parameters"].scale(1e8) == pytest.approx(1)
+    assert labels_of_a_vae().loss_vector().tolist() == [float(name == "L1") for name in LOSSES]
+
+
+def test_metrics_against_known_values() -> None:
+    low, high = np.array([0.1, 0.2, 0.3]), np.array([0.8, 0.9])
+    assert metrics.auc(low, high) == 1
+    assert metrics.auc(high, low) == 0
+    assert metrics.average_precision(low, high) == 1
+    assert metrics.expected_calibration_error(np.array([0.05] * 10), np.zeros(10)) == pytest.approx(0.05)
+    assert metrics.expected_calibration_error(np.array([0.95] * 10), np.zeros(10)) == pytest.approx(0.95)
+    assert metrics.oscr(np.array([0.9, 0.8]), np.array([True, True]), np.array([0.1, 0.2])) == pytest.approx(1)
+    assert metrics.oscr(np.array([0.9, 0.8]), np.array([False, False]), np.array([0.1])) == 0
+    assert metrics.macro_f1(np.array([0, 1]), np.array([0, 0])) == pytest.approx((2 / 3) / 2)
+    assert metrics.coverage(np.array([0.0, 1.0]), np.array([0.1, 0.5]), 0.2) == 0.5
+    groups = np.repeat(np.arange(5), 10)
+    low_end, high_end = metrics.interval_over_groups(groups, lambda rows: float(groups[rows].mean()))
+    assert low_end < 2 < high_end

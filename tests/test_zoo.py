@@ -1,0 +1,184 @@
+"""The zoo: labels are read off modules, builds resume, configs repeat."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests.conftest import noise
+from training.labels import DISCRETE, LOSSES, Labels
+from training.zoo import losses
+from training.zoo.blocks import Block, Sum
+from training.zoo.build import Budget, Photos, Trainer, build_one
+from training.zoo.families import REGISTRY
+from training.zoo.inspection import inspect
+from training.zoo.pool import build_all
+from training.zoo.space import ADVERSARIAL, Config, Space, draw
+
+CONFIG = Config(
+    name="vae-000",
+    family="vae",
+    seed=1,
+    width=16,
+    levels=2,
+    blocks_per_level=1,
+    convs_per_block=2,
+    kernel=5,
+    normalization="group",
+    nonlinearity="silu",
+    last_nonlinearity="tanh",
+    up_sampling="pixel_shuffle",
+    down_sampling="none",
+    skip=True,
+    attention=False,
+    latent=8,
+    reconstruction="L1",
+    regulariser="",
+    adversary="",
+    spectral=False,
+    task="",
+)
+
+
+def photos(count: int = 6, size: int = 64) -> Photos:
+    pixels = np.stack([noise(size, size, seed) for seed in range(count)])
+    splits = np.array([("train", "val", "test")[i % 3] for i in range(count)])
+    return Photos(pixels, splits, np.array([f"set/{i}.png" for i in range(count)]))
+
+
+def test_inspection_of_a_known_module() -> None:
+    """Counted by hand."""
+    module = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1),  # convolution, 16 filters
+        nn.BatchNorm2d(16),  # normalisation
+        nn.LeakyReLU(),
+        nn.MaxPool2d(2),  # pooling
+        nn.ConvTranspose2d(16, 8, 4, stride=2, padding=1),  # convolution, 8 filters
+        nn.Flatten(),
+        nn.Linear(8 * 8 * 8, 10),  # fully connected
+        nn.Sigmoid(),
+    )
+    labels = inspect(module, torch.zeros(2, 3, 8, 8), "gan", ("hinge",))
+    assert labels.continuous == {
+        "layers": 5,
+        "convolution_layers": 2,
+        "fully_connected_layers": 1,
+        "pooling_layers": 1,
+        "normalization_layers": 1,
+        "filters": 24,
+        "blocks": 0,
+        "layers_per_block": 0,
+        "parameters": (3 * 16 * 9 + 16) + 32 + (16 * 8 * 16 + 8) + (512 * 10 + 10),
+    }
+    assert labels.discrete == {
+        "normalization": "batch",
+        "last_nonlinearity": "sigmoid",
+        "block_nonlinearity": "none",
+        "up_sampling": "transposed",
+        "down_sampling": "max_pool",
+        "skip_connections": "no",
+        "kernel_size": "3",
+    }
+    assert labels.losses == ("hinge",)
+
+
+def test_inspection_of_blocks_and_joins() -> None:
+    labels = inspect(Block(16, CONFIG), torch.zeros(1, 16, 8, 8), "vae", ())
+    assert labels.continuous["blocks"] == 1
+    assert labels.continuous["layers_per_block"] == 4
+    assert labels.discrete["block_nonlinearity"] == "silu"
+    assert labels.discrete["skip_connections"] == "yes"
+    assert labels.discrete["normalization"] == "group"
+    assert labels.discrete["up_sampling"] == "none"
+    assert torch.equal(Sum()(torch.ones(1), torch.ones(1)), torch.full((1,), 2.0))
+
+
+@pytest.mark.parametrize("config", draw(60, 3, list(REGISTRY)), ids=lambda config: config.name)
+def test_what_is_inspected_is_what_was_drawn(config: Config) -> None:
+    trainer = Trainer(config, photos(), torch.device("cpu"))
+    with torch.no_grad():
+        given, _ = trainer.given(trainer.sample()[:1])
+        picture = trainer.generator(given)
+    labels = inspect(trainer.generator, given, config.family, config.losses)
+    assert picture.shape == (1, 3, 64, 64)
+    assert labels.discrete["normalization"] == config.normalization
+    assert labels.discrete["block_nonlinearity"] == config.nonlinearity
+    assert labels.discrete["last_nonlinearity"] == config.last_nonlinearity
+    assert labels.discrete["up_sampling"] == config.up_sampling
+    assert labels.discrete["down_sampling"] == config.down_sampling
+    assert labels.discrete["kernel_size"] == str(config.kernel)
+    assert labels.discrete["skip_connections"] == ("yes" if config.skip else "no")
+    # The vectors know every value: an unknown one would raise.
+    labels.discrete_vector(), labels.continuous_vector(), labels.loss_vector()
+    assert Labels.from_json(json.loads(json.dumps(labels.to_json()))) == labels
+
+
+def test_draws_repeat_and_are_balanced() -> None:
+    first, second = draw(48, 1, list(REGISTRY)), draw(48, 1, list(REGISTRY))
+    assert first == second
+    assert draw(48, 2, list(REGISTRY)) != first
+    assert len({config.name for config in first}) == 48
+    assert Counter(config.family for config in first) == dict.fromkeys(REGISTRY, 16)
+    for value in Space().up_sampling:
+        assert sum(config.up_sampling == value for config in first) == 12
+    for config in first:
+        assert set(config.losses) <= set(LOSSES)
+        assert config.losses
+        assert config.normalization in DISCRETE["normalization"]
+
+
+def test_build_writes_one_whole_file_and_resumes(tmp_path: Path) -> None:
+    crops = photos()
+    np.savez(tmp_path / "photos-64.npz", pixels=crops.pixels, splits=crops.splits, sources=crops.sources)
+    budget = Budget(1e-6, {"train": 2, "val": 1, "test": 2}, min_steps=3, max_steps=3)
+    configs = draw(3, 1, list(REGISTRY))
+    made = list(build_all(configs[:2], tmp_path / "photos-64.npz", budget, tmp_path, 1, "cpu"))
+    assert {entry["name"] for entry in made} == {config.name for config in configs[:2]}
+    before = (tmp_path / f"{configs[0].name}.npz").stat().st_mtime_ns
+    made = list(build_all(configs, tmp_path / "photos-64.npz", budget, tmp_path, 1, "cpu"))
+    assert [entry["name"] for entry in made] == [configs[2].name]
+    assert (tmp_path / f"{configs[0].name}.npz").stat().st_mtime_ns == before
+    assert not list(tmp_path.glob(".*"))
+    with np.load(tmp_path / f"{configs[0].name}.npz", allow_pickle=False) as file:
+        assert file["pictures"].shape == (5, 64, 64, 3)
+        assert [str(split) for split in file["splits"]] == ["train", "train", "val", "test", "test"]
+        assert all(crops.splits[twin] == split for twin, split in zip(file["twins"], file["splits"], strict=True))
+
+
+def test_training_lowers_the_loss_and_repeats(tmp_path: Path) -> None:
+    def error(steps: int) -> float:
+        trainer = Trainer(CONFIG, photos(), torch.device("cpu"))
+        trainer.train(steps)
+        pixels = photos().pixels[:2]
+        return float(np.abs(trainer.pictures(pixels, 64).astype(float) - pixels).mean())
+
+    early, late = error(2), error(60)
+    assert late < 0.7 * early
+    entry = build_one(CONFIG, photos(), Budget(1e-6, {"test": 1}, 3, 3), tmp_path, torch.device("cpu"))
+    assert entry["labels"]["losses"] == ["L1"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_adversarial_losses_pull_apart(name: str) -> None:
+    good, bad = torch.full((4,), 3.0), torch.full((4,), -3.0)
+    assert losses.critic_loss(name, good, bad) < losses.critic_loss(name, bad, good)
+    assert losses.generator_loss(name, torch.ones(4)) < losses.generator_loss(name, -torch.ones(4))
+    trainer = Trainer(replace(CONFIG, adversary=name), photos(), torch.device("cpu"))
+    trainer.train(3)
+    assert name in trainer.summed
+
+
+def test_distribution_losses_know_the_normal() -> None:
+    torch.manual_seed(0)
+    normal = torch.randn(2, 8, 16, 16)
+    assert losses.mmd(normal) < losses.mmd(normal + 2) / 10
+    assert float(losses.kl(torch.zeros(3), torch.zeros(3))) == 0
+    assert float(losses.kl(torch.ones(3), torch.zeros(3))) == pytest.approx(0.5)
+    assert float(losses.spectral(normal, normal)) == 0

@@ -1,0 +1,208 @@
+"""Render MODEL_CARD.md from the default bundle's manifest and its evaluation: `python -m training.card`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from edgeparse.bundle import default_folder, open_bundle
+from training.labels import FAMILIES
+
+ROOT = Path(__file__).parent.parent
+
+DATA = """\
+| set | what | licence | use |
+|---|---|---|---|
+| ImageNet-1k samples | 520 photos, JPEG of varied quality | ImageNet terms: non-commercial research | train, validation, test by photo |
+| BSDS500 | 290 photos, JPEG | non-commercial research | train, validation, test by photo |
+| Urban100 | 84 photos of buildings, lossless | research | train, validation, test by photo |
+| CQ100 | 84 photos, lossless | CC BY-SA 4.0 | train, validation, test by photo |
+| DreamBooth photos | 118 photos of 30 subjects, JPEG | CC BY 4.0, Unsplash licence | test only: near-duplicates stay together |
+| CMP facades, aerial pictures | 90, lossless | GPL-3 repository | train, validation, test by photo |
+| pictures of public generators | latent diffusion, GLID-3-XL, Majesty, Stable Diffusion 1, a Stability beta, CycleGAN (two weight sets), pix2pix, TAEF2 | \
+several state none, OpenRAIL-M, Adobe research, GPL-3 repository, MIT | train; a part of each is held out |
+| held-out public generators | validation: Disco Diffusion, SD 1 custom diffusion, pix2pix facades; test: LDM fork, \
+Stable Diffusion 3.5 Large, DALL-E mini, StyleGAN2 | none stated, Adobe research, MIT, NVIDIA non-commercial | validation or test only |
+"""
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}%"
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _detection(result: dict) -> list[str]:
+    lines = [
+        "| way to the reader | AUC, zoo | 95% | AUC, public | 95% | camera called generated | generated called generated (zoo / public) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for condition, zoo in result["detection_zoo"].items():
+        real = result["detection_real"][condition]
+        lines.append(
+            f"| {condition} | {zoo['auc']:.3f} | {zoo['auc_interval'][0]:.3f} to {zoo['auc_interval'][1]:.3f} "
+            f"| {real['auc']:.3f} | {real['auc_interval'][0]:.3f} to {real['auc_interval'][1]:.3f} "
+            f"| {_percent(real['camera']['generated'])} "
+            f"| {_percent(zoo['generated']['generated'])} / {_percent(real['generated']['generated'])} |"
+        )
+    return lines
+
+
+def _sources(result: dict) -> list[str]:
+    real = result["detection_real"]["mixed"]
+    lines = ["| photo source | called generated |", "|---|---|"]
+    lines += [f"| {name} | {_percent(share)} |" for name, share in real["camera_called_generated_by_source"].items()]
+    lines += ["", "| generator, never trained on | AUC | called generated |", "|---|---|---|"]
+    for part in ("detection_real", "detection_zoo"):
+        for name, figure in result[part]["mixed"]["by_generator"].items():
+            lines.append(f"| {name} | {figure['auc']:.3f} | {_percent(figure['called_generated'])} |")
+    return lines
+
+
+def _parsing(result: dict, reported: set[str]) -> list[str]:
+    figures = result["parsing"]
+    lines = [
+        "| continuous | L1 | training median | training mean | beats both | correlation | interval covers | shown in reports |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, f in figures["continuous"].items():
+        correlation = "none" if f["correlation"] is None else f"{f['correlation']:.2f}"
+        lines.append(
+            f"| {name} | {f['l1']:.3f} | {f['median_l1']:.3f} | {f['mean_l1']:.3f} "
+            f"| {_yes(f['l1'] < min(f['median_l1'], f['mean_l1']))} | {correlation} "
+            f"| {_percent(f['interval_coverage'])} | {_yes(name in reported)} |"
+        )
+    lines += ["", "| discrete | macro-F1 | mode | accuracy | mode | beats both | shown in reports |", "|---|---|---|---|---|---|---|"]
+    for name, f in figures["discrete"].items():
+        beats = f["macro_f1"] > f["mode_macro_f1"] and f["accuracy"] > f["mode_accuracy"]
+        lines.append(
+            f"| {name} | {f['macro_f1']:.3f} | {f['mode_macro_f1']:.3f} | {f['accuracy']:.3f} | {f['mode_accuracy']:.3f} "
+            f"| {_yes(beats)} | {_yes(name in reported)} |"
+        )
+    family = figures["family"]
+    lines.append(
+        f"| family | {family['macro_f1']:.3f} | {family['mode_macro_f1']:.3f} | | "
+        f"| {_yes(family['macro_f1'] > family['mode_macro_f1'])} | yes |"
+    )
+    lines += ["", "| loss | macro-F1 | majority | beats it | AUC | shown in reports |", "|---|---|---|---|---|---|"]
+    for name, f in figures["losses"].items():
+        auc = "only one value among the test generators" if f["auc"] is None else f"{f['auc']:.3f}"
+        lines.append(
+            f"| {name} | {f['macro_f1']:.3f} | {f['majority_macro_f1']:.3f} "
+            f"| {_yes(f['macro_f1'] > f['majority_macro_f1'])} | {auc} | {_yes(name in reported)} |"
+        )
+    return lines
+
+
+def _groups(result: dict, reported: set[str]) -> list[str]:
+    figures = result["parsing"]
+
+    def mean(group: str, key: str) -> float:
+        chosen = [f[key] for name, f in figures[group].items() if name in reported]
+        return sum(chosen) / len(chosen) if chosen else float("nan")
+
+    lines = ["| what reports show, mean over the parameters shown | network | best constant |", "|---|---|---|"]
+    lines.append(f"| continuous, L1 (lower is better) | {mean('continuous', 'l1'):.3f} | {mean('continuous', 'median_l1'):.3f} |")
+    lines.append(f"| discrete, macro-F1 | {mean('discrete', 'macro_f1'):.3f} | {mean('discrete', 'mode_macro_f1'):.3f} |")
+    lines.append(f"| losses, macro-F1 | {mean('losses', 'macro_f1'):.3f} | {mean('losses', 'majority_macro_f1'):.3f} |")
+    return lines
+
+
+def _variants(table: dict) -> list[str]:
+    heads = list(next(iter(table.values())))
+    lines = ["| precision | " + " | ".join(head.replace("_", " ") for head in heads) + " |", "|---|" + "---|" * len(heads)]
+    lines += [f"| {name} | " + " | ".join(f"{figures[head]:.3f}" for head in heads) + " |" for name, figures in table.items()]
+    return lines
+
+
+def _attribution(result: dict) -> list[str]:
+    lines = ["| | known | accuracy | chance | unknown AUROC | OSCR | known ones named | unknown ones named |", "|---|---|---|---|---|---|---|---|"]
+    for key, title in (("attribution_real", "public generators"), ("attribution_zoo", "zoo generators")):
+        f = result[key]
+        lines.append(
+            f"| {title} | {f['known_generators']} | {f['accuracy']:.3f} | {f['chance']:.3f} | {f['unknown_auroc']:.3f} "
+            f"| {f['oscr']:.3f} | {_percent(f['known_named'])} | {_percent(f['unknown_named'])} |"
+        )
+    return lines
+
+
+def render(folder: Path, result: dict) -> str:
+    """The whole page."""
+    bundle = open_bundle(folder)
+    if result["bundle_sha256"] != bundle.sha256:
+        raise click.ClickException("the evaluation is of another bundle; run `python -m training.evaluate` again")
+    fields = json.loads((folder / "bundle.json").read_text())
+    training, splits = fields["training"], fields["training"]["generators"]
+    reported = {p.name for p in (*bundle.continuous, *bundle.discrete, *bundle.losses) if p.reported}
+    counts = {split: sum(value == split for value in splits.values()) for split in ("train", "val", "test")}
+    real, zoo = result["detection_real"]["mixed"], result["detection_zoo"]["mixed"]
+    sections = [
+        f"# Model card: bundle {bundle.label}",
+        "Rendered by `python -m training.card` from the bundle's manifest and "
+        "[training/results/default-1.json](training/results/default-1.json); do not edit by hand.",
+        "## What it is",
+        "One convolutional network: a fingerprint estimation network (FEN) trained with the four constraints of arXiv 2106.07873, whose "
+        "features and residual feed a strided trunk and linear heads. It reads 128x128 windows at native resolution and answers all "
+        "questions in one pass. "
+        f"Trained for {training['minutes']:.0f} minutes ({training['steps']} steps) on two CPU cores, seed {training['seed']}, one run. "
+        f"The CPU runs the {bundle.default_variant} file; the figures below are that file's unless another is named.",
+        "## Data",
+        DATA.strip(),
+        f"Generators: {counts['train']} trained on, {counts['val']} for validation (calibration, thresholds, intervals, which parameters "
+        f"are shown), {counts['test']} for test. Zoo generators are built and trained by `training/zoo`; their labels are read off the "
+        "built module, and reconstructing ones see the photos above, so that each generated picture has a camera twin. No test generator "
+        "and no test photo was seen in training, nor a picture made from one. Both classes go through the same random resizing, blur, "
+        "noise, JPEG and WebP; \"mixed\" below is that distribution.",
+        f"Families: {', '.join(f'{name} ({text})' for name, text in FAMILIES.items())}. The zoo has vae, gan and translation so far; "
+        "diffusion is known from public pictures only; flow, autoregressive and attack were never trained, and never come out.",
+        "**Licence.** The code is Apache-2.0. Some of the pictures allow non-commercial research only and some state no licence, so the "
+        "weights of this bundle are for research and evaluation; train your own for anything else. None of those pictures is shipped.",
+        "## Camera or generated, on generators and photos that training never saw",
+        f"{zoo['pictures']['camera']} photo crops against {zoo['pictures']['generated']} pictures of unseen zoo generators (the crops' own "
+        f"content), and {real['pictures']['camera']} photos against {real['pictures']['generated']} pictures of unseen public generators. "
+        "Intervals: bootstrap over generators.",
+        "\n".join(_detection(result)),
+        f"Public generators, mixed: average precision {real['average_precision']:.3f}, balanced accuracy at one half "
+        f"{_percent(real['balanced_accuracy_at_half'])}, expected calibration error {real['calibration_error']:.3f}, "
+        f"inconclusive on {_percent(real['camera']['inconclusive'])} of photos and {_percent(real['generated']['inconclusive'])} of "
+        "generated pictures.",
+        "\n".join(_sources(result)),
+        "## Which generator",
+        "\n".join(_attribution(result)),
+        f"Same generator or not, one picture against one, unseen generators: AUC {result['same_generator_zoo']['auc']:.3f} (zoo), "
+        f"{result['same_generator_real']['auc']:.3f} (public).",
+        "## What is it like inside, on unseen zoo generators",
+        f"{result['parsing']['pictures']} pictures of {result['parsing']['generators']} generators, mixed. Continuous values are scaled to "
+        "their range, counts of filters and parameters in logarithm. A parameter is shown in reports where it beat its constants on "
+        "validation generators; where the test generators disagree with that, the tables say so.",
+        "\n".join(_groups(result, reported)),
+        "\n".join(_parsing(result, reported)),
+        "## Precision",
+        "Validation pictures, mixed.",
+        "\n".join(_variants(bundle.metrics["variants"])),
+        "Largest difference between PyTorch and ONNX Runtime in fp32, relative to an output's scale: "
+        f"{max(bundle.metrics['parity_max_relative_error'].values()):.1e}.",
+        "## Limits",
+        "- Few generators: with so few in validation and test, a figure over generators is rough, and the intervals over them are wide.\n"
+        "- The zoo's generators are small and their traces strong; public diffusion models leave weaker ones.\n"
+        "- Heavy resizing or recompression removes what the network reads: see the table's last rows.\n"
+        "- Pictures that were edited, composited, photographed from a screen or up-scaled were not tested.\n"
+        "- A low probability is not proof of a camera, and a high one not proof of a generator.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+@click.command()
+@click.option("--bundle", type=click.Path(path_type=Path), default=default_folder, show_default="the default bundle")
+@click.option("--result", type=click.Path(exists=True, path_type=Path), default=ROOT / "training/results/default-1.json")
+def main(bundle: Path, result: Path) -> None:
+    """Write MODEL_CARD.md."""
+    (ROOT / "MODEL_CARD.md").write_text(render(bundle, json.loads(result.read_text())))
+
+
+if __name__ == "__main__":
+    main()
