@@ -33,13 +33,13 @@ class Parameter:
     half_width: float
     reported: bool
 
-    def value(self, scaled: float) -> float:
-        """Scaled to unit, kept within the parameter's range."""
+    def value(self, scaled: float) -> int:
+        """Scaled to the parameter's unit, a count, kept within its range."""
         scaled = min(1.0, max(0.0, scaled))
         if self.log:
             begin, end = math.log1p(self.low), math.log1p(self.high)
-            return math.expm1(begin + scaled * (end - begin))
-        return self.low + scaled * (self.high - self.low)
+            return round(math.expm1(begin + scaled * (end - begin)))
+        return round(self.low + scaled * (self.high - self.low))
 
 
 @dataclass(frozen=True)

@@ -47,11 +47,11 @@ class FamilyAnswer:
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its 80% interval, in the parameter's own unit."""
+    """An estimate and its 80% interval, in the parameter's own unit, all of which are counts."""
 
-    value: float
-    low: float
-    high: float
+    value: int
+    low: int
+    high: int
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,9 @@ def panel(report: Report) -> Panel:
         (_WORDS[report.verdict], f"bold {colour}"), f"   probability generated {report.probability_generated:.3f}"
     )
     parts: list[RenderableType] = [head]
-    if report.generator is not None or report.family is not None:
+    if report.verdict == "inconclusive":
+        parts.append(Text("If a generator made it:", style="dim"))
+    if report.verdict != "camera":
         parts.append(_answers(report))
     image, timing = report.image, report.timing_ms
     foot = f"{image.width}x{image.height} {image.format or 'array'}, {report.windows} windows, {report.backend}, {report.bundle}"
@@ -75,7 +77,7 @@ def _answers(report: Report) -> Table:
     return table
 
 
-def _number(value: float) -> str:
-    if value >= 1e6:
+def _number(value: int) -> str:
+    if value >= 1_000_000:
         return f"{value / 1e6:.1f}M"
-    return f"{value / 1e3:.0f}k" if value >= 1e4 else f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+    return f"{value / 1e3:.0f}k" if value >= 10_000 else str(value)

@@ -21,7 +21,8 @@ DATA = """\
 | CQ100 | 84 photos, lossless | CC BY-SA 4.0 | train, validation, test by photo |
 | DreamBooth photos | 118 photos of 30 subjects, JPEG | CC BY 4.0, Unsplash licence | test only: near-duplicates stay together |
 | CMP facades, aerial pictures | 90, lossless | GPL-3 repository | train, validation, test by photo |
-| pictures of public generators | latent diffusion, GLID-3-XL, Majesty, Stable Diffusion 1, a Stability beta, CycleGAN (two weight sets), pix2pix, TAEF2 | \
+| pictures of public generators | latent diffusion, GLID-3-XL, Majesty, Stable Diffusion 1, a Stability beta, \
+CycleGAN (two weight sets), pix2pix, TAEF2 | \
 several state none, OpenRAIL-M, Adobe research, GPL-3 repository, MIT | train; a part of each is held out |
 | held-out public generators | validation: Disco Diffusion, SD 1 custom diffusion, pix2pix facades; test: LDM fork, \
 Stable Diffusion 3.5 Large, DALL-E mini, StyleGAN2 | none stated, Adobe research, MIT, NVIDIA non-commercial | validation or test only |
@@ -76,7 +77,11 @@ def _parsing(result: dict, reported: set[str]) -> list[str]:
             f"| {_yes(f['l1'] < min(f['median_l1'], f['mean_l1']))} | {correlation} "
             f"| {_percent(f['interval_coverage'])} | {_yes(name in reported)} |"
         )
-    lines += ["", "| discrete | macro-F1 | mode | accuracy | mode | beats both | shown in reports |", "|---|---|---|---|---|---|---|"]
+    lines += [
+        "",
+        "| discrete | macro-F1 | mode | accuracy | mode | beats both | shown in reports |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for name, f in figures["discrete"].items():
         beats = f["macro_f1"] > f["mode_macro_f1"] and f["accuracy"] > f["mode_accuracy"]
         lines.append(
@@ -106,21 +111,31 @@ def _groups(result: dict, reported: set[str]) -> list[str]:
         return sum(chosen) / len(chosen) if chosen else float("nan")
 
     lines = ["| what reports show, mean over the parameters shown | network | best constant |", "|---|---|---|"]
-    lines.append(f"| continuous, L1 (lower is better) | {mean('continuous', 'l1'):.3f} | {mean('continuous', 'median_l1'):.3f} |")
-    lines.append(f"| discrete, macro-F1 | {mean('discrete', 'macro_f1'):.3f} | {mean('discrete', 'mode_macro_f1'):.3f} |")
+    lines.append(
+        f"| continuous, L1 (lower is better) | {mean('continuous', 'l1'):.3f} | {mean('continuous', 'median_l1'):.3f} |"
+    )
+    lines.append(
+        f"| discrete, macro-F1 | {mean('discrete', 'macro_f1'):.3f} | {mean('discrete', 'mode_macro_f1'):.3f} |"
+    )
     lines.append(f"| losses, macro-F1 | {mean('losses', 'macro_f1'):.3f} | {mean('losses', 'majority_macro_f1'):.3f} |")
     return lines
 
 
 def _variants(table: dict) -> list[str]:
     heads = list(next(iter(table.values())))
-    lines = ["| precision | " + " | ".join(head.replace("_", " ") for head in heads) + " |", "|---|" + "---|" * len(heads)]
-    lines += [f"| {name} | " + " | ".join(f"{figures[head]:.3f}" for head in heads) + " |" for name, figures in table.items()]
+    lines = [
+        "| precision | " + " | ".join(head.replace("_", " ") for head in heads) + " |",
+        "|---|" + "---|" * len(heads),
+    ]
+    lines += [
+        f"| {name} | " + " | ".join(f"{figures[head]:.3f}" for head in heads) + " |" for name, figures in table.items()
+    ]
     return lines
 
 
 def _attribution(result: dict) -> list[str]:
-    lines = ["| | known | accuracy | chance | unknown AUROC | OSCR | known ones named | unknown ones named |", "|---|---|---|---|---|---|---|---|"]
+    heads = ("", "known", "accuracy", "chance", "unknown AUROC", "OSCR", "known ones named", "unknown ones named")
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for key, title in (("attribution_real", "public generators"), ("attribution_zoo", "zoo generators")):
         f = result[key]
         lines.append(
@@ -156,7 +171,7 @@ def render(folder: Path, result: dict) -> str:
         f"are shown), {counts['test']} for test. Zoo generators are built and trained by `training/zoo`; their labels are read off the "
         "built module, and reconstructing ones see the photos above, so that each generated picture has a camera twin. No test generator "
         "and no test photo was seen in training, nor a picture made from one. Both classes go through the same random resizing, blur, "
-        "noise, JPEG and WebP; \"mixed\" below is that distribution.",
+        'noise, JPEG and WebP; "mixed" below is that distribution.',
         f"Families: {', '.join(f'{name} ({text})' for name, text in FAMILIES.items())}. The zoo has vae, gan and translation so far; "
         "diffusion is known from public pictures only; flow, autoregressive and attack were never trained, and never come out.",
         "**Licence.** The code is Apache-2.0. Some of the pictures allow non-commercial research only and some state no licence, so the "
@@ -198,7 +213,9 @@ def render(folder: Path, result: dict) -> str:
 
 @click.command()
 @click.option("--bundle", type=click.Path(path_type=Path), default=default_folder, show_default="the default bundle")
-@click.option("--result", type=click.Path(exists=True, path_type=Path), default=ROOT / "training/results/default-1.json")
+@click.option(
+    "--result", type=click.Path(exists=True, path_type=Path), default=ROOT / "training/results/default-1.json"
+)
 def main(bundle: Path, result: Path) -> None:
     """Write MODEL_CARD.md."""
     (ROOT / "MODEL_CARD.md").write_text(render(bundle, json.loads(result.read_text())))

@@ -30,6 +30,7 @@ def main() -> None:
 @click.option(
     "--tera-macs", default=2.0, show_default=True, help="Training a generator, in 10^12 multiply-accumulates."
 )
+@click.option("--min-steps", default=300, show_default=True, help="Steps that even a costly generator gets.")
 @click.option(
     "--pictures", default="90,40,60", show_default=True, help="Pictures a generator: train, val, test photos."
 )
@@ -43,6 +44,7 @@ def build(
     seed: int,
     families: str,
     tera_macs: float,
+    min_steps: int,
     pictures: str,
     size: int,
     workers: int,
@@ -51,7 +53,9 @@ def build(
     """Build the zoo from the photos in DATA into OUT: one file a generator. What is there already is kept."""
     out.mkdir(parents=True, exist_ok=True)
     photos = prepare_photos(data, out, size)
-    budget = Budget(tera_macs, dict(zip(("train", "val", "test"), map(int, pictures.split(",")), strict=True)))
+    budget = Budget(
+        tera_macs, dict(zip(("train", "val", "test"), map(int, pictures.split(",")), strict=True)), min_steps=min_steps
+    )
     configs = draw(generators, seed, families.split(","))
     for entry in build_all(configs, photos, budget, out, workers, device):
         tqdm.write(f"{entry['name']} {entry['steps']} steps {json.dumps(entry['quality'])}")

@@ -85,10 +85,8 @@ def _settle(config: Config) -> Config:
             down_sampling="none",
             levels=1 + config.levels,
         )
-    if config.family == "vae":
-        config = replace(config, task="", down_sampling="none")
-    else:
-        config = replace(config, regulariser="", latent=0)
+    vae = config.family == "vae"
+    config = replace(config, task="", down_sampling="none") if vae else replace(config, regulariser="", latent=0)
     if config.normalization == "instance":
         # Instance norm takes a picture's own colours away; only a connection around it brings them back.
         config = replace(config, skip=True)
