@@ -10,14 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeparse.errors import BundleError
-
-
-@dataclass(frozen=True)
-class Match:
-    """A known generator and its cosine similarity to the picture, -1 to 1."""
-
-    name: str
-    score: float
+from edgeparse.report import Candidate
 
 
 @dataclass(frozen=True)
@@ -50,10 +43,10 @@ class Gallery:
         """Write the archive that `load` reads."""
         np.savez_compressed(file, names=np.array(self.names), vectors=self.vectors)
 
-    def nearest(self, embedding: NDArray[np.float32], count: int) -> list[Match]:
+    def nearest(self, embedding: NDArray[np.float32], count: int) -> tuple[Candidate, ...]:
         """The `count` most similar generators to a unit vector, float32[D], best first."""
         if not self.names:
-            return []
+            return ()
         scores = self.vectors @ embedding
         order = np.argsort(-scores, kind="stable")[:count]
-        return [Match(self.names[i], float(scores[i])) for i in order]
+        return tuple(Candidate(self.names[i], float(scores[i])) for i in order)

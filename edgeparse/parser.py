@@ -15,7 +15,7 @@ from edgeparse.backends.select import create
 from edgeparse.bundle import Bundle, open_bundle
 from edgeparse.errors import ImageError
 from edgeparse.gallery import Gallery
-from edgeparse.report import Candidate, Failure, GeneratorAnswer, ImageInfo, Report, Timing
+from edgeparse.report import Failure, GeneratorAnswer, ImageInfo, Report, Timing
 
 if TYPE_CHECKING:
     from edgeparse.images import Source
@@ -159,5 +159,5 @@ class Parser:
             name=matches[0].name if known else None,
             known=known,
             score=matches[0].score,
-            candidates=tuple(Candidate(match.name, match.score) for match in matches),
+            candidates=matches,
         )
