@@ -1,0 +1,1 @@
+"""How fast, how much memory, beside whom: measurements of the runtime."""
