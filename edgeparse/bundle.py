@@ -84,6 +84,7 @@ class Bundle:
     variants: dict[str, str]
     default_variant: str
     families: tuple[str, ...]
+    family_reported: bool
     continuous: tuple[Parameter, ...]
     discrete: tuple[Discrete, ...]
     losses: tuple[Loss, ...]
@@ -184,6 +185,7 @@ def _parse(folder: Path, fields: dict[str, Any], sha256: str) -> Bundle:
         variants={str(k): str(v) for k, v in fields["variants"].items()},
         default_variant=str(fields["default_variant"]),
         families=tuple(labels["family"]),
+        family_reported=bool(labels["family_reported"]),
         continuous=tuple(Parameter(**entry) for entry in labels["continuous"]),
         discrete=tuple(Discrete(e["name"], tuple(e["values"]), e["reported"]) for e in labels["discrete"]),
         losses=tuple(Loss(**entry) for entry in labels["losses"]),

@@ -21,7 +21,7 @@ class Reading:
 
     probability_generated: float
     verdict: Verdict
-    family: FamilyAnswer
+    family: FamilyAnswer | None
     architecture: dict[str, Interval | Choice]
     losses: dict[str, float]
     embedding: NDArray[np.float32]
@@ -30,11 +30,15 @@ class Reading:
 def aggregate(outputs: Outputs, bundle: Bundle) -> Reading:
     """One answer from the outputs of N windows: logits and estimates are averaged, then calibrated.
 
-    Parameters and losses that the network does not predict better than a constant on unseen generators are left out.
+    What the network does not predict better than a constant on unseen generators are left out.
     """
     mean = {name: values.mean(axis=0) for name, values in outputs.items() if name != "fingerprint"}
     probability = calibrated(float(mean["generated"][0]), bundle.calibration)
     families = _softmax(mean["family"])
+    family = FamilyAnswer(
+        bundle.families[int(families.argmax())],
+        {name: float(p) for name, p in zip(bundle.families, families, strict=True)},
+    )
     architecture: dict[str, Interval | Choice] = {}
     for scaled, parameter in zip(mean["continuous"], bundle.continuous, strict=True):
         if parameter.reported:
@@ -51,10 +55,7 @@ def aggregate(outputs: Outputs, bundle: Bundle) -> Reading:
     return Reading(
         probability_generated=probability,
         verdict=verdict(probability, bundle.calibration),
-        family=FamilyAnswer(
-            bundle.families[int(families.argmax())],
-            {name: float(p) for name, p in zip(bundle.families, families, strict=True)},
-        ),
+        family=family if bundle.family_reported else None,
         architecture=architecture,
         losses={loss.name: float(p) for loss, p in zip(bundle.losses, used, strict=True) if loss.reported},
         embedding=unit(mean["embedding"]),

@@ -82,7 +82,8 @@ class Timing:
 @dataclass(frozen=True)
 class Report:
     """Everything said about one picture. With `status` "error", `error` is set and the answers are None;
-    with verdict `camera`, what is said of a generator is None."""
+    with verdict `camera`, what is said of a generator is None. `family` is None, and parameters and losses are missing, too,
+    where the bundle does not predict them better than a constant."""
 
     source: str | None
     status: Literal["ok", "error"]

@@ -45,6 +45,7 @@ def _labels(losses_seen: np.ndarray) -> dict[str, object]:
     """The manifest's label spaces, before anything is known of how well they are predicted."""
     return {
         "family": list(FAMILIES),
+        "family_reported": True,
         "continuous": [
             {
                 "name": name,
@@ -183,6 +184,7 @@ def _fit_labels(labels: dict, made: Predictions, collection: Collection) -> None
 
 def _choose_reported(labels: dict, figures: dict) -> None:
     """A report shows only what beats a constant on validation generators."""
+    labels["family_reported"] = figures["family"]["macro_f1"] > figures["family"]["mode_macro_f1"]
     for entry in labels["continuous"]:
         figure = figures["continuous"][entry["name"]]
         entry["reported"] = figure["l1"] < min(figure["median_l1"], figure["mean_l1"])

@@ -91,7 +91,7 @@ def _parsing(result: dict, reported: set[str]) -> list[str]:
     family = figures["family"]
     lines.append(
         f"| family | {family['macro_f1']:.3f} | {family['mode_macro_f1']:.3f} | | "
-        f"| {_yes(family['macro_f1'] > family['mode_macro_f1'])} | yes |"
+        f"| {_yes(family['macro_f1'] > family['mode_macro_f1'])} | {_yes('family' in reported)} |"
     )
     lines += ["", "| loss | macro-F1 | majority | beats it | AUC | shown in reports |", "|---|---|---|---|---|---|"]
     for name, f in figures["losses"].items():
@@ -153,6 +153,7 @@ def render(folder: Path, result: dict) -> str:
     fields = json.loads((folder / "bundle.json").read_text())
     training, splits = fields["training"], fields["training"]["generators"]
     reported = {p.name for p in (*bundle.continuous, *bundle.discrete, *bundle.losses) if p.reported}
+    reported |= {"family"} if bundle.family_reported else set()
     counts = {split: sum(value == split for value in splits.values()) for split in ("train", "val", "test")}
     real, zoo = result["detection_real"]["mixed"], result["detection_zoo"]["mixed"]
     sections = [
