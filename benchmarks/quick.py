@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -18,6 +16,15 @@ from edgeparse.backends.onnxruntime import OnnxRuntimeBackend, usable_cores, ver
 from edgeparse.bundle import open_bundle
 
 PICTURE = Path(__file__).parent.parent / "samples" / "camera-dog.jpg"
+
+# A process is charged with the peak of whichever started it, so a small one starts it.
+_WATCH = """
+import json, os, subprocess, sys, time
+begun = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(json.dumps([time.perf_counter() - begun, usage.ru_maxrss, os.waitstatus_to_exitcode(status)]))
+"""
 
 
 def window(variant: str, runs: int, threads: int) -> dict[str, float]:
@@ -42,20 +49,14 @@ def cold_start(runs: int) -> dict[str, float]:
     command = [sys.executable, "-m", "edgeparse", "check", "--jsonl", str(PICTURE)]
     times, peaks = [], []
     for _ in range(runs):
-        begun = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        times.append(time.perf_counter() - begun)
-        peaks.append(_megabytes(usage))
-        if process.returncode:
-            raise click.ClickException(f"{' '.join(command)} ended with status {process.returncode}")
+        done = subprocess.run([sys.executable, "-c", _WATCH, *command], capture_output=True, text=True, check=True)
+        seconds, peak, status = json.loads(done.stdout)
+        if status:
+            raise click.ClickException(f"{' '.join(command)} ended with status {status}: {done.stderr}")
+        times.append(seconds)
+        # Linux counts in KiB, macOS in bytes.
+        peaks.append(peak / (1e6 if platform.system() == "Darwin" else 1e6 / 1024))
     return {"median_s": float(np.median(times)), "peak_mb": max(peaks), "runs": runs}
-
-
-def _megabytes(usage: resource.struct_rusage) -> float:
-    # Linux counts in KiB, macOS in bytes.
-    return usage.ru_maxrss / (1e6 if platform.system() == "Darwin" else 1e6 / 1024)
 
 
 @click.command()
