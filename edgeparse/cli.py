@@ -89,7 +89,8 @@ def check(
         parser = _open(backend, bundle, windows)
         if fingerprint_file is not None and names == ["-"]:
             raise click.UsageError("--fingerprint reads the picture a second time, which - cannot; name a file")
-        reports = _progress(_parse_all(parser, names), len(names))
+        sources: Iterator[Source] = (sys.stdin.buffer if name == "-" else name for name in names)
+        reports = _progress(parser.parse_many(sources), len(names))
         if as_json:
             done = list(reports)
             click.echo(json.dumps([report.to_json() for report in done], indent=2))
@@ -178,15 +179,6 @@ def _expand(paths: Iterable[str], recursive: bool) -> Iterator[str]:
             if not found:
                 raise click.UsageError(f"there is no picture in {path} (looked for {' '.join(sorted(SUFFIXES))})")
             yield from found
-
-
-def _parse_all(parser: Parser, names: Iterable[str]) -> Iterator[Report]:
-    for name in names:
-        source: Source = sys.stdin.buffer if name == "-" else name
-        try:
-            yield parser.parse(source)
-        except ImageError as error:
-            yield parser.failure(source, error)
 
 
 def _progress(reports: Iterator[Report], count: int) -> Iterator[Report]:

@@ -18,6 +18,7 @@ from export.quantize import quantize
 from training.dataset import Collection, Sample
 from training.evaluate import Predictions, centroids, detection, parsing, predict
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES
+from training.metrics import macro_f1
 from training.networks import WINDOW, Network
 
 # Of camera photos of validation, at most this share may be called generated, and of generated pictures at most this share camera.
@@ -170,8 +171,6 @@ def build(
 
 def _fit_labels(labels: dict, made: Predictions, collection: Collection) -> None:
     """Half widths that cover the wanted share of validation pictures, and the loss thresholds of the best macro-F1 there."""
-    from training.metrics import macro_f1
-
     truth = np.stack([collection.sources[i].labels.continuous_vector() for i in made.source])
     error = np.abs(np.clip(made.values["continuous"], 0, 1) - truth)
     for i, entry in enumerate(labels["continuous"]):

@@ -19,8 +19,6 @@ from training.networks import WINDOW
 from training.photos import NOT_PHOTO_LIKE, Picture, generator_split, photo_split, read_index, split_of
 from training.public import LABELS
 
-CAMERA = -1
-
 
 @dataclass
 class Generator:

@@ -15,8 +15,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-SPLITS = ("train", "val", "test")
-
 # Thirty subjects photographed several times under hashed names: only a split of the whole set keeps near-duplicates apart.
 WHOLE_TEST_SETS = frozenset({"dreambooth_unsplash"})
 
