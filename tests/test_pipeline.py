@@ -55,7 +55,7 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "0.000001",
         "--pictures",
         "6,4,4",
-        "--generators",
+        "--count",
         "18",
         "--min-steps",
         "5",

@@ -138,7 +138,9 @@ def test_crops_extend_small_pictures() -> None:
 
 
 def test_zoo_splits_are_disjoint_and_balanced() -> None:
-    splits = zoo_splits([f"{family}-{i:03d}" for family in ("vae", "gan") for i in range(12)])
+    splits = zoo_splits(
+        {f"{family}-{i:03d}": Labels(family, {"layers": i}, {}, ()) for family in ("vae", "gan") for i in range(12)}
+    )
     for family in ("vae", "gan"):
         mine = [split for name, split in splits.items() if name.startswith(family)]
         assert (mine.count("train"), mine.count("val"), mine.count("test")) == (8, 2, 2)

@@ -6,6 +6,7 @@ and windows are cut from those.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ class Sample:
     split: str
     photo: str | None = None
     variants: list[np.ndarray] = field(default_factory=list)
+    # Which of its content's chains each variant went through; a picture and its photo share them.
+    chains: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -65,19 +68,31 @@ class Collection:
         return chosen
 
 
-def zoo_splits(names: list[str]) -> dict[str, str]:
-    """Which zoo generators are trained on (two thirds), validated on and tested on (a sixth each), balanced over families."""
-    families: dict[str, list[str]] = {}
-    for name in sorted(names):
-        families.setdefault(name.rsplit("-", 1)[0], []).append(name)
+def zoo_splits(labels: dict[str, Labels]) -> dict[str, str]:
+    """Which zoo generators are trained on (two thirds), validated on and tested on (a sixth each), balanced over families.
+
+    A generator with the same labels as another goes where that one is: else one side would know the other's answers.
+    """
     pattern = ("train", "train", "test", "train", "train", "val")
-    return {name: pattern[i % len(pattern)] for members in families.values() for i, name in enumerate(members)}
+    splits: dict[str, str] = {}
+    of_labels: dict[bytes, str] = {}
+    places: dict[str | None, int] = {}
+    for name in sorted(labels):
+        family = labels[name].family
+        place = places.setdefault(family, 0)
+        split = of_labels.setdefault(labels[name].key(), pattern[place % len(pattern)])
+        places[family] = place + 1
+        splits[name] = split
+    return splits
 
 
 def load_zoo(folder: Path) -> Collection:
     """Every finished generator of a zoo, and the photo crops it was built from, as one camera source a photo set."""
     files = sorted(path for path in folder.glob("*.npz") if not path.name.startswith(("photos", ".")))
-    splits = zoo_splits([path.stem for path in files])
+    entries = {path: read_entry(path) for path in files}
+    files = [path for path in files if passes(entries[path])]
+    labels = {path.stem: Labels.from_json(entries[path]["labels"]) for path in files}
+    splits = zoo_splits(labels)
     (photos_file,) = folder.glob("photos-*.npz")
     with np.load(photos_file, allow_pickle=False) as file:
         photos, photo_splits, photo_names = file["pixels"], file["splits"], file["sources"]
@@ -91,15 +106,19 @@ def load_zoo(folder: Path) -> Collection:
         collection.samples.append(Sample(pixels, places[set_name], str(split), str(name)))
     for path in files:
         with np.load(path, allow_pickle=False) as file:
-            entry = json.loads(str(file["entry"]))
-            if not passes(entry):
-                continue
             source = len(collection.sources)
-            collection.sources.append(Generator(path.stem, Labels.from_json(entry["labels"]), True, splits[path.stem]))
+            collection.sources.append(Generator(path.stem, labels[path.stem], True, splits[path.stem]))
             for pixels, split, twin in zip(file["pictures"], file["splits"], file["twins"], strict=True):
                 photo = str(photo_names[twin]) if twin >= 0 else None
                 collection.samples.append(Sample(pixels, source, str(split), photo))
     return collection
+
+
+def read_entry(path: Path) -> dict:
+    """What is kept of a finished generator beside its pictures: config, labels, quality."""
+    with np.load(path, allow_pickle=False) as file:
+        entry: dict = json.loads(str(file["entry"]))
+    return entry
 
 
 def passes(entry: dict) -> bool:
@@ -165,18 +184,23 @@ def _chains(job: tuple[np.ndarray, list[int]]) -> list[np.ndarray]:
     return [codecs.random_chain(pixels, np.random.default_rng(seed)) for seed in seeds]
 
 
+# Random chains of one content; every picture of it takes some of these.
+CHAINS = 10
+
+
+def chain_seed(content: str, chain: int, seed: int) -> int:
+    """The seed of one of a content's chains; the same for a photo and everything made from it."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{content}/{chain}".encode()).digest()[:8], "big") >> 1
+
+
 def add_variants(samples: list[Sample], count: int, seed: int) -> None:
-    """Make `count` chains of every sample. A photo and its twins draw theirs from the same ten, so that a twin's codec tells nothing."""
+    """Send every sample through `count` of its content's chains, so that neither a twin's codec nor its content tells it from its photo."""
     rng = np.random.default_rng(seed)
-    chains: dict[str, np.ndarray] = {}
     jobs = []
     for sample in samples:
-        if sample.photo is None:
-            seeds = rng.integers(0, 2**62, count)
-        else:
-            shared = chains.setdefault(sample.photo, rng.integers(0, 2**62, 10))
-            seeds = rng.permutation(shared)[:count]
-        jobs.append((sample.pixels, [int(value) for value in seeds]))
+        content = sample.photo or hashlib.sha256(sample.pixels.tobytes()).hexdigest()
+        sample.chains = [int(chain) for chain in rng.permutation(CHAINS)[:count]]
+        jobs.append((sample.pixels, [chain_seed(content, chain, seed) for chain in sample.chains]))
     with ProcessPoolExecutor() as pool:
         for sample, variants in zip(samples, pool.map(_chains, jobs, chunksize=32), strict=True):
             sample.variants = variants
@@ -201,22 +225,26 @@ def crop(pixels: np.ndarray, rng: np.random.Generator, size: int = WINDOW) -> np
 
 
 class Batches:
-    """Balanced batches: half camera, half generated; generators and photo sources equally often; zoo pictures often with their twin."""
+    """Balanced batches: half camera, half generated; generators and photo sources equally often.
+
+    A picture that was made from a photo comes with that photo, through the same chain and cut at the same place: what is left to
+    tell the two apart is the generator's trace alone.
+    """
 
     def __init__(
-        self, collection: Collection, seed: int, *, generators: int = 14, pictures: int = 4, real_share: float = 0.5
+        self, collection: Collection, seed: int, *, generators: int = 14, pictures: int = 4, real_share: float = 0.3
     ) -> None:
         self.collection, self.rng = collection, np.random.default_rng(seed)
         self.generators, self.pictures, self.real_share = generators, pictures, real_share
         self.size = WINDOW
         self.by_source: dict[int, list[Sample]] = {}
-        self.photos: dict[str, Sample] = {}
+        self.photos: dict[tuple[bool, str], Sample] = {}
         for sample in collection.samples:
             if sample.variants:
                 self.by_source.setdefault(sample.source, []).append(sample)
                 source = collection.sources[sample.source]
-                if source.labels is None and source.zoo and sample.photo is not None:
-                    self.photos[sample.photo] = sample
+                if source.labels is None and sample.photo is not None:
+                    self.photos[source.zoo, sample.photo] = sample
         known = [i for i in self.by_source if collection.sources[i].labels is not None]
         self.zoo = [i for i in known if collection.sources[i].zoo]
         self.real = [i for i in known if not collection.sources[i].zoo]
@@ -224,31 +252,35 @@ class Batches:
         counts = np.array([len(self.by_source[i]) for i in cameras], float) ** 0.5
         self.cameras, self.camera_weights = cameras, counts / counts.sum()
 
-    def _window(self, sample: Sample) -> np.ndarray:
-        return crop(sample.variants[self.rng.integers(len(sample.variants))], self.rng, self.size)
+    def _twin(self, sample: Sample, chain: int) -> tuple[Sample, np.ndarray] | None:
+        """The photo that a picture was made from and what the picture's chain made of it, where both are here."""
+        if sample.photo is None:
+            return None
+        photo = self.photos.get((self.collection.sources[sample.source].zoo, sample.photo))
+        if photo is None or chain not in photo.chains:
+            return None
+        return photo, photo.variants[photo.chains.index(chain)]
 
     def __call__(self) -> tuple[np.ndarray, np.ndarray]:
         """(windows uint8[N, size, size, 3], source int64[N])."""
         rng = self.rng
-        windows, sources = [], []
-        real = round(self.generators * self.real_share) if self.real else 0
-        chosen = [*rng.choice(self.real, min(real, len(self.real)), replace=False)] if real else []
-        chosen += [*rng.choice(self.zoo, min(self.generators - len(chosen), len(self.zoo)), replace=False)]
-        twins = []
-        for source in chosen:
-            for i in rng.choice(
-                len(self.by_source[source]), self.pictures, replace=len(self.by_source[source]) < self.pictures
-            ):
-                sample = self.by_source[source][i]
-                windows.append(self._window(sample))
-                sources.append(source)
-                if sample.photo in self.photos and rng.random() < 0.6:
-                    twins.append(self.photos[sample.photo])
-        for _ in range(max(0, len(windows) - len(twins))):
-            source = rng.choice(self.cameras, p=self.camera_weights)
-            members = self.by_source[source]
-            twins.append(members[rng.integers(len(members))])
-        for sample in twins:
-            windows.append(self._window(sample))
-            sources.append(sample.source)
+        made: list[tuple[np.ndarray, int]] = []
+        taken: list[tuple[np.ndarray, int]] = []
+        real = min(round(self.generators * self.real_share), len(self.real))
+        zoo = min(self.generators - real, len(self.zoo))
+        for source in [*rng.choice(self.real, real, replace=False), *rng.choice(self.zoo, zoo, replace=False)]:
+            members = self.by_source[int(source)]
+            for i in rng.choice(len(members), self.pictures, replace=len(members) < self.pictures):
+                sample, place = members[i], int(rng.integers(2**62))
+                variant = int(rng.integers(len(sample.variants)))
+                pixels = sample.variants[variant]
+                made.append((crop(pixels, np.random.default_rng(place), self.size), sample.source))
+                twin = self._twin(sample, sample.chains[variant])
+                if twin is not None and twin[1].shape == pixels.shape:
+                    taken.append((crop(twin[1], np.random.default_rng(place), self.size), twin[0].source))
+        while len(taken) < len(made):
+            members = self.by_source[int(rng.choice(self.cameras, p=self.camera_weights))]
+            sample = members[rng.integers(len(members))]
+            taken.append((crop(sample.variants[rng.integers(len(sample.variants))], rng, self.size), sample.source))
+        windows, sources = zip(*made, *taken, strict=True)
         return np.stack(windows), np.array(sources)

@@ -97,6 +97,11 @@ class Labels:
         losses = data["losses"]
         return Labels(data["family"], data["continuous"], data["discrete"], None if losses is None else tuple(losses))
 
+    def key(self) -> bytes:
+        """All of it as bytes: equal for generators that no label tells apart."""
+        vectors = (self.continuous_vector(), self.discrete_vector(), self.loss_vector())
+        return f"{self.family}".encode() + b"".join(vector.tobytes() for vector in vectors)
+
     def family_index(self) -> int:
         """Index into FAMILIES, or -1 where unknown."""
         return -1 if self.family is None else list(FAMILIES).index(self.family)

@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from training.codecs import random_chain
-from training.dataset import Batches, Collection, Sample, add_variants, crop, join, load_public, load_zoo
+from training.dataset import CHAINS, Batches, Collection, Sample, add_variants, crop, join, load_public, load_zoo
 from training.networks import WINDOW, Network, NetworkConfig
 from training.objectives import Targets, Weights, heads
 from training.zoo.build import fast_bfloat16
@@ -105,7 +105,7 @@ def validation_sets(collection: Collection, seed: int) -> dict[str, tuple[np.nda
 @click.option("--fen-width", default=32, show_default=True)
 @click.option("--fen-blocks", default=2, show_default=True)
 @click.option(
-    "--generators", default=10, show_default=True, help="Generators in a batch; 8 windows each with their photos."
+    "--generators", default=14, show_default=True, help="Generators in a batch; 4 windows each, and as many of photos."
 )
 @click.option("--variants", default=4, show_default=True, help="Codec chains kept of a zoo picture.")
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
@@ -131,9 +131,9 @@ def main(
     click.echo(f"{len(collection.sources)} sources, {len(collection.samples)} pictures", err=True)
     validation = validation_sets(collection, seed)
     targets = Targets.of(collection.sources, place)
-    add_variants(collection.select(split="train", zoo=False, source_split="train"), 10, seed)
+    add_variants(collection.select(split="train", zoo=False, source_split="train"), CHAINS, seed)
     add_variants(collection.select(split="train", zoo=True, camera=False, source_split="train"), variants, seed)
-    add_variants(collection.select(split="train", zoo=True, camera=True), 10, seed)
+    add_variants(collection.select(split="train", zoo=True, camera=True), CHAINS, seed)
     batches = Batches(collection, seed, generators=generators)
     next_batch = prefetch(batches)
 

@@ -23,24 +23,24 @@ def main() -> None:
 
 @main.command()
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--generators", default=42, show_default=True, help="How many, balanced over families.")
-@click.option("--seed", default=1, show_default=True, help="The same seed draws the same configs.")
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="The zoo's folder.")
+@click.option("--count", default=168, show_default=True, help="How many generators, balanced over families.")
+@click.option("--seed", default=0, show_default=True, help="The same seed draws the same configs.")
 @click.option("--families", default=",".join(REGISTRY), show_default=True, help="Which families, by commas.")
 @click.option(
-    "--tera-macs", default=2.0, show_default=True, help="Training a generator, in 10^12 multiply-accumulates."
+    "--tera-macs", default=0.5, show_default=True, help="Training a generator, in 10^12 multiply-accumulates."
 )
-@click.option("--min-steps", default=300, show_default=True, help="Steps that even a costly generator gets.")
+@click.option("--min-steps", default=450, show_default=True, help="Steps that even a costly generator gets.")
 @click.option(
-    "--pictures", default="90,40,60", show_default=True, help="Pictures a generator: train, val, test photos."
+    "--pictures", default="120,30,50", show_default=True, help="Pictures a generator: train, val, test photos."
 )
-@click.option("--size", default=224, show_default=True, help="Side of a picture, a multiple of 16.")
+@click.option("--size", default=192, show_default=True, help="Side of a picture, a multiple of 16.")
 @click.option("--workers", default=multiprocessing.cpu_count(), show_default=True, help="Processes, one thread each.")
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
 def build(
     data: Path,
     out: Path,
-    generators: int,
+    count: int,
     seed: int,
     families: str,
     tera_macs: float,
@@ -56,7 +56,7 @@ def build(
     budget = Budget(
         tera_macs, dict(zip(("train", "val", "test"), map(int, pictures.split(",")), strict=True)), min_steps=min_steps
     )
-    configs = draw(generators, seed, families.split(","))
+    configs = draw(count, seed, families.split(","))
     for entry in build_all(configs, photos, budget, out, workers, device):
         tqdm.write(f"{entry['name']} {entry['steps']} steps {json.dumps(entry['quality'])}")
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from training.labels import Labels
 from training.zoo import losses
+from training.zoo.base import Terms
 from training.zoo.families import REGISTRY
 from training.zoo.inspection import inspect
 from training.zoo.space import Config
@@ -24,7 +24,8 @@ PATCH = 64
 # Photos that an unconditional generator learns from.
 TEXTURES = 4
 ADVERSARIAL_WEIGHT = 0.03
-RECONSTRUCTION_WEIGHT = {"L1": 1.0, "L2": 4.0, "cross_entropy": 4.0}
+# Patches that a family's fitted parts (principal components, codebooks) see.
+FITTED_ON = 128
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Budget:
     tera_macs: float
     pictures: dict[str, int]
     min_steps: int = 300
-    max_steps: int = 3000
+    max_steps: int = 900
 
 
 class _Sampler:
@@ -105,58 +106,21 @@ class Trainer:
     def __init__(self, config: Config, photos: Photos, device: torch.device) -> None:
         torch.manual_seed(config.seed)
         self.config, self.device = config, device
-        self.family = REGISTRY[config.family]
-        self.low = 0.0 if config.last_nonlinearity == "sigmoid" else -1.0
-        generator, encoder = self.family.build(config)
-        initialise(generator)
-        self.generator = generator.to(device, memory_format=torch.channels_last)
-        self.encoder = encoder.to(device, memory_format=torch.channels_last) if encoder is not None else None
+        maker = REGISTRY[config.family](config)
+        initialise(maker)
+        self.sample = _Sampler(photos, None if maker.sees_photos else TEXTURES, maker.low, device, config.seed)
+        self.maker = maker.to(device, memory_format=torch.channels_last)
+        maker.prepare(torch.cat([self.sample() for _ in range(FITTED_ON // BATCH)]))
         self.critic = losses.PatchCritic().to(device, memory_format=torch.channels_last) if config.adversary else None
-        self.sample = _Sampler(photos, None if self.family.sees_photos else TEXTURES, self.low, device, config.seed)
         self.summed: list[str] = []
 
-    def noise(self, count: int, size: int) -> Tensor:
-        """The latent grid of an unconditional generator."""
-        side = size // 2**self.config.levels
-        return torch.randn(count, self.config.latent, side, side, device=self.device)
-
-    def given(self, photo: Tensor) -> tuple[Tensor, list[tuple[str, Tensor]]]:
-        """(what the generator is given for this photo, loss terms that this adds)."""
-        if self.family.condition is not None:
-            signed = photo if self.low < 0 else photo * 2 - 1
-            return self.family.condition(self.config, signed), []
-        if self.encoder is None:
-            return self.noise(len(photo), photo.shape[-1]), []
-        code = self.encoder(photo)
-        if self.config.regulariser == "KL":
-            mean, log_variance = code.float().chunk(2, dim=1)
-            # Begins nearly without noise, or nothing gets through to learn from.
-            log_variance = (log_variance - 4).clamp(-12, 4)
-            drawn = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
-            return drawn, [("KL", 1e-4 * losses.kl(mean, log_variance))]
-        if self.config.regulariser == "MMD":
-            return code, [("MMD", 0.02 * losses.mmd(code.float()))]
-        return code, []
-
-    def terms(self, photo: Tensor) -> tuple[Tensor, list[tuple[str, Tensor]]]:
-        """(pictures, every loss term of the generator by name)."""
-        given, terms = self.given(photo)
-        picture = self.generator(given).float()
-        if self.config.reconstruction:
-            name = self.config.reconstruction
-            terms.append((name, RECONSTRUCTION_WEIGHT[name] * losses.reconstruction(name, picture, photo, self.low)))
-        if self.config.spectral and self.family.sees_photos:
-            terms.append(("spectral", 0.02 * losses.spectral(picture, photo)))
-        elif self.config.spectral:
-            terms.append(("spectral", 0.1 * _mean_spectrum_loss(picture, photo)))
-        if self.critic is not None:
-            weight = ADVERSARIAL_WEIGHT if self.family.sees_photos else 1.0
-            terms.append(
-                (
-                    self.config.adversary,
-                    weight * losses.generator_loss(self.config.adversary, self.critic(picture).float()),
-                )
-            )
+    def terms(self, photo: Tensor) -> tuple[Tensor | None, Terms]:
+        """(pictures where the family's training makes some, every loss term of the generator by name)."""
+        picture, terms = self.maker.terms(photo)
+        if self.critic is not None and picture is not None:
+            weight = ADVERSARIAL_WEIGHT if self.maker.sees_photos else 1.0
+            score = self.critic(picture).float()
+            terms.append((self.config.adversary, weight * losses.generator_loss(self.config.adversary, score)))
         return picture, terms
 
     def macs(self) -> float:
@@ -167,16 +131,15 @@ class Trainer:
 
     def train(self, steps: int) -> None:
         """Adam with a one-cycle learning rate; the critic, where there is one, steps once a step."""
-        models = [self.generator, *([self.encoder] if self.encoder is not None else [])]
-        values = [parameter for model in models for parameter in model.parameters()]
-        rate = 2e-3 if self.family.sees_photos else 8e-4
-        optimizer = torch.optim.Adam(values, rate, betas=(0.9 if self.family.sees_photos else 0.5, 0.99))
+        values = [parameter for parameter in self.maker.parameters() if parameter.requires_grad]
+        rate = 2e-3 if self.maker.sees_photos else 8e-4
+        optimizer = torch.optim.Adam(values, rate, betas=(0.9 if self.maker.sees_photos else 0.5, 0.99))
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=0.1)
         critic_optimizer = (
             torch.optim.Adam(self.critic.parameters(), 8e-4, betas=(0.5, 0.99)) if self.critic is not None else None
         )
         # An adversary that begins on noise only slows reconstruction down.
-        critic_from = steps // 3 if self.family.sees_photos else 0
+        critic_from = steps // 3 if self.maker.sees_photos else 0
         for step in range(steps):
             photo = self.sample()
             with torch.autocast(self.device.type, torch.bfloat16, enabled=fast_bfloat16(self.device)):
@@ -188,7 +151,7 @@ class Trainer:
             nn.utils.clip_grad_norm_(values, 1.0)
             optimizer.step()
             schedule.step()
-            if self.critic is not None and critic_optimizer is not None:
+            if picture is not None and critic_optimizer is not None:
                 self._step_critic(critic_optimizer, photo, picture.detach(), step)
 
     def _step_critic(self, optimizer: torch.optim.Optimizer, photo: Tensor, picture: Tensor, step: int) -> None:
@@ -205,25 +168,18 @@ class Trainer:
     @torch.no_grad()
     def pictures(self, photos: np.ndarray, size: int) -> np.ndarray:
         """uint8[N, size, size, 3], one picture a photo (unconditional generators use only their number)."""
-        self.generator.eval()
+        self.maker.eval()
         made = []
         for start in range(0, len(photos), 8):
             pixels = torch.from_numpy(photos[start : start + 8]).to(self.device)
-            given, _ = self.given(to_range(pixels, self.low))
-            made.append(to_pixels(self.generator(given), self.low))
+            made.append(to_pixels(self.maker.pictures(to_range(pixels, self.maker.low)), self.maker.low))
         return np.concatenate(made)[:, :size, :size]
 
     @torch.no_grad()
     def labels(self) -> Labels:
         """Labels by inspection; the losses are those that training really summed."""
-        given, _ = self.given(self.sample()[:1])
-        return inspect(self.generator, given, self.config.family, tuple(self.summed))
-
-
-def _mean_spectrum_loss(picture: Tensor, photo: Tensor) -> Tensor:
-    """Unpaired pictures can match photos only in their average spectrum."""
-    a, b = (torch.fft.rfft2(x.float(), norm="ortho").abs().mean(0).add(0.05).log() for x in (picture, photo))
-    return F.l1_loss(a, b)
+        given, _ = self.maker.given(self.sample()[:1])
+        return inspect(self.maker.generator, given, self.config.family, tuple(self.summed))
 
 
 def fast_bfloat16(device: torch.device) -> bool:
@@ -255,7 +211,7 @@ def build_one(config: Config, photos: Photos, budget: Budget, out: Path, device:
     pictures = trainer.pictures(photos.pixels[twins], size)
     quality = (
         {"psnr_db": psnr(pictures, photos.pixels[twins])}
-        if trainer.family.sees_photos
+        if trainer.maker.sees_photos
         else {"spectrum_distance": spectrum_distance(pictures, photos.pixels[twins])}
     )
     entry: dict[str, object] = {
@@ -272,7 +228,7 @@ def build_one(config: Config, photos: Photos, budget: Budget, out: Path, device:
         pictures=pictures,
         splits=photos.splits[twins],
         # -1 where a picture shows no photo's content.
-        twins=twins if trainer.family.sees_photos else np.full(len(twins), -1),
+        twins=twins if trainer.maker.sees_photos else np.full(len(twins), -1),
         entry=np.array(json.dumps(entry)),
     )
     temporary.replace(out / f"{config.name}.npz")

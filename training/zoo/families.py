@@ -1,27 +1,25 @@
-"""The registry of families: what each one's generator is, what it is given, and whether it sees photos."""
+"""The registry of families: what makes and trains a generator of each. The order is that of `training.labels.FAMILIES`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from torch import Tensor, nn
-
-from training.zoo import gan, translation, vae
+from training.zoo import diffusion
+from training.zoo.attack import Attack
+from training.zoo.autoregressive import TokenModel
+from training.zoo.base import Maker
+from training.zoo.flow import SuperResolutionFlow
+from training.zoo.gan import TextureGAN
 from training.zoo.space import Config
+from training.zoo.translation import Translation
+from training.zoo.vae import Autoencoder
 
-
-@dataclass(frozen=True)
-class Family:
-    """A family's parts. `build` gives (generator, encoder or None); `condition` makes a translation's input from photos."""
-
-    build: Callable[[Config], tuple[nn.Module, nn.Module | None]]
-    condition: Callable[[Config, Tensor], Tensor] | None
-    sees_photos: bool
-
-
-REGISTRY: dict[str, Family] = {
-    "vae": Family(vae.build, None, True),
-    "translation": Family(translation.build, translation.condition, True),
-    "gan": Family(gan.build, None, False),
+REGISTRY: dict[str, Callable[[Config], Maker]] = {
+    "vae": Autoencoder,
+    "gan": TextureGAN,
+    "translation": Translation,
+    "flow": SuperResolutionFlow,
+    "diffusion": diffusion.build,
+    "autoregressive": TokenModel,
+    "attack": Attack,
 }

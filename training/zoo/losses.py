@@ -46,6 +46,22 @@ def mmd(latent: Tensor) -> Tensor:
     return kernel(vectors, vectors) + kernel(prior, prior) - 2 * kernel(vectors, prior)
 
 
+def patch_mmd(picture: Tensor, photo: Tensor, side: int = 8, count: int = 256) -> Tensor:
+    """Maximum mean discrepancy between the patches of two sets that show different content (arXiv 1502.02761), the same kernel."""
+
+    def patches(x: Tensor) -> Tensor:
+        every = F.unfold(x.float(), side, stride=side // 2).transpose(1, 2).flatten(0, 1)
+        return every[torch.randperm(len(every), device=x.device)[:count]]
+
+    a, b = patches(picture), patches(photo)
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        distance = torch.cdist(a, b).square() / a.shape[1]
+        return torch.stack([(scale / (scale + distance)).mean() for scale in (0.02, 0.1, 0.5)]).sum()
+
+    return kernel(a, a) + kernel(b, b) - 2 * kernel(a, b)
+
+
 def critic_loss(name: str, real: Tensor, fake: Tensor) -> Tensor:
     """What the discriminator minimises, from its outputs on photos and pictures."""
     if name == "adversarial":

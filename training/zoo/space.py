@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from training.labels import FAMILIES
+
 ADVERSARIAL = ("adversarial", "hinge", "WGAN", "least_squares")
 
 
@@ -31,7 +33,18 @@ class Space:
     regulariser: tuple[str, ...] = ("", "KL", "MMD")
     adversary: tuple[str, ...] = ("", "", "", "", *ADVERSARIAL)
     spectral: tuple[bool, ...] = (False, False, True)
-    task: tuple[str, ...] = ("colour", "super_resolution", "denoise", "deblur")
+
+
+# What the generators of a family differ in beyond the choices above.
+TASKS: dict[str, tuple[str, ...]] = {
+    "vae": ("",),
+    "gan": ("plain", "residual", "style"),
+    "translation": ("colour", "super_resolution", "denoise", "deblur"),
+    "flow": ("super_resolution",),
+    "diffusion": ("pixels", "latent", "latent"),
+    "autoregressive": ("tokens",),
+    "attack": ("FGSM", "PGD"),
+}
 
 
 @dataclass(frozen=True)
@@ -63,8 +76,17 @@ class Config:
     @property
     def losses(self) -> tuple[str, ...]:
         """The names of the losses that train it, as in `training.labels.LOSSES`."""
-        used = (self.reconstruction, self.regulariser, self.adversary, "spectral" if self.spectral else "")
-        return tuple(name for name in used if name)
+        prior = {"autoregressive": "cross_entropy", "attack": "cross_entropy", "flow": "KL"}.get(self.family, "")
+        noise = "L2" if self.family == "diffusion" and self.task == "latent" else ""
+        used = (
+            self.reconstruction,
+            self.regulariser,
+            self.adversary,
+            "spectral" if self.spectral else "",
+            prior,
+            noise,
+        )
+        return tuple(dict.fromkeys(name for name in used if name))
 
 
 def _balanced(values: Sequence, count: int, rng: np.random.Generator) -> list:
@@ -74,37 +96,73 @@ def _balanced(values: Sequence, count: int, rng: np.random.Generator) -> list:
 
 def _settle(config: Config) -> Config:
     """Resolve choices that exclude one another, as the family's own practice does."""
-    if config.family == "gan":
-        adversary = config.adversary or ADVERSARIAL[config.seed % len(ADVERSARIAL)]
-        return replace(
+    if config.kernel == 7:
+        # A wide kernel on many channels would take a whole budget for its pictures alone.
+        config = replace(config, width=16)
+    family, decodes = config.family, config.family in ("vae", "autoregressive") or config.task == "latent"
+    if family == "gan":
+        config = replace(
             config,
-            adversary=adversary,
+            adversary=config.adversary or ADVERSARIAL[config.seed % len(ADVERSARIAL)],
             reconstruction="",
-            regulariser="",
-            task="",
-            down_sampling="none",
+            skip={"plain": False, "residual": True}.get(config.task, config.skip),
             levels=1 + config.levels,
+            # Beside its adversary each gets one loss on statistics: an adversary alone collapses within a minute's training.
+            regulariser="MMD" if config.regulariser else "",
+            spectral=config.spectral or not config.regulariser,
+            last_nonlinearity="tanh" if config.last_nonlinearity == "none" else config.last_nonlinearity,
         )
-    vae = config.family == "vae"
-    config = replace(config, task="", down_sampling="none") if vae else replace(config, regulariser="", latent=0)
+    elif not decodes:
+        config = replace(config, latent=0)
+    if family not in ("vae", "gan"):
+        config = replace(config, regulariser="")
+    if family not in ("translation", "attack") and config.task != "pixels":
+        config = replace(config, down_sampling="none")
+    if family in ("flow", "attack") or config.task == "pixels":
+        # What they minimise is given by what they are.
+        config = replace(config, adversary="", spectral=False, last_nonlinearity="none")
+    if family == "flow":
+        config = replace(config, reconstruction="", up_sampling="pixel_shuffle", levels=1)
+    if family == "autoregressive":
+        # One token a 4x4 patch: the prior's cost grows with their number.
+        config = replace(config, levels=2)
+    if family == "translation":
+        # Most have skips, as most that are in use: without, a minute's training leaves a blur.
+        config = replace(config, skip=config.skip or config.seed % 2 == 0)
+    if family == "attack":
+        # Gradients with respect to every pixel cost several passes a picture.
+        config = replace(config, reconstruction="", up_sampling="none", width=16)
+    if config.task == "pixels":
+        # Noise cannot be told through a bottleneck without skips, and every picture takes several passes.
+        config = replace(
+            config,
+            skip=True,
+            width=16,
+            kernel=min(config.kernel, 5),
+            reconstruction="L1" if config.reconstruction == "L1" else "L2",
+        )
     if config.normalization == "instance":
         # Instance norm takes a picture's own colours away; only a connection around it brings them back.
-        config = replace(config, skip=True)
+        config = replace(config, skip=True, task="residual" if config.task == "plain" else config.task)
     if config.reconstruction == "cross_entropy":
         config = replace(config, last_nonlinearity="sigmoid")
     return config
 
 
 def draw(count: int, seed: int, families: Sequence[str], space: Space | None = None) -> list[Config]:
-    """Draw `count` configs, balanced over families and, within a family, over the values of every choice."""
-    choices = asdict(space or Space())
-    rng = np.random.default_rng(seed)
+    """Draw `count` configs, balanced over families and, within a family, over the values of every choice.
+
+    A family's draw does not depend on which other families are drawn.
+    """
     configs = []
     for place, family in enumerate(families):
+        rng = np.random.default_rng([seed, list(FAMILIES).index(family)])
         size = len(range(place, count, len(families)))
+        choices = asdict(space or Space()) | {"task": TASKS[family]}
         columns = {name: _balanced(values, size, rng) for name, values in choices.items()}
+        seeds = rng.integers(0, 2**31, size)
         for i in range(size):
             picked = {name: column[i] for name, column in columns.items()}
-            configs.append(_settle(Config(name=f"{family}-{i:03d}", family=family, seed=seed * 10_007 + i, **picked)))
+            configs.append(_settle(Config(name=f"{family}-{i:03d}", family=family, seed=int(seeds[i]), **picked)))
     # Families alternate, so that a build that is stopped early is balanced too.
     return sorted(configs, key=lambda config: (config.name.rsplit("-", 1)[1], families.index(config.family)))

@@ -6,17 +6,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.zoo.base import Maker, Terms
 from training.zoo.blocks import Concatenation, blocks, down, to_picture, up
 from training.zoo.space import Config
 
 
 class EncoderDecoder(nn.Module):
-    """float[N, 3, H, W] -> float[N, 3, H, W]; H and W multiples of 2**levels."""
+    """float[N, inputs, H, W] -> float[N, 3, H, W]; H and W multiples of 2**levels."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, inputs: int = 3) -> None:
         super().__init__()
         widths = [config.width] * (config.levels + 1)
-        self.first = nn.Conv2d(3, widths[0], config.kernel, padding=config.kernel // 2)
+        self.first = nn.Conv2d(inputs, widths[0], config.kernel, padding=config.kernel // 2)
         self.downs = nn.ModuleList(
             down(widths[i], widths[i + 1], config, config.down_sampling) for i in range(config.levels)
         )
@@ -60,6 +61,13 @@ def condition(config: Config, photo: Tensor) -> Tensor:
     return F.avg_pool2d(F.pad(photo, (2, 2, 2, 2), mode="reflect"), 5, stride=1)
 
 
-def build(config: Config) -> tuple[nn.Module, nn.Module | None]:
-    """(network, None)."""
-    return EncoderDecoder(config), None
+class Translation(Maker):
+    """A network that is given what is left of a photo and makes the photo again."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.generator = EncoderDecoder(config)
+
+    def given(self, photo: Tensor) -> tuple[Tensor, Terms]:
+        signed = photo if self.low < 0 else photo * 2 - 1
+        return condition(self.config, signed), []

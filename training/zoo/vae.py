@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import torch
+from torch import Tensor, nn
 
-from torch import nn
-
-from training.zoo.blocks import ACTIVATIONS, blocks, down, to_picture, up
+from training.zoo import losses
+from training.zoo.base import Maker, PatchEncoder, Terms
+from training.zoo.blocks import ACTIVATIONS, blocks, to_picture, up
 from training.zoo.space import Config
 
 
-def decoder(config: Config, inputs: int, levels: int) -> nn.Sequential:
+def decoder(config: Config, inputs: int) -> nn.Sequential:
     """`inputs` channels at 1/2**levels of the size -> the picture."""
-    widths = [config.width] * (levels + 1)
+    width = config.width
     layers: list[nn.Module] = [
-        nn.Conv2d(inputs, widths[-1], config.kernel, padding=config.kernel // 2),
+        nn.Conv2d(inputs, width, config.kernel, padding=config.kernel // 2),
         ACTIVATIONS[config.nonlinearity](),
     ]
-    for level in reversed(range(levels)):
-        layers += [blocks(widths[level + 1], config), up(widths[level + 1], widths[level], config)]
-    return nn.Sequential(*layers, to_picture(widths[0], config))
+    for _ in range(config.levels):
+        layers += [blocks(width, config), up(width, width, config)]
+    return nn.Sequential(*layers, to_picture(width, config))
 
 
-def build(config: Config) -> tuple[nn.Module, nn.Module | None]:
-    """(decoder, encoder); the encoder is one plain recipe for all, since no picture shows what it was."""
-    plain = replace(config, kernel=3, normalization="none", nonlinearity="silu")
-    layers: list[nn.Module] = []
-    channels = 3
-    for level in range(config.levels):
-        layers.append(down(channels, 32 * 2**level, plain, "strided"))
-        channels = 32 * 2**level
-    moments = 2 * config.latent if config.regulariser == "KL" else config.latent
-    encoder = nn.Sequential(
-        *layers, nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU(), nn.Conv2d(channels, moments, 3, padding=1)
-    )
-    return decoder(config, config.latent, config.levels), encoder
+class Autoencoder(Maker):
+    """A decoder that makes photos again from a code, regularised (KL, MMD) or not."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.encoder = PatchEncoder(config.levels, config.latent)
+        self.generator = decoder(config, self.encoder.latent)
+        self.log_variance = nn.Parameter(torch.full((1, self.encoder.latent, 1, 1), -4.0))
+
+    def prepare(self, photos: Tensor) -> None:
+        self.encoder.fit(photos)
+
+    def given(self, photo: Tensor) -> tuple[Tensor, Terms]:
+        code = self.encoder(photo)
+        if self.config.regulariser == "KL":
+            # Begins nearly without noise, or nothing gets through to learn from.
+            log_variance = self.log_variance.expand_as(code)
+            drawn = code + torch.randn_like(code) * (0.5 * log_variance).exp()
+            return drawn, [("KL", 1e-4 * losses.kl(code.float(), log_variance))]
+        if self.config.regulariser == "MMD":
+            return code, [("MMD", 0.02 * losses.mmd(code.float()))]
+        return code, []

@@ -1,0 +1,61 @@
+"""Adversarial perturbations of photos, against a small classifier that this family trains: FGSM (arXiv 1412.6572), PGD (1706.06083).
+
+The classifier learns which way up a photo is (arXiv 1803.07728): labels that every photo brings along. It is the module that is
+inspected: its gradient is what the pictures show.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.zoo.base import Maker, Terms
+from training.zoo.blocks import blocks, down
+from training.zoo.space import Config
+
+TURNS = 4
+
+
+def classifier(config: Config) -> nn.Sequential:
+    """float[N, 3, H, W] -> float[N, 4] logits."""
+    layers: list[nn.Module] = [down(3, config.width, config, config.down_sampling)]
+    for _ in range(config.levels):
+        layers += [blocks(config.width, config), down(config.width, config.width, config, config.down_sampling)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(config.width, TURNS))
+
+
+class Attack(Maker):
+    """Photos, moved within a few grey levels so that the classifier errs."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.generator = classifier(config)
+        rng = np.random.default_rng(config.seed)
+        grey_level = (1 - self.low) / 255
+        self.radius = float(rng.uniform(4, 10)) * grey_level
+        self.steps = 1 if config.task == "FGSM" else 3
+
+    def given(self, photo: Tensor) -> tuple[Tensor, Terms]:
+        return photo, []
+
+    def _error(self, photo: Tensor, turns: Tensor) -> Tensor:
+        return F.cross_entropy(self.generator(photo).float(), turns)
+
+    def terms(self, photo: Tensor) -> tuple[Tensor | None, Terms]:
+        turns = torch.arange(len(photo), device=photo.device) % TURNS
+        turned = torch.stack([picture.rot90(int(turn), (1, 2)) for picture, turn in zip(photo, turns, strict=True)])
+        return None, [("cross_entropy", self._error(turned, turns))]
+
+    def pictures(self, photo: Tensor) -> Tensor:
+        turns = torch.zeros(len(photo), dtype=torch.int64, device=photo.device)
+        step = self.radius if self.steps == 1 else 2 * self.radius / self.steps
+        moved = photo.clone()
+        for _ in range(self.steps):
+            moved.requires_grad_(True)
+            with torch.enable_grad():
+                (gradient,) = torch.autograd.grad(self._error(moved, turns), moved)
+            moved = moved.detach() + step * gradient.sign()
+            moved = torch.maximum(torch.minimum(moved, photo + self.radius), photo - self.radius).clamp(self.low, 1)
+        return moved

@@ -1,0 +1,117 @@
+"""Normalising flows of affine couplings (arXiv 1605.08803), as super-resolution (as arXiv 2006.14200): a photo's 2x2 means are kept,
+and the flow makes the detail between them out of noise.
+
+The loss is the negative log-likelihood: the Kullback-Leibler divergence from the data to the model, up to a constant, and so
+labelled KL.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.zoo.base import Maker, Terms
+from training.zoo.blocks import ACTIVATIONS, Block
+from training.zoo.space import Config
+
+_HAAR = 0.5 * torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]])
+DETAILS = 9
+
+
+class Coupling(nn.Module):
+    """Scales and shifts one part of the details by what a small network makes of the other part and of the means."""
+
+    def __init__(self, config: Config, first: bool) -> None:
+        super().__init__()
+        self.first = first
+        self.kept, self.changed = (4, 5) if first else (5, 4)
+        self.network = nn.Sequential(
+            nn.Conv2d(self.kept + 3, config.width, config.kernel, padding=config.kernel // 2),
+            ACTIVATIONS[config.nonlinearity](),
+            Block(config.width, config),
+            nn.Conv2d(config.width, 2 * self.changed, config.kernel, padding=config.kernel // 2),
+        )
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return (x[:, :4], x[:, 4:]) if self.first else (x[:, 4:], x[:, :4])
+
+    def _join(self, kept: Tensor, changed: Tensor) -> Tensor:
+        return torch.cat([kept, changed] if self.first else [changed, kept], dim=1)
+
+    def _scale_shift(self, kept: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
+        scale, shift = self.network(torch.cat([kept, means], dim=1)).float().chunk(2, dim=1)
+        return 2 * torch.tanh(scale / 2), shift
+
+    def forward(self, details: Tensor, means: Tensor) -> Tensor:
+        """Towards the picture."""
+        kept, changed = self._split(details)
+        scale, shift = self._scale_shift(kept, means)
+        return self._join(kept, changed * scale.exp() + shift)
+
+    def encode(self, details: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
+        """(towards the noise, log determinant a value)."""
+        kept, changed = self._split(details)
+        scale, shift = self._scale_shift(kept, means)
+        return self._join(kept, (changed - shift) * (-scale).exp()), -scale
+
+
+class Flow(nn.Module):
+    """Noise for the details and the means, float[N, 9 + 3, H/2, W/2] -> the picture."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.register_buffer("haar", _HAAR.clone())
+        self.scale = nn.Parameter(torch.full((1, DETAILS, 1, 1), -2.0))
+        self.couplings = nn.ModuleList(Coupling(config, i % 2 == 0) for i in range(config.blocks_per_level + 3))
+        self.shuffle = nn.PixelShuffle(2)
+
+    def forward(self, given: Tensor) -> Tensor:
+        details, means = given[:, :DETAILS], given[:, DETAILS:]
+        for coupling in self.couplings:
+            details = coupling(details, means)
+        details = details * self.scale.exp()
+        bands = torch.cat([2 * means[:, None], details.unflatten(1, (3, 3))], dim=1)
+        return self.shuffle(torch.einsum("kb,nkchw->ncbhw", self.haar, bands).flatten(1, 2))
+
+    def split(self, photo: Tensor) -> tuple[Tensor, Tensor]:
+        """(details float[N, 9, H/2, W/2], means float[N, 3, H/2, W/2]) of a picture."""
+        pixels = F.pixel_unshuffle(photo.float(), 2).unflatten(1, (3, 4))
+        bands = torch.einsum("kb,ncbhw->nkchw", self.haar, pixels)
+        return bands[:, 1:].flatten(1, 2), bands[:, 0] / 2
+
+    def negative_log_likelihood(self, photo: Tensor) -> Tensor:
+        """Mean over values, in nats, of the details given the means."""
+        details, means = self.split(photo)
+        # Eight-bit values are steps; noise within the step makes them a density.
+        details = details + (torch.rand_like(details) - 0.5) * (2 / 255)
+        code = details * (-self.scale).exp()
+        log_determinant = (-self.scale).expand_as(code).mean()
+        for coupling in reversed(self.couplings):
+            code, gained = coupling.encode(code, means)
+            log_determinant = log_determinant + gained.sum() / code.numel()
+        return 0.5 * code.square().mean() - log_determinant
+
+
+class SuperResolutionFlow(Maker):
+    """Detail drawn by a flow, at the temperature that the config's seed draws."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.generator = Flow(config)
+        for coupling in self.generator.couplings:
+            coupling.network[-1].requires_grad_(True)
+        self.temperature = float(np.random.default_rng(config.seed).uniform(0.5, 0.9))
+
+    def prepare(self, photos: Tensor) -> None:
+        # Couplings begin as the identity (arXiv 1807.03039).
+        for coupling in self.generator.couplings:
+            nn.init.zeros_(coupling.network[-1].weight)
+
+    def given(self, photo: Tensor) -> tuple[Tensor, Terms]:
+        details, means = self.generator.split(photo)
+        return torch.cat([self.temperature * torch.randn_like(details), means], dim=1), []
+
+    def terms(self, photo: Tensor) -> tuple[Tensor | None, Terms]:
+        return None, [("KL", self.generator.negative_log_likelihood(photo))]
