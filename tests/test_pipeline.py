@@ -56,12 +56,12 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "--pictures",
         "6,4,4",
         "--count",
-        "18",
+        "42",
         "--min-steps",
         "5",
     ]
-    run(zoo, "build", data, zoo_folder, *options)
-    assert len(list(zoo_folder.glob("[a-z]*-0*.npz"))) == 18
+    run(zoo, "build", data, "--out", zoo_folder, *options)
+    assert len(list(zoo_folder.glob("[a-z]*-0*.npz"))) == 42
     # Five steps make no picture that the zoo's rule would let through.
     monkeypatch.setattr(dataset, "passes", lambda _entry: True)
 

@@ -88,9 +88,8 @@ def zoo_splits(labels: dict[str, Labels]) -> dict[str, str]:
 
 def load_zoo(folder: Path) -> Collection:
     """Every finished generator of a zoo, and the photo crops it was built from, as one camera source a photo set."""
-    files = sorted(path for path in folder.glob("*.npz") if not path.name.startswith(("photos", ".")))
-    entries = {path: read_entry(path) for path in files}
-    files = [path for path in files if passes(entries[path])]
+    entries = {path: read_entry(path) for path in generator_files(folder)}
+    files = [path for path, entry in entries.items() if passes(entry)]
     labels = {path.stem: Labels.from_json(entries[path]["labels"]) for path in files}
     splits = zoo_splits(labels)
     (photos_file,) = folder.glob("photos-*.npz")
@@ -112,6 +111,11 @@ def load_zoo(folder: Path) -> Collection:
                 photo = str(photo_names[twin]) if twin >= 0 else None
                 collection.samples.append(Sample(pixels, source, str(split), photo))
     return collection
+
+
+def generator_files(folder: Path) -> list[Path]:
+    """Finished generators' files in a zoo, by name."""
+    return sorted(path for path in folder.glob("*.npz") if not path.name.startswith(("photos", ".")))
 
 
 def read_entry(path: Path) -> dict:

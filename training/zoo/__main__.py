@@ -10,10 +10,15 @@ import click
 import torch
 from tqdm import tqdm
 
+from training.zoo import index, probe
 from training.zoo.build import Budget
+from training.zoo.document import render
 from training.zoo.families import REGISTRY
 from training.zoo.pool import build_all, prepare_photos
 from training.zoo.space import draw
+
+ROOT = Path(__file__).parent.parent.parent
+RESULTS, DOCS = ROOT / "training" / "results", ROOT / "docs"
 
 
 @click.group()
@@ -59,6 +64,26 @@ def build(
     configs = draw(count, seed, families.split(","))
     for entry in build_all(configs, photos, budget, out, workers, device):
         tqdm.write(f"{entry['name']} {entry['steps']} steps {json.dumps(entry['quality'])}")
+
+
+@main.command()
+@click.argument("zoo", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--sheet", "sheet_file", type=click.Path(path_type=Path), help="Also write the whole zoo's contact sheet here."
+)
+def document(zoo: Path, sheet_file: Path | None) -> None:
+    """Index and probe the ZOO, and render docs/zoo.md from what they say."""
+    found = index.describe(zoo)
+    figures = probe.run(zoo)
+    (RESULTS / "zoo.json").write_text(json.dumps(found, indent=1) + "\n")
+    (RESULTS / "zoo-probe.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (DOCS / "zoo.md").write_text(render(found, figures))
+    names = [entry["name"] for entry in found["generators"] if entry["split"]]
+    every_kind = [next(n for n in names if n.startswith(f"{family}-")) for family in REGISTRY]
+    index.sheet(zoo, every_kind, columns=8, side=72).save(DOCS / "zoo.webp", quality=80)
+    if sheet_file:
+        index.sheet(zoo, names, columns=12, side=64).save(sheet_file)
+    click.echo(json.dumps(figures["heads"], indent=1))
 
 
 if __name__ == "__main__":

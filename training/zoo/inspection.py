@@ -10,6 +10,27 @@ from torch import Tensor, nn
 from training.labels import Labels
 from training.zoo.blocks import Block, Concatenation, Sum
 
+# What each label means; a test holds that none is missing.
+DEFINITIONS: dict[str, str] = {
+    "layers": "convolution, fully connected, pooling and normalisation layers, as often as they run in one pass",
+    "convolution_layers": "convolutions and transposed convolutions that run",
+    "fully_connected_layers": "fully connected layers that run",
+    "pooling_layers": "maximum, average and global pooling layers that run",
+    "normalization_layers": "batch, instance and group normalisation layers that run",
+    "filters": "output channels, summed over the convolutions that run",
+    "blocks": "the repeated unit's copies",
+    "layers_per_block": "layers inside a block, mean over blocks",
+    "parameters": "trainable values",
+    "normalization": "the most frequent kind of normalisation layer",
+    "last_nonlinearity": "what the last layer passes through",
+    "block_nonlinearity": "the most frequent nonlinearity inside blocks",
+    "up_sampling": "the most frequent way to a larger size; transposed convolutions count where their stride is above one",
+    "down_sampling": "the most frequent way to a smaller size; convolutions count where their stride is above one",
+    "skip_connections": "whether any sum or concatenation joins an earlier signal",
+    "kernel_size": "the most frequent side of a convolution's kernel, transposed ones aside",
+    "losses": "the terms that the training loop really summed; a generator may have several",
+}
+
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 _NORMS: dict[type[nn.Module], str] = {nn.BatchNorm2d: "batch", nn.InstanceNorm2d: "instance", nn.GroupNorm: "group"}

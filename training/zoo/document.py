@@ -1,0 +1,110 @@
+"""Render docs/zoo.md from the index of the shipped build and the probe's figures; nothing in it is typed by hand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+
+import numpy as np
+
+from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES
+from training.zoo.inspection import DEFINITIONS
+from training.zoo.space import TASKS, Space
+
+
+def _table(heads: list[str], rows: list[list[object]]) -> str:
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    return "\n".join([*lines, *(f"| {' | '.join(str(cell) for cell in row)} |" for row in rows)])
+
+
+def _families(generators: list[dict]) -> str:
+    rows: list[list[object]] = []
+    for family, meaning in FAMILIES.items():
+        mine = [g for g in generators if g["labels"]["family"] == family]
+        kept = [g for g in mine if g["split"]]
+        figures = [next(iter(g["quality"].values())) for g in kept]
+        unit = "" if not kept else " dB" if "psnr_db" in kept[0]["quality"] else " (spectrum distance)"
+        splits = Counter(g["split"] for g in kept)
+        quality = f"{min(figures):.1f} / {np.median(figures):.1f} / {max(figures):.1f}{unit}" if figures else "none"
+        rows.append([family, meaning, len(mine), len(kept), *(splits[s] for s in ("train", "val", "test")), quality])
+    heads = ["family", "what", "built", "kept", "train", "val", "test", "quality: lowest / median / highest"]
+    return _table(heads, rows)
+
+
+def _space() -> str:
+    rows: list[list[object]] = [
+        [name, ", ".join(str(value) or "none" for value in dict.fromkeys(values))]
+        for name, values in asdict(Space()).items()
+    ]
+    rows += [
+        [f"kind of {family}", ", ".join(task or "one only" for task in dict.fromkeys(tasks))]
+        for family, tasks in TASKS.items()
+    ]
+    return _table(["choice", "values"], rows)
+
+
+def _labels(kept: list[dict]) -> str:
+    rows: list[list[object]] = []
+    for name, p in CONTINUOUS.items():
+        values = [g["labels"]["continuous"][name] for g in kept]
+        seen = f"{min(values):,.4g} / {np.median(values):,.4g} / {max(values):,.4g}"
+        scale = f"{p.low:,.4g} to {p.high:,.4g}{', log' if p.log else ''}"
+        rows.append([name, DEFINITIONS[name], p.unit, scale, seen])
+    return _table(["continuous", "definition", "unit", "scaled range", "lowest / median / highest in the zoo"], rows)
+
+
+def _classes(kept: list[dict]) -> str:
+    rows: list[list[object]] = []
+    for name, values in DISCRETE.items():
+        counts = Counter(g["labels"]["discrete"][name] for g in kept)
+        rows.append([name, DEFINITIONS[name], ", ".join(f"{value} {counts[value]}" for value in values)])
+    used = Counter(loss for g in kept for loss in g["labels"]["losses"])
+    rows.append(["losses", DEFINITIONS["losses"], ", ".join(f"{loss} {used[loss]}" for loss in LOSSES)])
+    return _table(["discrete", "definition", "generators"], rows)
+
+
+def _probe(probe: dict) -> str:
+    rows: list[list[object]] = [
+        [name, f"{f['macro_f1']:.3f}", f"{f['mode_macro_f1']:.3f}", f"{f['accuracy']:.3f}", f"{f['mode_accuracy']:.3f}"]
+        for name, f in probe["heads"].items()
+    ]
+    return _table(["label", "macro-F1", "mode", "accuracy", "mode"], rows)
+
+
+def render(index: dict, probe: dict) -> str:
+    """The whole page."""
+    build, generators = index["build"], index["generators"]
+    kept = [g for g in generators if g["split"]]
+    first = generators[0]
+    sections = [
+        "# The zoo",
+        "Rendered by `python -m training.zoo document` from `training/results/zoo.json` and `training/results/zoo-probe.json`; "
+        "do not edit by hand.",
+        f"{len(generators)} generators that this project builds and trains itself, so that every label is exact; {len(kept)} pass the "
+        f"quality rule. {first['pictures']} pictures each at {first['side']}x{first['side']}, {build['bytes'] / 1e9:.2f} GB lossless. "
+        f"Built in {build['minutes']:.0f} minutes on {build['cores']} CPU cores.",
+        "![One generator of each kind a row](zoo.webp)",
+        "## Families",
+        _families(generators),
+        "**Quality rule.** Pictures that show a photo's content reach 20 dB against it; unconditional ones lie within 2.0 of photos in the "
+        "mean log spectrum (two halves of the photos differ by about 0.1, a flat colour by 5) and have a contrast of 10 grey levels. "
+        "What fails is not used.",
+        "Every family but gan shows photos: reconstructed, restored, or with a part drawn anew, so that each picture has a camera twin of "
+        "the same content and size. Generators are split by number within a family (two thirds, a sixth, a sixth); those with equal labels "
+        "stay together.",
+        "## Search space",
+        "Every choice is drawn equally often within a family; `training/zoo/space.py` settles choices that exclude one another.",
+        _space(),
+        "## Labels",
+        "Read off the built module by one forward pass (`training/zoo/inspection.py`). Of a generator in two stages (latent diffusion, "
+        "tokens) it is the stage that makes pixels; of an attack, the classifier whose gradient the pictures show.",
+        _labels(kept),
+        _classes(kept),
+        "L2 and MSE of the published list are one function and have one name here; `spectral` takes the place that frees.",
+        "## Is there something to learn?",
+        f"A linear probe on the mean log spectrum of {probe['pictures']['train']} pictures' high-pass residuals, on "
+        f"{probe['pictures']['test']} pictures of {probe['generators']['test']} generators that it never saw "
+        f"({probe['generators']['train']} seen), against always answering the most frequent value:",
+        _probe(probe),
+    ]
+    return "\n\n".join(sections) + "\n"

@@ -1,0 +1,75 @@
+"""What a built zoo holds, as JSON: one entry a generator, with hashes of its labels and pictures; and its contact sheet."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from training.dataset import generator_files, passes, read_entry, zoo_splits
+from training.labels import Labels
+
+# A longer gap between two finished generators is a pause, not work.
+LONGEST_GAP_S = 300
+
+
+def _pictures_sha256(path: Path) -> str:
+    with np.load(path, allow_pickle=False) as file:
+        return hashlib.sha256(np.ascontiguousarray(file["pictures"]).tobytes()).hexdigest()
+
+
+def describe(folder: Path) -> dict[str, object]:
+    """The zoo's index: what it took, and each generator with its labels, quality, split (None where the quality rule drops it)."""
+    files = generator_files(folder)
+    entries = {path.stem: read_entry(path) for path in files}
+    labels = {name: Labels.from_json(entry["labels"]) for name, entry in entries.items() if passes(entry)}
+    splits = zoo_splits(labels)
+    times = sorted(path.stat().st_mtime for path in files)
+    generators = []
+    for path in files:
+        entry = entries[path.stem]
+        with np.load(path, allow_pickle=False) as file:
+            shape = file["pictures"].shape
+        generators.append(
+            {
+                "name": path.stem,
+                "split": splits.get(path.stem),
+                "task": entry["config"]["task"],
+                "latent": entry["config"]["latent"],
+                "steps": entry["steps"],
+                "quality": {key: round(value, 3) for key, value in entry["quality"].items()},
+                "contrast": round(entry["contrast"], 2),
+                "labels": entry["labels"],
+                "labels_sha256": hashlib.sha256(json.dumps(entry["labels"], sort_keys=True).encode()).hexdigest(),
+                "pictures": shape[0],
+                "side": shape[1],
+                "pictures_sha256": _pictures_sha256(path),
+            }
+        )
+    return {
+        "build": {
+            "minutes": round(sum(min(b - a, LONGEST_GAP_S) for a, b in pairwise(times)) / 60, 1),
+            "cores": os.cpu_count(),
+            "bytes": sum(path.stat().st_size for path in files),
+        },
+        "generators": generators,
+    }
+
+
+def sheet(folder: Path, names: list[str], columns: int, side: int) -> Image.Image:
+    """One row a generator: its first `columns` pictures, `side` pixels each, beside its name."""
+    margin = 150
+    image = Image.new("RGB", (margin + columns * side, len(names) * side), "white")
+    pen = ImageDraw.Draw(image)
+    for row, name in enumerate(names):
+        pen.text((6, row * side + side // 2 - 6), name, fill="black")
+        with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
+            for column, pixels in enumerate(file["pictures"][:columns]):
+                tile = Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS)
+                image.paste(tile, (margin + column * side, row * side))
+    return image
