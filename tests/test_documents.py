@@ -10,7 +10,7 @@ from training.card import render
 
 
 def test_model_card_is_rendered_from_this_bundles_evaluation() -> None:
-    result = json.loads((ROOT / "training/results/default-1.json").read_text())
+    result = json.loads((ROOT / "training/results/default.json").read_text())
     assert (ROOT / "MODEL_CARD.md").read_text() == render(default_folder(), result)
 
 

@@ -158,7 +158,7 @@ def render(folder: Path, result: dict) -> str:
     sections = [
         f"# Model card: bundle {bundle.label}",
         "Rendered by `python -m training.card` from the bundle's manifest and "
-        "[training/results/default-1.json](training/results/default-1.json); do not edit by hand.",
+        "[training/results/default.json](training/results/default.json); do not edit by hand.",
         "## What it is",
         "One convolutional network: a fingerprint estimation network (FEN) trained with the four constraints of arXiv 2106.07873, whose "
         "features and residual feed a strided trunk and linear heads. It reads 128x128 windows at native resolution and answers all "
@@ -171,9 +171,11 @@ def render(folder: Path, result: dict) -> str:
         f"are shown), {counts['test']} for test. Zoo generators are built and trained by `training/zoo`; their labels are read off the "
         "built module, and reconstructing ones see the photos above, so that each generated picture has a camera twin. No test generator "
         "and no test photo was seen in training, nor a picture made from one. Both classes go through the same random resizing, blur, "
-        'noise, JPEG and WebP; "mixed" below is that distribution.',
-        f"Families: {', '.join(f'{name} ({text})' for name, text in FAMILIES.items())}. The zoo has vae, gan and translation so far; "
-        "diffusion is known from public pictures only; flow, autoregressive and attack were never trained, and never come out.",
+        'noise, JPEG and WebP; "mixed" below is that distribution. Photos mostly came as JPEG and generated pictures lossless, '
+        'so these are first saved as JPEG as often and about as well as the photos were; the row "as stored" shows what that '
+        "difference of format would add.",
+        f"Families: {', '.join(f'{name} ({text})' for name, text in FAMILIES.items())}. The zoo "
+        "trains generators of every family; [docs/zoo.md](docs/zoo.md) says which, on what, and how good they are.",
         "**Licence.** The code is Apache-2.0. Some of the pictures allow non-commercial research only and some state no licence, so the "
         "weights of this bundle are for research and evaluation; train your own for anything else. None of those pictures is shipped.",
         "## Camera or generated, on generators and photos that training never saw",
@@ -213,9 +215,7 @@ def render(folder: Path, result: dict) -> str:
 
 @click.command()
 @click.option("--bundle", type=click.Path(path_type=Path), default=default_folder, show_default="the default bundle")
-@click.option(
-    "--result", type=click.Path(exists=True, path_type=Path), default=ROOT / "training/results/default-1.json"
-)
+@click.option("--result", type=click.Path(exists=True, path_type=Path), default=ROOT / "training/results/default.json")
 def main(bundle: Path, result: Path) -> None:
     """Write MODEL_CARD.md."""
     (ROOT / "MODEL_CARD.md").write_text(render(bundle, json.loads(result.read_text())))

@@ -39,9 +39,15 @@ class Sample:
     source: int
     split: str
     photo: str | None = None
+    # A generator's picture: it came lossless, as photos seldom do.
+    made: bool = False
     variants: list[np.ndarray] = field(default_factory=list)
     # Which of its content's chains each variant went through; a picture and its photo share them.
     chains: list[int] = field(default_factory=list)
+
+    def content(self) -> str:
+        """What it shows: the photo's name, or a hash of the pixels."""
+        return self.photo or hashlib.sha256(self.pixels.tobytes()).hexdigest()
 
 
 @dataclass
@@ -109,7 +115,7 @@ def load_zoo(folder: Path) -> Collection:
             collection.sources.append(Generator(path.stem, labels[path.stem], True, splits[path.stem]))
             for pixels, split, twin in zip(file["pictures"], file["splits"], file["twins"], strict=True):
                 photo = str(photo_names[twin]) if twin >= 0 else None
-                collection.samples.append(Sample(pixels, source, str(split), photo))
+                collection.samples.append(Sample(pixels, source, str(split), photo, made=True))
     return collection
 
 
@@ -167,7 +173,7 @@ def load_public(folder: Path) -> Collection:
             split = split_of(picture.path.stem)
         twin = picture.path if picture.camera else picture.twin
         photo = f"{twin.parent.name}/{twin.name}" if twin is not None else None
-        collection.samples.append(Sample(pixels, source, split, photo))
+        collection.samples.append(Sample(pixels, source, split, photo, made=not picture.camera))
     return collection
 
 
@@ -183,9 +189,16 @@ def join(*collections: Collection) -> Collection:
     return joined
 
 
-def _chains(job: tuple[np.ndarray, list[int]]) -> list[np.ndarray]:
-    pixels, seeds = job
-    return [codecs.random_chain(pixels, np.random.default_rng(seed)) for seed in seeds]
+def through_chain(pixels: np.ndarray, made: bool, seed: int) -> np.ndarray:
+    """The pixels after the chain of that seed; a generator's picture is first brought into the form that photos come in."""
+    if made:
+        pixels = codecs.as_photos_come(pixels, np.random.default_rng([seed, 1]))
+    return codecs.random_chain(pixels, np.random.default_rng(seed))
+
+
+def _chains(job: tuple[np.ndarray, bool, list[int]]) -> list[np.ndarray]:
+    pixels, made, seeds = job
+    return [through_chain(pixels, made, seed) for seed in seeds]
 
 
 # Random chains of one content; every picture of it takes some of these.
@@ -202,9 +215,9 @@ def add_variants(samples: list[Sample], count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     jobs = []
     for sample in samples:
-        content = sample.photo or hashlib.sha256(sample.pixels.tobytes()).hexdigest()
+        content = sample.content()
         sample.chains = [int(chain) for chain in rng.permutation(CHAINS)[:count]]
-        jobs.append((sample.pixels, [chain_seed(content, chain, seed) for chain in sample.chains]))
+        jobs.append((sample.pixels, sample.made, [chain_seed(content, chain, seed) for chain in sample.chains]))
     with ProcessPoolExecutor() as pool:
         for sample, variants in zip(samples, pool.map(_chains, jobs, chunksize=32), strict=True):
             sample.variants = variants

@@ -5,7 +5,6 @@ The bundle is run as its users run it: by the runtime's own windows, backend and
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,7 @@ from edgeparse.bundle import Bundle, Calibration, open_bundle
 from edgeparse.gallery import Gallery
 from edgeparse.readout import calibrated, unit, verdict
 from training import codecs, metrics
-from training.dataset import Collection, Sample, join, load_public, load_zoo
+from training.dataset import Collection, Sample, chain_seed, join, load_public, load_zoo, through_chain
 from training.labels import DISCRETE
 
 HEADS = ["embedding", "generated", "family", "continuous", *DISCRETE, "losses"]
@@ -50,16 +49,21 @@ class Predictions:
 
 
 def predict(backend: Backend, samples: list[Sample], condition: str) -> Predictions:
-    """Run pictures through a condition, or through a random chain each ("mixed", fixed by the picture's pixels)."""
+    """Run pictures through a condition, or through a random chain each ("mixed", fixed by the content).
+
+    Generated pictures are first saved as photos come, except "as stored", where the classes' file formats differ.
+    """
 
     def prepare(sample: Sample) -> np.ndarray:
+        # A photo and its twins meet the same chain.
+        seed = chain_seed(sample.content(), 0, 0)
         if condition == "mixed":
-            # A photo and its twins meet the same chain; a content's hash is the same on every machine.
-            key = sample.photo or hashlib.sha256(sample.pixels.tobytes()).hexdigest()
-            seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
-            pixels = codecs.random_chain(sample.pixels, np.random.default_rng(seed))
+            pixels = through_chain(sample.pixels, sample.made, seed)
+        elif condition == "as stored" or not sample.made:
+            pixels = codecs.CONDITIONS.get(condition, np.asarray)(sample.pixels)
         else:
-            pixels = codecs.CONDITIONS[condition](sample.pixels)
+            came = codecs.as_photos_come(sample.pixels, np.random.default_rng([seed, 1]))
+            pixels = codecs.CONDITIONS[condition](came)
         return windows.cut(pixels, WINDOWS).pixels
 
     rows: dict[str, list[np.ndarray]] = {name: [] for name in HEADS}
@@ -227,7 +231,7 @@ def evaluate(
     zoo = collection.select(split=split, camera=False, zoo=True, source_split=split)
     real = collection.select(split=split, camera=False, zoo=False, source_split=split)
     result: dict[str, object] = {"split": split, "detection_zoo": {}, "detection_real": {}}
-    for condition in ("mixed", *codecs.CONDITIONS):
+    for condition in ("mixed", "as stored", *codecs.CONDITIONS):
         p = {
             name: predict(backend, samples, condition)
             for name, samples in (("crops", crops), ("photos", photos), ("zoo", zoo), ("real", real))

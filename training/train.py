@@ -18,8 +18,18 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from training.codecs import random_chain
-from training.dataset import CHAINS, Batches, Collection, Sample, add_variants, crop, join, load_public, load_zoo
+from training.dataset import (
+    CHAINS,
+    Batches,
+    Collection,
+    Sample,
+    add_variants,
+    crop,
+    join,
+    load_public,
+    load_zoo,
+    through_chain,
+)
 from training.networks import WINDOW, Network, NetworkConfig
 from training.objectives import Targets, Weights, heads
 from training.zoo.build import fast_bfloat16
@@ -61,7 +71,11 @@ def prefetch(
 def validation_windows(samples: list[Sample], per_picture: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Fixed windows of a random chain of every sample: (uint8[N, 128, 128, 3], source int64[N])."""
     rng = np.random.default_rng(seed)
-    windows = [crop(random_chain(sample.pixels, rng), rng) for sample in samples for _ in range(per_picture)]
+    windows = [
+        crop(through_chain(sample.pixels, sample.made, int(rng.integers(2**62))), rng)
+        for sample in samples
+        for _ in range(per_picture)
+    ]
     return np.stack(windows), np.repeat([sample.source for sample in samples], per_picture)
 
 
@@ -160,14 +174,16 @@ def main(
     begun = time.monotonic() - spent
     shown, saved = spent, spent
     totals: dict[str, float] = defaultdict(float)
-    since = 0
+    since, waited = 0, 0.0
     while (spent := time.monotonic() - begun) < budget:
         progress = spent / budget
         # Small windows cost half; the last quarter of the time settles batch norm and pooling on the size that is shipped.
         batches.size = SMALL_WINDOW if progress < 0.75 else WINDOW
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / 200) * (0.5 * (1 + math.cos(math.pi * progress)) * 0.99 + 0.01)
+        asked = time.monotonic()
         windows, source = next_batch()
+        waited += time.monotonic() - asked
         network.train()
         origins = torch.from_numpy(source).to(place)
         with torch.autocast(place.type, torch.bfloat16, enabled=fast_bfloat16(place)):
@@ -184,6 +200,10 @@ def main(
             totals[name] += float(term.detach())
         if spent - shown > 60:
             line: dict[str, object] = {"step": step, "minutes": round(spent / 60, 1), "windows": step * len(windows)}
+            line |= {
+                "windows_per_s": round(since * len(windows) / (spent - shown)),
+                "waited_for_data": round(waited / (spent - shown), 3),
+            }
             line |= {name: round(total / since, 4) for name, total in totals.items()}
             if spent - saved > 240:
                 scores = {
@@ -201,7 +221,7 @@ def main(
                 log.write(json.dumps(line) + "\n")
             click.echo(json.dumps(line), err=True)
             totals.clear()
-            shown, since = spent, 0
+            shown, since, waited = spent, 0, 0.0
     _save(state_file, network, average, optimizer, step, spent)
     names = {source.name: source.split for source in collection.sources if source.labels is not None}
     temporary = out / ".network.pt"

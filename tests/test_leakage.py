@@ -1,0 +1,85 @@
+"""Nothing but a generator's trace may tell the classes apart; each check finds the fault that it is for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import noise
+from training import leakage
+from training.codecs import encode
+from training.dataset import CHAINS, Batches, Collection, Generator, Sample, add_variants
+from training.labels import Labels
+from training.photos import Picture
+
+
+def copies(count: int = 12, *, lossless: bool) -> Collection:
+    """Photos, and a generator that changes nothing; its pictures come lossless, photos as JPEG where not `lossless`."""
+    labels = Labels("vae", {}, {}, ())
+    collection = Collection([Generator("set", None, True, "train"), Generator("copy", labels, True, "train")], [])
+    for i in range(count):
+        pixels = noise(160, 160, i)
+        photo = pixels if lossless else encode(pixels, "JPEG", 85)
+        collection.samples.append(Sample(photo, 0, "train", f"set/{i}.png"))
+        collection.samples.append(Sample(photo, 1, "train", f"set/{i}.png", made=False))
+    return collection
+
+
+def test_a_generator_that_changes_nothing_cannot_be_told_from_its_photos() -> None:
+    collection = copies(lossless=True)
+    add_variants(collection.samples[::2], CHAINS, 1)
+    add_variants(collection.samples[1::2], 4, 1)
+    # Photos without a twin fill up the camera class; here every one has its twin.
+    windows, sources = Batches(collection, 1, generators=1, pictures=12)()
+    made = sorted(window.tobytes() for window, source in zip(windows, sources, strict=True) if source == 1)
+    taken = sorted(window.tobytes() for window, source in zip(windows, sources, strict=True) if source == 0)
+    assert len(made) == 12
+    assert made == taken
+
+
+def test_generated_pictures_come_as_photos_do() -> None:
+    """A lossless copy's JPEG traces after the chain are like those of a photo that came as JPEG."""
+    collection = copies(40, lossless=False)
+    for sample in collection.samples[1::2]:
+        sample.made = True
+    aucs = leakage.format_aucs(collection, pictures=40)
+    assert aucs["height"] == pytest.approx(0.5, abs=0.05)
+    assert aucs["blockiness"] == pytest.approx(0.5, abs=0.2)
+
+
+def test_blockiness_finds_jpeg() -> None:
+    assert leakage.blockiness(encode(noise(128, 128), "JPEG", 20)) > leakage.blockiness(noise(128, 128)) + 0.05
+
+
+def test_contents_and_labels_on_two_sides_are_found() -> None:
+    collection = copies(3, lossless=True)
+    assert leakage.shared_contents(collection) == []
+    collection.samples[1].split = "test"
+    assert leakage.shared_contents(collection) == ["set/0.png"]
+    assert leakage.shared_labels(collection) == []
+    collection.sources.append(Generator("copy-2", collection.sources[1].labels, True, "test"))
+    assert leakage.shared_labels(collection) == [("copy", "copy-2")]
+
+
+def test_near_duplicates_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = []
+    for name, pixels in (("a", noise(96, 96, 1)), ("b", encode(noise(96, 96, 1), "JPEG", 60)), ("c", noise(96, 96, 9))):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+        pictures.append(Picture(True, "set", tmp_path / f"{name}.png"))
+    monkeypatch.setattr(leakage, "read_index", lambda _data: pictures)
+    monkeypatch.setattr(leakage, "photo_split", lambda path: "train" if path.stem == "a" else "test")
+    assert leakage.near_duplicates(tmp_path) == [("a.png", "b.png")]
+    monkeypatch.setattr(leakage, "photo_split", lambda _path: "train")
+    assert leakage.near_duplicates(tmp_path) == []
+
+
+def test_windows_keep_their_type() -> None:
+    collection = copies(lossless=True)
+    add_variants(collection.samples, CHAINS, 1)
+    windows, sources = Batches(collection, 2, generators=1, pictures=4)()
+    assert windows.dtype == np.uint8
+    assert windows.shape == (8, 128, 128, 3)
+    assert sources.tolist().count(1) == 4

@@ -1,0 +1,108 @@
+"""What must not tell the answers: `python -m training.leakage DATA ZOO` looks for it and fails where it finds some."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import click
+import imagehash
+import numpy as np
+from PIL import Image
+
+from training import metrics
+from training.dataset import CHAINS, Batches, Collection, add_variants, join, load_public, load_zoo
+from training.photos import photo_split, read_index
+
+# Bits of 64 in which the perceptual hashes of two shots of one scene may differ; unrelated photos differ in half.
+NEAR = 8
+# Distance from one half that an area under the ROC curve may have by chance.
+TOLERANCE = 0.05
+
+
+def near_duplicates(data: Path) -> list[tuple[str, str]]:
+    """Pairs of photos that look alike and lie in two splits."""
+    photos = [picture for picture in read_index(data) if picture.camera]
+    bits = np.array([imagehash.phash(Image.open(photo.path)).hash.ravel() for photo in photos])
+    splits = np.array([photo_split(photo.path) for photo in photos])
+    pairs = []
+    for i in range(len(photos)):
+        near = (bits[i + 1 :] != bits[i]).sum(1) <= NEAR
+        for j in np.flatnonzero(near & (splits[i + 1 :] != splits[i])) + i + 1:
+            pairs.append((photos[i].path.name, photos[j].path.name))
+    return pairs
+
+
+def shared_contents(collection: Collection) -> list[str]:
+    """Photos whose content, as a photo or in a generator's picture, lies in two splits."""
+    splits: dict[str, set[str]] = defaultdict(set)
+    for sample in collection.samples:
+        # Every picture of a generator that training never sees lies in that generator's split, whatever it shows.
+        if sample.photo is not None and collection.sources[sample.source].split == "train":
+            splits[sample.photo].add(sample.split)
+    return sorted(photo for photo, found in splits.items() if len(found) > 1)
+
+
+def shared_labels(collection: Collection) -> list[tuple[str, str]]:
+    """Pairs of zoo generators with equal labels in two splits."""
+    first: dict[bytes, tuple[str, str]] = {}
+    pairs = []
+    for source in collection.sources:
+        if source.zoo and source.labels is not None:
+            name, split = first.setdefault(source.labels.key(), (source.name, source.split))
+            if split != source.split:
+                pairs.append((name, source.name))
+    return pairs
+
+
+def blockiness(window: np.ndarray) -> float:
+    """How much larger the steps across one phase of the 8-pixel grid are than the others: what JPEG leaves."""
+    grey = window.astype(np.float32).mean(-1)
+    steps = np.abs(np.diff(grey, axis=1)).mean(0)
+    phases = [steps[phase::8].mean() for phase in range(8)]
+    return float(max(phases) / (np.mean(phases) + 1e-6))
+
+
+def format_aucs(collection: Collection, seed: int = 0, pictures: int = 600) -> dict[str, float]:
+    """Areas under the ROC curve that size and JPEG traces alone reach, generated above camera, over twins of training."""
+    rng = np.random.default_rng(seed)
+    made = collection.select(split="train", camera=False, zoo=True, source_split="train")
+    made = [sample for sample in made if sample.photo is not None]
+    chosen = [made[i] for i in rng.permutation(len(made))[:pictures]]
+    names = {sample.photo for sample in chosen}
+    photos = [s for s in collection.select(split="train", camera=True, zoo=True) if s.photo in names]
+    add_variants(chosen, 4, seed)
+    add_variants(photos, CHAINS, seed)
+    batches = Batches(collection, seed, generators=len({s.source for s in chosen}), pictures=6, real_share=0.0)
+    windows, sources = batches()
+    generated = np.array([collection.sources[i].labels is not None for i in sources])
+    blocks = np.array([blockiness(window) for window in windows])
+    heights = {flag: [v.shape[0] for s in members for v in s.variants] for flag, members in ((1, chosen), (0, photos))}
+    return {
+        "blockiness": metrics.auc(blocks[~generated], blocks[generated]),
+        "height": metrics.auc(np.array(heights[0]), np.array(heights[1])),
+    }
+
+
+@click.command()
+@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("zoo", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def main(data: Path, zoo: Path) -> None:
+    """Look for photos, generators and labels on both sides of a split, and for file formats that tell the classes apart."""
+    collection = join(load_public(data), load_zoo(zoo))
+    found = {
+        "near_duplicates_across_splits": near_duplicates(data),
+        "contents_across_splits": shared_contents(collection),
+        "equal_labels_across_splits": shared_labels(collection),
+        "format_aucs": format_aucs(collection),
+    }
+    click.echo(json.dumps(found, indent=1))
+    leaks = [name for name, value in found.items() if isinstance(value, list) and value]
+    leaks += [name for name, auc in found["format_aucs"].items() if abs(auc - 0.5) > TOLERANCE]
+    if leaks:
+        raise click.ClickException(f"leaks: {', '.join(leaks)}")
+
+
+if __name__ == "__main__":
+    main()
