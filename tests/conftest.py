@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +18,8 @@ from edgeparse.bundle import default_folder
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "samples"
+# Such that pictures of one embedding are surely of one generator, and a cosine of 0.75 is a coin toss.
+SAME = {"scale": 20.0, "bias": -15.0, "threshold": 0.7}
 
 
 def sample_files() -> list[Path]:
@@ -43,3 +48,37 @@ def parser() -> Parser:
 def bundle_copy(tmp_path: Path) -> Path:
     """A default bundle that a test may damage."""
     return Path(shutil.copytree(default_folder(), tmp_path / "bundle"))
+
+
+def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """Change a bundle's manifest."""
+    manifest = folder / "bundle.json"
+    fields = json.loads(manifest.read_text())
+    change(fields)
+    manifest.write_text(json.dumps(fields))
+    return folder
+
+
+def comparing(
+    folder: Path,
+    same: dict[str, float] | None = SAME,
+    *,
+    known: float | None = None,
+    reported: bool = False,
+) -> Path:
+    """A bundle that calls no picture a camera's, so that every picture has a part in what is tested, and that compares as told."""
+
+    def change(fields: dict[str, Any]) -> None:
+        fields["calibration"]["camera"] = 0.0
+        fields["calibration"].pop("same", None)
+        if same is not None:
+            fields["calibration"]["same"] = dict(same)
+        if known is not None:
+            fields["calibration"]["known"] = known
+        if reported:
+            fields["labels"]["family_reported"] = True
+            for group in ("continuous", "discrete", "losses"):
+                for entry in fields["labels"][group]:
+                    entry["reported"] = True
+
+    return edit_manifest(folder, change)
