@@ -41,6 +41,11 @@ class Parameter:
             return round(math.expm1(begin + scaled * (end - begin)))
         return round(self.low + scaled * (self.high - self.low))
 
+    def scaled(self, value: float) -> float:
+        """The place of a value on the range, 0 to 1."""
+        low, high, value = (math.log1p(x) if self.log else x for x in (self.low, self.high, value))
+        return min(1.0, max(0.0, (value - low) / (high - low)))
+
 
 @dataclass(frozen=True)
 class Discrete:

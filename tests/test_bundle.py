@@ -115,3 +115,6 @@ def test_parameter_scales() -> None:
     assert log.value(0) == pytest.approx(1e3)
     assert log.value(2) == pytest.approx(1e7)
     assert math.log(log.value(0.5)) == pytest.approx((math.log(1e3) + math.log(1e7)) / 2, rel=1e-3)
+    for parameter in (linear, log):
+        assert parameter.scaled(parameter.value(0.3)) == pytest.approx(0.3, abs=0.01)
+        assert (parameter.scaled(-9 if parameter is linear else 0), parameter.scaled(1e9)) == (0, 1)
