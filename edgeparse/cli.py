@@ -6,6 +6,7 @@ import importlib
 import json
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -146,11 +147,14 @@ def check(
         raise click.UsageError(f"--fingerprint takes one picture, {len(names)} were given")
     if fingerprint_file is not None and names == ["-"]:
         raise click.UsageError("--fingerprint reads the picture a second time, which - cannot; name a file")
+    from rich.console import Console
+
     run = Interruptible()
     with errors_end_the_run():
         parser = open_parser(backend, bundle, windows, gallery)
         _tell_of_other_networks(parser, gallery, quiet)
         watchers: list[Callable[[Report, Look | None], None]] = []
+        console = Console()
         if report_file is not None:
             from edgeparse.page import Page
 
@@ -159,7 +163,7 @@ def check(
         if shown:
             from edgeparse.terminal import show_fingerprint
 
-            watchers.append(show_fingerprint)
+            watchers.append(partial(show_fingerprint, console=console))
         looks = _look_at(parser, sources_of(names), EXPLAINED if explain else 3, watchers)
         with run.listening():
             if as_json or as_jsonl:
@@ -172,11 +176,8 @@ def check(
                 if as_json:
                     click.echo(json.dumps([report.to_json() for report in done], indent=2))
             else:
-                from rich.console import Console
-
                 from edgeparse.table import show
 
-                console = Console()
                 reports = run.until(track(looks, len(names), progress_console(quiet, console), "checking"))
                 done = show(reports, console, parser if explain else None)
         if report_file is not None:

@@ -64,7 +64,7 @@ def _answers(report: Report) -> Table:
     table.add_column(style="bold")
     table.add_column()
     if report.generator is not None:
-        near = ", ".join(f"{candidate.name} {candidate.score:.2f}" for candidate in report.generator.candidates)
+        near = ", ".join(f"{candidate.name} {candidate.score:.2f}" for candidate in report.generator.candidates[:3])
         name = report.generator.name or "unknown"
         table.add_row("generator", f"{escape(name)}  (nearest known: {escape(near)})")
     if report.family is not None:
