@@ -15,20 +15,35 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from edgeparse.errors import BackendError, BundleError, EdgeparseError, ImageError
-    from edgeparse.parser import Parser
+    from edgeparse.compare import Comparison
+    from edgeparse.errors import BackendError, BundleError, EdgeparseError, GalleryError, ImageError
+    from edgeparse.parser import Look, Parser
     from edgeparse.report import Report
 
 _HOMES = {
     "Parser": "edgeparse.parser",
+    "Look": "edgeparse.parser",
+    "Comparison": "edgeparse.compare",
     "Report": "edgeparse.report",
     "EdgeparseError": "edgeparse.errors",
     "ImageError": "edgeparse.errors",
     "BundleError": "edgeparse.errors",
     "BackendError": "edgeparse.errors",
+    "GalleryError": "edgeparse.errors",
 }
 
-__all__ = ["BackendError", "BundleError", "EdgeparseError", "ImageError", "Parser", "Report", "__version__"]
+__all__ = [
+    "BackendError",
+    "BundleError",
+    "Comparison",
+    "EdgeparseError",
+    "GalleryError",
+    "ImageError",
+    "Look",
+    "Parser",
+    "Report",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> object:

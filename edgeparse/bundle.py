@@ -41,6 +41,11 @@ class Parameter:
             return round(math.expm1(begin + scaled * (end - begin)))
         return round(self.low + scaled * (self.high - self.low))
 
+    def scaled(self, value: float) -> float:
+        """The place of a value on the range, 0 to 1."""
+        low, high, value = (math.log1p(x) if self.log else x for x in (self.low, self.high, value))
+        return min(1.0, max(0.0, (value - low) / (high - low)))
+
 
 @dataclass(frozen=True)
 class Discrete:
@@ -73,6 +78,16 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class SameGenerator:
+    """How alike two pictures of one generator are: probability = sigmoid(scale * cosine + bias), where a pair of one generator and a
+    pair of two are equally likely beforehand. From `threshold`, a probability, a pair is said to be of one generator."""
+
+    scale: float
+    bias: float
+    threshold: float
+
+
+@dataclass(frozen=True)
 class Bundle:
     """An opened bundle whose manifest was checked; each file's hash is checked when it is read."""
 
@@ -89,6 +104,7 @@ class Bundle:
     discrete: tuple[Discrete, ...]
     losses: tuple[Loss, ...]
     calibration: Calibration
+    same: SameGenerator | None
     gallery: str | None
     hashes: dict[str, str]
     metrics: dict[str, Any]
@@ -97,6 +113,11 @@ class Bundle:
     def label(self) -> str:
         """What a report calls it."""
         return f"{self.name}-{self.version}"
+
+    @property
+    def network(self) -> str:
+        """SHA-256 of the network in fp32: what embeddings of two bundles must share to be comparable, whatever precision ran."""
+        return self.hashes[self.variants.get("fp32", self.variants[self.default_variant])]
 
     def read(self, file: str) -> bytes:
         """A file's bytes, after its hash was compared. The caller uses these bytes, so that nothing can be exchanged in between.
@@ -175,7 +196,13 @@ def _parse(folder: Path, fields: dict[str, Any], sha256: str) -> Bundle:
     for name in hashes:
         if Path(name).name != name:
             raise ValueError(f"file name {name!r} leads out of the folder")
+    for variant, file in fields["variants"].items():
+        if file not in hashes:
+            raise ValueError(f"variant {variant!r} is the file {file!r}, which `files` does not list")
     labels = fields["labels"]
+    # Optional, so that bundles made before pictures could be compared still open.
+    calibration = dict(fields["calibration"])
+    same = calibration.pop("same", None)
     return Bundle(
         folder=folder,
         name=str(fields["name"]),
@@ -189,7 +216,8 @@ def _parse(folder: Path, fields: dict[str, Any], sha256: str) -> Bundle:
         continuous=tuple(Parameter(**entry) for entry in labels["continuous"]),
         discrete=tuple(Discrete(e["name"], tuple(e["values"]), e["reported"]) for e in labels["discrete"]),
         losses=tuple(Loss(**entry) for entry in labels["losses"]),
-        calibration=Calibration(**fields["calibration"]),
+        calibration=Calibration(**calibration),
+        same=SameGenerator(**same) if same is not None else None,
         gallery=fields.get("gallery"),
         hashes=hashes,
         metrics=fields["metrics"],

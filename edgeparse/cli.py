@@ -2,126 +2,219 @@
 
 from __future__ import annotations
 
-import contextlib
+import importlib
 import json
-import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.exceptions import NoSuchCommand
 
 from edgeparse import __version__
-from edgeparse.backends.select import NAMES
-from edgeparse.errors import BackendError, BundleError, ImageError
+from edgeparse.commands.common import (
+    EXIT_INPUT,
+    EXIT_INTERRUPTED,
+    EXIT_SETUP,
+    Interruptible,
+    backend_option,
+    bundle_option,
+    errors_end_the_run,
+    examples,
+    expand,
+    gallery_option,
+    notice,
+    open_parser,
+    pictures_argument,
+    progress_console,
+    quiet_option,
+    recursive_option,
+    sources_of,
+    track,
+    user_gallery,
+    windows_option,
+)
+from edgeparse.errors import ImageError
 
 if TYPE_CHECKING:
     from edgeparse.images import Source
-    from edgeparse.parser import Parser
+    from edgeparse.parser import Look, Parser
     from edgeparse.report import Report
 
-EXIT_INPUT = 1
-EXIT_SETUP = 3
-
-# What a folder is searched for; a file that is named is read whatever its name.
-SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".ppm", ".jp2"]
-)
-
-_backend = click.option(
-    "--backend", type=click.Choice(NAMES), default="auto", show_default=True, help="What runs the network."
-)
-_bundle = click.option(
-    "--bundle", type=click.Path(path_type=Path), help="A bundle's folder; by default the one in the package."
-)
-_windows = click.option(
-    "--windows", type=click.IntRange(1, 64), default=8, show_default=True, help="Most windows looked at in a picture."
-)
+# How many known generators `--explain` measures the distance to.
+EXPLAINED = 8
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """A group whose larger commands are loaded when they are called."""
+
+    LAZY = ("compare", "completion", "gallery")
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *self.LAZY])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self.LAZY:
+            command: click.Command = getattr(importlib.import_module(f"edgeparse.commands.{cmd_name}"), cmd_name)
+            return command
+        return super().get_command(ctx, cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except NoSuchCommand as error:
+            # click's own suggestion knows only what is loaded.
+            raise NoSuchCommand(error.command_name, possibilities=self.list_commands(ctx), ctx=ctx) from None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="edgeparse")
+@examples(
+    "edgeparse check photo.jpg",
+    "edgeparse check -r pictures --jsonl > reports.jsonl",
+    "edgeparse check photo.jpg --report photo.html",
+    "edgeparse compare a.png b.png",
+    "edgeparse gallery add 'my model' generated/*.png",
+)
 def main() -> None:
-    """Was a picture made by a camera or by a generative model, by which one, and what is that model like inside?
-
-    \b
-    edgeparse check photo.jpg
-    edgeparse check -r pictures --jsonl > reports.jsonl
-    edgeparse fingerprint photo.jpg -o fingerprint.png
-    """
+    """Was a picture made by a camera or by a generative model, by which one, and what is that model like inside?"""
 
 
 @main.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("-r", "--recursive", is_flag=True, help="Look into folders.")
+@pictures_argument
+@recursive_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON list of reports.")
 @click.option("--jsonl", "as_jsonl", is_flag=True, help="One JSON report a line, each as it is done.")
+@click.option(
+    "--report",
+    "report_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a page to open in a browser.",
+)
 @click.option(
     "--fingerprint",
     "fingerprint_file",
     type=click.Path(path_type=Path),
     help="Write the fingerprint of one picture to this PNG.",
 )
-@_backend
-@_bundle
-@_windows
+@click.option("--show", "shown", is_flag=True, help="Show each fingerprint, small, in the terminal.")
+@click.option(
+    "--explain", is_flag=True, help=f"List the {EXPLAINED} nearest known generators, and what would be near enough."
+)
+@quiet_option
+@backend_option
+@bundle_option
+@windows_option
+@gallery_option
+@examples(
+    "edgeparse check photo.jpg",
+    "edgeparse check -r pictures --report pictures.html",
+    "edgeparse check 'scans/**/*.tif' --jsonl | jq 'select(.verdict == \"generated\") | .source'",
+    "curl -s https://example.org/picture.jpg | edgeparse check -",
+)
 def check(
     paths: tuple[str, ...],
     recursive: bool,
     as_json: bool,
     as_jsonl: bool,
+    report_file: Path | None,
     fingerprint_file: Path | None,
+    shown: bool,
+    explain: bool,
+    quiet: bool,
     backend: str,
     bundle: Path | None,
     windows: int,
+    gallery: Path | None,
 ) -> None:
-    """Report on pictures: files, folders with -r, or - for standard input.
+    """Report on pictures: files, patterns, folders with -r, or - for standard input.
 
-    Exit status: 0 all were read, 1 some could not be read, 2 wrong usage, 3 no usable bundle or backend.
+    Ctrl-C ends the run after the picture at hand, and what was done so far is still written. Exit status: 0 all were read, 1 some could
+    not be read, 2 wrong usage, 3 no usable bundle or backend, 130 interrupted.
     """
     if as_json and as_jsonl:
         raise click.UsageError("--json and --jsonl exclude each other; take --jsonl for many pictures")
-    names = list(_expand(paths, recursive))
+    if shown and (as_json or as_jsonl or not sys.stdout.isatty()):
+        raise click.UsageError(
+            "--show shows pictures in a terminal; write the fingerprint to a file with --fingerprint"
+        )
+    names = expand(paths, recursive)
     if fingerprint_file is not None and len(names) != 1:
         raise click.UsageError(f"--fingerprint takes one picture, {len(names)} were given")
-    with _setup_errors():
-        parser = _open(backend, bundle, windows)
-        if fingerprint_file is not None and names == ["-"]:
-            raise click.UsageError("--fingerprint reads the picture a second time, which - cannot; name a file")
-        sources: Iterator[Source] = (sys.stdin.buffer if name == "-" else name for name in names)
-        reports = _progress(parser.parse_many(sources), len(names))
-        if as_json:
-            done = list(reports)
-            click.echo(json.dumps([report.to_json() for report in done], indent=2))
-        elif as_jsonl:
-            done = []
-            for report in reports:
-                click.echo(json.dumps(report.to_json()))
-                done.append(report)
-        else:
-            from edgeparse.table import show
+    if fingerprint_file is not None and names == ["-"]:
+        raise click.UsageError("--fingerprint reads the picture a second time, which - cannot; name a file")
+    from rich.console import Console
 
-            done = show(reports)
+    run = Interruptible()
+    with errors_end_the_run():
+        parser = open_parser(backend, bundle, windows, gallery)
+        _tell_of_other_networks(parser, gallery, quiet)
+        watchers: list[Callable[[Report, Look | None], None]] = []
+        console = Console()
+        if report_file is not None:
+            from edgeparse.page import Page
+
+            page = Page(parser.bundle, len(names))
+            watchers.append(page.add)
+        if shown:
+            from edgeparse.terminal import show_fingerprint
+
+            watchers.append(partial(show_fingerprint, console=console))
+        looks = _look_at(parser, sources_of(names), EXPLAINED if explain else 3, watchers)
+        with run.listening():
+            if as_json or as_jsonl:
+                bar = None if as_jsonl and sys.stdout.isatty() else progress_console(quiet)
+                done = []
+                for report in run.until(track(looks, len(names), bar, "checking")):
+                    if as_jsonl:
+                        click.echo(json.dumps(report.to_json()))
+                    done.append(report)
+                if as_json:
+                    click.echo(json.dumps([report.to_json() for report in done], indent=2))
+            else:
+                from edgeparse.table import show
+
+                reports = run.until(track(looks, len(names), progress_console(quiet, console), "checking"))
+                done = show(reports, console, parser if explain else None)
+        if report_file is not None:
+            _write(report_file, page.render(len(names)).encode())
         if fingerprint_file is not None and done[0].status == "ok":
             _write_fingerprint(parser, names[0], fingerprint_file)
+    if run.interrupted and len(done) < len(names):
+        click.echo(f"interrupted: {len(done)} of {len(names)} pictures done", err=True)
+        sys.exit(EXIT_INTERRUPTED)
     if any(report.status == "error" for report in done):
         sys.exit(EXIT_INPUT)
 
 
 @main.command()
-@click.argument("image")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="PNG to write.")
+@click.argument("image", type=click.Path(allow_dash=True))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The file to write: a PNG to look at, or .npy, the numbers as float32[N, 3, 128, 128].",
+)
 @click.option(
     "--spectrum", is_flag=True, help="Write the windows' mean spectrum instead, where up-sampling leaves peaks."
 )
-@_backend
-@_bundle
-@_windows
+@backend_option
+@bundle_option
+@windows_option
+@examples(
+    "edgeparse fingerprint photo.jpg -o fingerprint.png",
+    "edgeparse fingerprint photo.jpg -o spectrum.png --spectrum",
+    "edgeparse fingerprint photo.jpg -o fingerprint.npy",
+)
 def fingerprint(image: str, output: Path, spectrum: bool, backend: str, bundle: Path | None, windows: int) -> None:
-    """Write the fingerprint of IMAGE as a picture, amplified, its windows side by side."""
-    with _setup_errors():
-        parser = _open(backend, bundle, windows)
+    """Write the fingerprint of IMAGE: amplified, its windows side by side; or as numbers."""
+    with errors_end_the_run():
+        parser = open_parser(backend, bundle, windows)
         try:
             _write_fingerprint(parser, image, output, spectrum=spectrum)
         except ImageError as error:
@@ -130,7 +223,8 @@ def fingerprint(image: str, output: Path, spectrum: bool, backend: str, bundle: 
 
 
 @main.command()
-@_bundle
+@bundle_option
+@examples("edgeparse doctor", "edgeparse doctor --bundle my-bundle")
 def doctor(bundle: Path | None) -> None:
     """Say what can run here, what `auto` takes and why, with versions and the bundle's hash."""
     from edgeparse.doctor import examine
@@ -144,65 +238,56 @@ def doctor(bundle: Path | None) -> None:
         sys.exit(EXIT_SETUP)
 
 
-def _open(backend: str, bundle: Path | None, windows: int) -> Parser:
-    from edgeparse.parser import Parser
-
-    return Parser(bundle=bundle, backend=backend, windows=windows)
-
-
-@contextlib.contextmanager
-def _setup_errors() -> Iterator[None]:
-    try:
-        yield
-    except (BundleError, BackendError) as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(EXIT_SETUP)
-    except BrokenPipeError:
-        # The reader, `head` say, has seen enough; keep the interpreter from flushing into the closed pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_INPUT)
-    except KeyboardInterrupt:
-        click.echo("interrupted", err=True)
-        sys.exit(130)
+def _look_at(
+    parser: Parser, sources: Iterator[Source], candidates: int, watchers: list[Callable[[Report, Look | None], None]]
+) -> Iterator[Report]:
+    """A report a picture, as `Parser.parse_many`; each watcher sees it with what it was made from, where one wants to."""
+    for source in sources:
+        look = None
+        try:
+            if watchers:
+                look = parser.look(source, candidates)
+                report = look.report
+            else:
+                report = parser.parse(source, candidates)
+        except ImageError as error:
+            report = parser.failure(source, error)
+        for watch in watchers:
+            watch(report, look)
+        yield report
 
 
-def _expand(paths: Iterable[str], recursive: bool) -> Iterator[str]:
-    for path in paths:
-        if path == "-" or not os.path.isdir(path):
-            yield path
-        elif not recursive:
-            raise click.UsageError(f"{path} is a folder; add -r to look into it")
-        else:
-            found = sorted(
-                str(file) for file in Path(path).rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()
-            )
-            if not found:
-                raise click.UsageError(f"there is no picture in {path} (looked for {' '.join(sorted(SUFFIXES))})")
-            yield from found
+def _tell_of_other_networks(parser: Parser, gallery: Path | None, quiet: bool) -> None:
+    from edgeparse.enrolment import Store
 
-
-def _progress(reports: Iterator[Report], count: int) -> Iterator[Report]:
-    """A progress bar on standard error, for people with patience to spare: only in a terminal, only when results go elsewhere."""
-    if count < 3 or not sys.stderr.isatty() or sys.stdout.isatty():
-        yield from reports
-        return
-    with click.progressbar(reports, length=count, label="checking", file=sys.stderr, show_eta=True) as bar:
-        yield from bar
+    for label, names in Store(gallery or user_gallery(), parser.bundle).others().items():
+        notice(
+            f"not looked for: {', '.join(names)}, enrolled with the network of bundle {label}; enrol them again for {parser.bundle.label}",
+            quiet,
+        )
 
 
 def _write_fingerprint(parser: Parser, image: str, output: Path, spectrum: bool = False) -> None:
+    import io
+
     import numpy as np
-    from PIL import Image
 
     from edgeparse import render
 
     windows = parser.fingerprint(sys.stdin.buffer if image == "-" else image)
-    picture = (
-        render.spectrum_picture(windows)
-        if spectrum
-        else np.concatenate([render.fingerprint_picture(w) for w in windows], axis=1)
-    )
+    if output.suffix.lower() == ".npy":
+        buffer = io.BytesIO()
+        np.save(buffer, render.spectrum(windows) if spectrum else windows)
+        data = buffer.getvalue()
+    elif spectrum:
+        data = render.png(render.spectrum_picture(windows))
+    else:
+        data = render.png(np.concatenate([render.fingerprint_picture(w) for w in windows], axis=1))
+    _write(output, data)
+
+
+def _write(path: Path, data: bytes) -> None:
     try:
-        Image.fromarray(picture).save(output, format="PNG")
+        path.write_bytes(data)
     except OSError as error:
-        raise click.UsageError(f"{output} cannot be written: {error.strerror or error}") from error
+        raise click.UsageError(f"{path} cannot be written: {error.strerror or error}") from error

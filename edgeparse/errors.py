@@ -23,3 +23,7 @@ class BundleError(EdgeparseError):
 
 class BackendError(EdgeparseError):
     """No inference library, or the one that was asked for, can run here."""
+
+
+class GalleryError(EdgeparseError):
+    """A gallery of enrolled generators is damaged, held by another process, or made with another network."""

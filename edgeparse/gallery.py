@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeparse.errors import BundleError
+from edgeparse.readout import unit
 from edgeparse.report import Candidate
+
+
+def centre(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a generator is known by: the direction, float32[D], in which its pictures' unit vectors, float32[P, D], point together."""
+    return unit(vectors.mean(axis=0, dtype=np.float32))
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,15 @@ class Gallery:
     def save(self, file: io.BufferedIOBase) -> None:
         """Write the archive that `load` reads."""
         np.savez_compressed(file, names=np.array(self.names), vectors=self.vectors)
+
+    def over(self, below: Gallery) -> Gallery:
+        """Both together; where both know a name, this one's vector counts."""
+        if not self.names or not below.names:
+            return self if self.names else below
+        kept = [i for i, name in enumerate(below.names) if name not in self.names]
+        return Gallery(
+            self.names + tuple(below.names[i] for i in kept), np.concatenate([self.vectors, below.vectors[kept]])
+        )
 
     def nearest(self, embedding: NDArray[np.float32], count: int) -> tuple[Candidate, ...]:
         """The `count` most similar generators to a unit vector, float32[D], best first."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +14,11 @@ from numpy.typing import NDArray
 
 from edgeparse import images, readout, windows
 from edgeparse.backends.select import create
+from edgeparse.budget import TimeBudget
 from edgeparse.bundle import Bundle, open_bundle
-from edgeparse.errors import ImageError
+from edgeparse.compare import Comparison, compare
+from edgeparse.enrolment import Store
+from edgeparse.errors import BundleError, ImageError
 from edgeparse.gallery import Gallery
 from edgeparse.report import Failure, GeneratorAnswer, ImageInfo, Report, Timing
 
@@ -21,6 +26,27 @@ if TYPE_CHECKING:
     from edgeparse.images import Source
 
 CANDIDATES = 3
+
+
+@dataclass(frozen=True)
+class Look:
+    """A report and what it was made from.
+
+    Attributes:
+        report: the answer, as `parse` gives it.
+        pixels: the picture, uint8[H, W, 3], RGB.
+        corners: where each window begins, (top, left), in pixels; a window is 128x128.
+        scores: each window's own calibrated score, 0 (camera) to 1 (generated); the report's probability rests on all of them.
+        embedding: float32[D], unit length; the cosine of two embeddings says how alike their generators are.
+        fingerprint: float32[N, 3, 128, 128], a window each.
+    """
+
+    report: Report
+    pixels: NDArray[np.uint8]
+    corners: tuple[tuple[int, int], ...]
+    scores: tuple[float, ...]
+    embedding: NDArray[np.float32]
+    fingerprint: NDArray[np.float32]
 
 
 class Parser:
@@ -32,11 +58,16 @@ class Parser:
         windows: most windows looked at in a picture; more are slower and steadier.
         variant: the precision to run ("fp32", "int8"); by default the bundle's choice for the backend.
         threads: threads of one run; by default all cores that this process may use.
+        time_budget_ms: what a picture may take, reading included: as many windows are looked at as fit, at least one and at most
+            `windows`. Answers then depend on how fast the machine is. Without it the count depends on the picture alone.
+        gallery: a folder of enrolled generators, as `edgeparse gallery` keeps them (`edgeparse.enrolment.user_folder()` is the
+            user's); they are named besides the bundle's own. By default only the bundle's own.
 
     Raises:
         BundleError: the bundle is missing, damaged or of another schema.
         BackendError: the backend cannot run here.
-        ValueError: `windows` is below 1.
+        GalleryError: the enrolled generators cannot be read.
+        ValueError: `windows` is below 1, or `time_budget_ms` is not above 0.
     """
 
     def __init__(
@@ -46,19 +77,27 @@ class Parser:
         windows: int = 8,
         variant: str | None = None,
         threads: int | None = None,
+        time_budget_ms: float | None = None,
+        gallery: str | PathLike[str] | None = None,
     ) -> None:
         if windows < 1:
             raise ValueError(f"windows is {windows}; at least 1 is needed")
         self._bundle = open_bundle(None if bundle is None else str(bundle))
-        self._gallery = (
+        own = (
             Gallery.load(self._bundle.read(self._bundle.gallery))
             if self._bundle.gallery
             else Gallery((), np.empty((0, 0), np.float32))
         )
+        enrolled = Store(Path(gallery), self._bundle).gallery() if gallery is not None else None
+        self._gallery = enrolled.over(own) if enrolled is not None else own
+        self._enrolled = frozenset(enrolled.names) if enrolled is not None else frozenset()
         self._backend = create(backend, self._bundle, variant, threads)
         self._windows = windows
+        self._budget = TimeBudget(time_budget_ms, windows) if time_budget_ms is not None else None
         discrete = [parameter.name for parameter in self._bundle.discrete]
         self._outputs = ["embedding", "generated", "family", "continuous", *discrete, "losses"]
+        if self._budget is not None:
+            self.warm_up()
 
     @property
     def bundle(self) -> Bundle:
@@ -70,24 +109,65 @@ class Parser:
         """The name of the backend that was chosen, as in reports."""
         return self._backend.name
 
-    def parse(self, source: Source) -> Report:
-        """The report about one picture: a path, bytes, a file object, a PIL image, or uint8[H, W, 3] in RGB.
+    @property
+    def gallery(self) -> Gallery:
+        """Every generator that can be named: the enrolled ones and the bundle's own."""
+        return self._gallery
+
+    @property
+    def enrolled(self) -> frozenset[str]:
+        """Which of the gallery's names are enrolled ones."""
+        return self._enrolled
+
+    def warm_up(self) -> None:
+        """Run the network before the first picture, which would else wait for the library to allocate and plan.
+
+        With a time budget this also measures what windows cost; the constructor has then done it.
+
+        Raises:
+            BackendError: the inference library failed.
+        """
+        size = self._bundle.window
+        for count in (1, self._windows, self._windows):
+            begun = time.perf_counter()
+            self._backend.run(np.zeros((count, size, size, 3), np.uint8), self._outputs)
+            taken = (time.perf_counter() - begun) * 1e3
+        if self._budget is not None:
+            self._budget.observe(self._windows, taken)
+
+    def parse(self, source: Source, candidates: int = CANDIDATES) -> Report:
+        """The report about one picture.
+
+        Args:
+            source: a path, bytes, a file object, a PIL image, or uint8[H, W, 3] in RGB.
+            candidates: how many of the nearest known generators it lists.
 
         Raises:
             ImageError: the picture cannot be read.
             BackendError: the inference library failed.
         """
+        return self._look(source, self._outputs, candidates).report
+
+    def look(self, source: Source, candidates: int = CANDIDATES) -> Look:
+        """The report about one picture with its windows, their scores, fingerprints and the embedding; arguments and errors as `parse`."""
+        return self._look(source, ["fingerprint", *self._outputs], candidates)
+
+    def _look(self, source: Source, names: list[str], candidates: int) -> Look:
         begun = time.perf_counter()
         picture = images.read(source)
-        cut = windows.cut(picture.pixels, self._windows)
+        opened = time.perf_counter()
+        count = self._budget.windows((opened - begun) * 1e3) if self._budget is not None else self._windows
+        cut = windows.cut(picture.pixels, count)
         read = time.perf_counter()
-        outputs = self._backend.run(cut.pixels, self._outputs)
+        outputs = self._backend.run(cut.pixels, names)
         inferred = time.perf_counter()
         reading = readout.aggregate(outputs, self._bundle)
         camera = reading.verdict == "camera"
-        generator = None if camera else self._identify(reading.embedding)
+        generator = None if camera else self._identify(reading.embedding, candidates)
         done = time.perf_counter()
-        return Report(
+        if self._budget is not None:
+            self._budget.observe(len(cut.pixels), (done - opened) * 1e3)
+        report = Report(
             source=images.name_of(source),
             status="ok",
             error=None,
@@ -102,6 +182,14 @@ class Parser:
             backend=self.backend,
             bundle=self._bundle.label,
             timing_ms=Timing((read - begun) * 1e3, (inferred - read) * 1e3, (done - begun) * 1e3),
+        )
+        return Look(
+            report,
+            picture.pixels,
+            cut.corners,
+            tuple(readout.calibrated(float(value), self._bundle.calibration) for value in outputs["generated"][:, 0]),
+            reading.embedding,
+            outputs.get("fingerprint", np.empty((0, 3, self._bundle.window, self._bundle.window), np.float32)),
         )
 
     def parse_many(self, sources: Iterable[Source]) -> Iterator[Report]:
@@ -150,8 +238,41 @@ class Parser:
         cut = windows.cut(images.read(source).pixels, self._windows)
         return self._backend.run(cut.pixels, ["fingerprint"])["fingerprint"]
 
-    def _identify(self, embedding: NDArray[np.float32]) -> GeneratorAnswer | None:
-        matches = self._gallery.nearest(embedding, CANDIDATES)
+    def embed(self, source: Source) -> tuple[Report, NDArray[np.float32]]:
+        """The report and the embedding, float32[D], unit length, that enrolling and comparing rest on; errors as `parse`."""
+        look = self._look(source, self._outputs, CANDIDATES)
+        return look.report, look.embedding
+
+    def compare(self, sources: Iterable[Source]) -> Comparison:
+        """How probable it is that one generator made two pictures, for every pair, and the groups that follow.
+
+        The probability holds where generators made both and a common one is as likely beforehand as two. A picture that cannot be
+        read, or that looks like a camera photo, is not comparable, and its pairs say so.
+
+        Raises:
+            BundleError: the bundle has no calibration for comparing.
+            BackendError: the inference library failed.
+            ValueError: fewer than two pictures.
+        """
+        if self._bundle.same is None:
+            raise BundleError(
+                f"bundle {self._bundle.label} has no calibration for comparing; export it again, or name another with --bundle"
+            )
+        reports: list[Report] = []
+        embeddings: list[NDArray[np.float32] | None] = []
+        for source in sources:
+            try:
+                report, embedding = self.embed(source)
+            except ImageError as error:
+                reports.append(self.failure(source, error))
+                embeddings.append(None)
+            else:
+                reports.append(report)
+                embeddings.append(embedding)
+        return compare(reports, embeddings, self._bundle.same)
+
+    def _identify(self, embedding: NDArray[np.float32], candidates: int) -> GeneratorAnswer | None:
+        matches = self._gallery.nearest(embedding, candidates)
         if not matches:
             return None
         known = matches[0].score >= self._bundle.calibration.known

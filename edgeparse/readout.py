@@ -64,8 +64,17 @@ def aggregate(outputs: Outputs, bundle: Bundle) -> Reading:
 
 def calibrated(logit: float, calibration: Calibration) -> float:
     """Probability that a generator made it, from the mean logit (Platt scaling)."""
-    x = calibration.scale * logit + calibration.bias
+    return sigmoid(calibration.scale * logit + calibration.bias)
+
+
+def sigmoid(x: float) -> float:
+    """A probability from log-odds, without overflow."""
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+
+
+def logit(probability: float) -> float:
+    """Log-odds of a probability, 0 < p < 1."""
+    return math.log(probability / (1 - probability))
 
 
 def verdict(probability: float, calibration: Calibration) -> Verdict:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,3 +28,12 @@ def spectrum_picture(fingerprints: NDArray[np.float32]) -> NDArray[np.uint8]:
     low, high = np.percentile(values, [1, 99.9])
     grey = (np.clip((values - low) / max(float(high - low), 1e-8), 0, 1) * 255).round().astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def png(picture: NDArray[np.uint8]) -> bytes:
+    """uint8[H, W, 3] as a PNG file."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()

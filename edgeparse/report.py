@@ -102,12 +102,13 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """The JSON contract, as plain dicts, lists, strings and numbers."""
-        return {"schema": SCHEMA} | {key: _plain(value) for key, value in asdict(self).items()}
+        return {"schema": SCHEMA} | {key: plain(value) for key, value in asdict(self).items()}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value of a contract as JSON knows it: lists for tuples, four decimals for numbers."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return round(value, 4) if isinstance(value, float) else value

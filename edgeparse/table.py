@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
@@ -10,27 +11,31 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from edgeparse.report import Interval, Report
+from edgeparse.compare import Comparison, Pair
+from edgeparse.report import GeneratorAnswer, Interval, Report
+from edgeparse.words import VERDICTS, count
+
+if TYPE_CHECKING:
+    from edgeparse.bundle import Bundle
+    from edgeparse.parser import Parser
+
+# A wider matrix does not fit into a terminal.
+WIDEST = 16
 
 _COLOURS = {"camera": "green", "generated": "red", "inconclusive": "yellow"}
-_WORDS = {
-    "camera": "looks like a camera photo",
-    "generated": "looks generated",
-    "inconclusive": "inconclusive: the traces do not settle it",
-}
 
 
-def show(reports: Iterable[Report], console: Console | None = None) -> list[Report]:
-    """Print each report as it comes; returns them all."""
+def show(reports: Iterable[Report], console: Console | None = None, explain: Parser | None = None) -> list[Report]:
+    """Print each report as it comes, with the distances to its parser's known generators where one is given; returns them all."""
     console = console or Console()
     done = []
     for report in reports:
-        console.print(panel(report))
+        console.print(panel(report, explain))
         done.append(report)
     return done
 
 
-def panel(report: Report) -> Panel:
+def panel(report: Report, explain: Parser | None = None) -> Panel:
     """One report as a panel."""
     title = escape(report.source or "(no name)")
     if report.error is not None or report.verdict is None or report.image is None:
@@ -39,13 +44,15 @@ def panel(report: Report) -> Panel:
         return Panel(text, title=title, title_align="left", border_style="red")
     colour = _COLOURS[report.verdict]
     head = Text.assemble(
-        (_WORDS[report.verdict], f"bold {colour}"), f"   probability generated {report.probability_generated:.3f}"
+        (VERDICTS[report.verdict], f"bold {colour}"), f"   probability generated {report.probability_generated:.3f}"
     )
     parts: list[RenderableType] = [head]
     if report.verdict == "inconclusive":
         parts.append(Text("If a generator made it:", style="dim"))
     if report.verdict != "camera":
         parts.append(_answers(report))
+    if explain is not None and report.generator is not None:
+        parts.append(_distances(report.generator, explain))
     image, timing = report.image, report.timing_ms
     foot = f"{image.width}x{image.height} {image.format or 'array'}, {report.windows} windows, {report.backend}, {report.bundle}"
     parts.append(Text(foot + (f", {timing.total:.0f} ms" if timing else ""), style="dim"))
@@ -57,7 +64,7 @@ def _answers(report: Report) -> Table:
     table.add_column(style="bold")
     table.add_column()
     if report.generator is not None:
-        near = ", ".join(f"{candidate.name} {candidate.score:.2f}" for candidate in report.generator.candidates)
+        near = ", ".join(f"{candidate.name} {candidate.score:.2f}" for candidate in report.generator.candidates[:3])
         name = report.generator.name or "unknown"
         table.add_row("generator", f"{escape(name)}  (nearest known: {escape(near)})")
     if report.family is not None:
@@ -65,7 +72,7 @@ def _answers(report: Report) -> Table:
         table.add_row("family", ", ".join(f"{name} {chance:.2f}" for name, chance in ranked))
     for name, answer in (report.architecture or {}).items():
         if isinstance(answer, Interval):
-            text = f"{_number(answer.value)}  ({_number(answer.low)} to {_number(answer.high)})"
+            text = f"{count(answer.value)}  ({count(answer.low)} to {count(answer.high)})"
         else:
             text = f"{answer.value}  {answer.probability:.2f}"
         table.add_row(name.replace("_", " "), text)
@@ -77,7 +84,85 @@ def _answers(report: Report) -> Table:
     return table
 
 
-def _number(value: int) -> str:
-    if value >= 1_000_000:
-        return f"{value / 1e6:.1f}M"
-    return f"{value / 1e3:.0f}k" if value >= 10_000 else str(value)
+def _distances(generator: GeneratorAnswer, parser: Parser) -> Table:
+    """How far the nearest known generators are, and how near one has to be."""
+    needed = parser.bundle.calibration.known
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("nearest known")
+    table.add_column("similarity", justify="right")
+    table.add_column(f"missing to {needed:.3f}", justify="right")
+    table.add_column("known from")
+    for candidate in generator.candidates:
+        missing = needed - candidate.score
+        table.add_row(
+            escape(candidate.name),
+            f"{candidate.score:.3f}",
+            f"{missing:.3f}" if missing > 0 else "near enough",
+            "your gallery" if candidate.name in parser.enrolled else "the bundle",
+        )
+    return table
+
+
+def comparison(done: Comparison, bundle: Bundle) -> Group:
+    """What comparing found: a sentence a pair for two pictures, else the groups and the matrix."""
+    names = [picture.source or "(no name)" for picture in done.pictures]
+    parts: list[RenderableType] = []
+    for number, picture in enumerate(done.pictures, 1):
+        state = picture.error.message if picture.error else VERDICTS[picture.verdict or "inconclusive"]
+        parts.append(Text(f"{number}  {names[number - 1]}  {state}"))
+    parts.append(Text())
+    if len(names) == 2:
+        parts.append(_sentence(done.pairs[0], done.threshold))
+    else:
+        if done.groups is None:
+            parts.append(Text('groups need scipy: pip install "edgeparse[groups]"', style="yellow"))
+        for number, members in enumerate(done.groups or (), 1):
+            what = "one generator" if len(members) > 1 else "alone"
+            parts.append(Text(f"group {number} ({what}): {' '.join(str(i + 1) for i in members)}", style="bold"))
+        if len(names) <= WIDEST:
+            parts.append(_matrix(done))
+        else:
+            parts.append(Text(f"{len(done.pairs)} pairs: --json lists them, --matrix FILE.svg draws them", style="dim"))
+    parts.append(Text(_rests_on(bundle), style="dim"))
+    return Group(*parts)
+
+
+def _sentence(pair: Pair, threshold: float) -> Text:
+    if pair.probability_same is None:
+        return Text(f"not comparable: {pair.reason}", style="bold yellow")
+    if pair.same:
+        words, colour = "probably one generator", "green"
+    elif pair.probability_same < 1 - threshold:
+        words, colour = "probably two generators", "red"
+    else:
+        words, colour = "undecided", "yellow"
+    return Text.assemble(
+        (words, f"bold {colour}"),
+        f"   probability of one generator {pair.probability_same:.3f} (said from {threshold:.2f} on), similarity {pair.similarity:.3f}",
+    )
+
+
+def _matrix(done: Comparison) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column("")
+    for number in range(1, len(done.pictures) + 1):
+        table.add_column(str(number), justify="right")
+    values = done.matrix()
+    for i, row in enumerate(values):
+        cells = [Text("-" if i == j else "  . ", style="dim") for j in range(len(row))]
+        for j, value in enumerate(row):
+            if value == value:
+                cells[j] = Text(f"{value:.2f}", style="bold green" if value >= done.threshold else "")
+        table.add_row(Text(str(i + 1), style="dim"), *cells)
+    return table
+
+
+def _rests_on(bundle: Bundle) -> str:
+    """What the probability means, and how well it held on generators that it was not fitted to."""
+    meaning = "The probability supposes that generators made both, and that one is as likely as two."
+    figures = [value for value in bundle.metrics.get("validation_same_generator", {}).values() if value]
+    if not figures:
+        return meaning
+    generators, pairs = (sum(figure[key] for figure in figures) for key in ("generators", "pairs"))
+    error = max(figure["calibration_error"] for figure in figures)
+    return f"{meaning} Fitted on {pairs} pairs of {generators} validation generators, where it errs by {error:.3f} on average."

@@ -16,7 +16,7 @@ from edgeparse.bundle import SCHEMA, Bundle, open_bundle
 from export.onnx_graph import export, output_names, parity
 from export.quantize import quantize
 from training.dataset import Collection, Sample
-from training.evaluate import Predictions, centroids, detection, parsing, predict
+from training.evaluate import Predictions, centroids, detection, pairs_of, parsing, predict, same_generator
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES
 from training.metrics import macro_f1
 from training.networks import WINDOW, Network
@@ -29,6 +29,8 @@ COVERAGE = 0.8
 # Fewer validation generators than this cannot tell a parameter that is predicted from one that is luckily guessed: of those that
 # beat their constants on five, most did not hold on the test generators.
 MIN_GENERATORS = 10
+# Of pairs of two generators of validation, at most this share may be said to be of one.
+FALSE_SAME = 0.05
 # Share of pictures of unseen generators that may be taken for a known one.
 FALSE_NAME = 0.1
 
@@ -95,6 +97,25 @@ def _thresholds(camera: np.ndarray, generated: np.ndarray) -> dict[str, float]:
     return {"scale": scale, "bias": bias, "camera": lower, "generated": min(upper, 0.999)}
 
 
+def fit_same_generator(*strangers: Predictions) -> dict[str, float] | None:
+    """Platt scaling of the cosine of two pictures of validation generators, and the probability from which a pair is of one.
+
+    Pairs are drawn within each collection, where content and codec do not tell generators apart. None where there are too few
+    generators for pairs, or where the network's embeddings are no closer for one generator than for two.
+    """
+    score, truth = (np.concatenate(part) for part in zip(*map(pairs_of, strangers), strict=True))
+    if not len(score):
+        return None
+    # Cosines differ by hundredths, so that the scale is large: next to no regularisation.
+    fit = LogisticRegression(class_weight="balanced", C=1e6, max_iter=1000).fit(score[:, None], truth)
+    scale, bias = float(fit.coef_[0, 0]), float(fit.intercept_[0])
+    if scale <= 0:
+        return None
+    chance = 1 / (1 + np.exp(-(scale * score[~truth] + bias)))
+    threshold = max(0.5, float(np.quantile(chance, 1 - FALSE_SAME)))
+    return {"scale": scale, "bias": bias, "threshold": min(threshold, 0.999)}
+
+
 def build(
     network: Network, stored: dict, collection: Collection, folder: Path, name: str, version: str, variant: str
 ) -> Bundle:
@@ -129,6 +150,7 @@ def build(
     training = [
         s.labels.loss_vector() for s in collection.sources if s.labels and s.labels.losses and s.split == "train"
     ]
+    same = fit_same_generator(p["zoo"], p["real"])
     manifest: dict = {
         "schema": SCHEMA,
         "name": name,
@@ -143,6 +165,7 @@ def build(
         "calibration": {
             **_thresholds(np.r_[p["crops"].logit, p["photos"].logit], np.r_[p["zoo"].logit, p["real"].logit]),
             "known": float(np.quantile(strangers, 1 - FALSE_NAME)),
+            **({"same": same} if same else {}),
         },
         "metrics": {},
         "training": {
@@ -163,6 +186,7 @@ def build(
     )
     manifest["metrics"] = {
         "parity_max_relative_error": differences,
+        "validation_same_generator": {key: same_generator(p[key], bundle.same) for key in ("zoo", "real")},
         "validation_detection": detection(cameras, both, collection, bundle.calibration),
         "variants": compare_variants(folder, variants, val, collection, bundle),
     }

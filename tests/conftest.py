@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +18,10 @@ from edgeparse.bundle import default_folder
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "samples"
+# Only pictures of one embedding are of one generator, so that tests hold whatever network is in the bundle.
+SAME = {"scale": 5000.0, "bias": -4990.0, "threshold": 0.7}
+# Whatever is nearest is near enough.
+ANY = -0.5
 
 
 def sample_files() -> list[Path]:
@@ -39,7 +46,48 @@ def parser() -> Parser:
     return Parser()
 
 
+@pytest.fixture(autouse=True)
+def own_gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test may read or write the enrolled generators of whoever runs it."""
+    monkeypatch.setenv("EDGEPARSE_GALLERY", str(tmp_path / "gallery"))
+    return tmp_path / "gallery"
+
+
 @pytest.fixture
 def bundle_copy(tmp_path: Path) -> Path:
     """A default bundle that a test may damage."""
     return Path(shutil.copytree(default_folder(), tmp_path / "bundle"))
+
+
+def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """Change a bundle's manifest."""
+    manifest = folder / "bundle.json"
+    fields = json.loads(manifest.read_text())
+    change(fields)
+    manifest.write_text(json.dumps(fields))
+    return folder
+
+
+def comparing(
+    folder: Path,
+    same: dict[str, float] | None = SAME,
+    *,
+    known: float | None = None,
+    reported: bool = False,
+) -> Path:
+    """A bundle that calls no picture a camera's, so that every picture has a part in what is tested, and that compares as told."""
+
+    def change(fields: dict[str, Any]) -> None:
+        fields["calibration"]["camera"] = 0.0
+        fields["calibration"].pop("same", None)
+        if same is not None:
+            fields["calibration"]["same"] = dict(same)
+        if known is not None:
+            fields["calibration"]["known"] = known
+        if reported:
+            fields["labels"]["family_reported"] = True
+            for group in ("continuous", "discrete", "losses"):
+                for entry in fields["labels"][group]:
+                    entry["reported"] = True
+
+    return edit_manifest(folder, change)

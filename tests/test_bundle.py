@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +13,7 @@ import pytest
 from edgeparse import BundleError, Parser
 from edgeparse.bundle import Parameter, open_bundle
 from edgeparse.gallery import Gallery
-
-
-def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    manifest = folder / "bundle.json"
-    fields = json.loads(manifest.read_text())
-    change(fields)
-    manifest.write_text(json.dumps(fields))
+from tests.conftest import edit_manifest
 
 
 def test_default_bundle_is_whole() -> None:
@@ -58,7 +51,7 @@ def test_missing_file_is_named(bundle_copy: Path, file: str) -> None:
 
 @pytest.mark.parametrize("schema", [0, 2, "1", None])
 def test_other_schema(bundle_copy: Path, schema: object) -> None:
-    edit(bundle_copy, lambda fields: fields.update(schema=schema))
+    edit_manifest(bundle_copy, lambda fields: fields.update(schema=schema))
     with pytest.raises(BundleError, match=r"bundle\.json has schema"):
         open_bundle(bundle_copy)
 
@@ -71,11 +64,13 @@ def test_other_schema(bundle_copy: Path, schema: object) -> None:
         lambda fields: fields.update(files=[]),
         lambda fields: fields["labels"]["continuous"][0].update(surprise=1),
         lambda fields: fields["files"].update({"../escape": {"sha256": "0"}}),
+        lambda fields: fields["variants"].update(fp16="model.fp16.onnx"),
+        lambda fields: fields["calibration"].update(same={"scale": 1.0}),
         lambda fields: fields["files"].update({"/etc/passwd": {"sha256": "0"}}),
     ],
 )
 def test_manifest_that_lacks_something(bundle_copy: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    edit(bundle_copy, change)
+    edit_manifest(bundle_copy, change)
     with pytest.raises(BundleError, match=r"bundle\.json"):
         open_bundle(bundle_copy)
 
@@ -120,3 +115,6 @@ def test_parameter_scales() -> None:
     assert log.value(0) == pytest.approx(1e3)
     assert log.value(2) == pytest.approx(1e7)
     assert math.log(log.value(0.5)) == pytest.approx((math.log(1e3) + math.log(1e7)) / 2, rel=1e-3)
+    for parameter in (linear, log):
+        assert parameter.scaled(parameter.value(0.3)) == pytest.approx(0.3, abs=0.01)
+        assert (parameter.scaled(-9 if parameter is linear else 0), parameter.scaled(1e9)) == (0, 1)

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
 
 from edgeparse.bundle import default_folder
-from tests.conftest import ROOT, sample_files
+from tests.conftest import ROOT, noise, sample_files
 from training.card import render
 
 
@@ -18,3 +25,66 @@ def test_every_sample_has_its_licence_named() -> None:
     text = (ROOT / "samples/README.md").read_text()
     for path in sample_files():
         assert f"`{path.name}`" in text
+
+
+def blocks(document: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/embedding.md"])
+def test_python_in_documents_runs(document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photo.jpg").write_bytes((ROOT / "samples/camera-dog.jpg").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    found = blocks(document, "python")
+    assert found
+    for code in found:
+        exec(compile(code, document, "exec"), {"pictures": [noise(150, 150, seed) for seed in range(10)]})
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for document in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/embedding.md"):
+        text = (ROOT / document).read_text()
+        for link in re.findall(r"\]\(([^)#]+)\)|(?:src|srcset)=\"([^\"]+)\"", text):
+            target = link[0] or link[1]
+            if not target.startswith("http"):
+                assert ((ROOT / document).parent / target).exists(), f"{document}: {target}"
+
+
+def test_command_lines_in_documents_are_understood() -> None:
+    """Every option that a document names exists."""
+    for line in "\n".join(blocks("README.md", "sh")).splitlines():
+        if line.startswith("edgeparse "):
+            words = line.split("#")[0].split()
+            command = words[1:3] if words[1] == "gallery" else words[1:2]
+            text = subprocess.run(
+                [sys.executable, "-m", "edgeparse", *command, "--help"], capture_output=True, text=True, check=True
+            ).stdout
+            for option in (word for word in words if word.startswith("-")):
+                assert option in text, line
+
+
+def test_screenshots_are_small() -> None:
+    pictures = sorted((ROOT / "docs").glob("report-*.webp"))
+    assert len(pictures) == 3
+    for path in pictures:
+        assert path.stat().st_size < 150_000
+        with Image.open(path) as image:
+            assert image.width > 1000
+
+
+def test_api_reference_has_every_public_name(tmp_path: Path) -> None:
+    command = re.search(r"`python -m (pdoc [^`]*)`", (ROOT / "docs/embedding.md").read_text())
+    assert command is not None
+    subprocess.run([sys.executable, "-m", *command[1].split(), "-o", str(tmp_path)], cwd=ROOT, check=True)
+    pages = "".join(path.read_text() for path in tmp_path.rglob("*.html"))
+    for name in (
+        "Parser.parse",
+        "Parser.compare",
+        "Parser.look",
+        "Report.to_json",
+        "Comparison.matrix",
+        "Store.add",
+        "Page.render",
+    ):
+        assert f'id="{name}"' in pages, name

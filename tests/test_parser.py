@@ -154,3 +154,22 @@ def test_calibration_is_stable_at_the_ends(parser: Parser) -> None:
     calibration = parser.bundle.calibration
     assert readout.calibrated(-1e6, calibration) == pytest.approx(0)
     assert readout.calibrated(1e6, calibration) == pytest.approx(1)
+
+
+def test_look_gives_the_report_and_what_it_rests_on(parser: Parser) -> None:
+    picture = noise(300, 400)
+    look, report = parser.look(picture), parser.parse(picture)
+    assert replace(look.report, timing_ms=None) == replace(report, timing_ms=None)
+    assert np.array_equal(look.pixels, picture)
+    assert len(look.corners) == len(look.scores) == len(look.fingerprint) == report.windows
+    assert look.fingerprint.shape[1:] == (3, 128, 128)
+    assert np.array_equal(look.fingerprint, parser.fingerprint(picture))
+    assert all(0 <= score <= 1 for score in look.scores)
+    assert np.linalg.norm(look.embedding) == pytest.approx(1, abs=1e-5)
+    assert np.array_equal(parser.embed(picture)[1], look.embedding)
+
+
+def test_warm_up_changes_no_answer(parser: Parser) -> None:
+    before = parser.parse(noise(200, 200)).probability_generated
+    parser.warm_up()
+    assert parser.parse(noise(200, 200)).probability_generated == before

@@ -144,6 +144,44 @@ def _attribution(result: dict) -> list[str]:
     return lines
 
 
+def _comparing(result: dict) -> list[str]:
+    """Calibration of comparing, and enrolment; nothing of either in evaluations that did not measure them."""
+    sections = []
+    rows = [
+        f"| {title} | {f['generators']} | {f['auc']:.3f} ({f['auc_interval'][0]:.3f} to {f['auc_interval'][1]:.3f}) "
+        f"| {f['calibration_error']:.3f} | {_percent(f['same_called_same'])} | {_percent(f['different_called_same'])} |"
+        for key, title in (("zoo", "zoo generators"), ("real", "public generators"))
+        if "calibration_error" in (f := result[f"same_generator_{key}"])
+    ]
+    if rows:
+        heads = ("", "unseen generators", "AUC (95%)", "calibration error", "same called same", "different called same")
+        sections.append("\n".join([f"| {' | '.join(heads)} |", "|" + "---|" * len(heads), *rows]))
+    rows = [
+        f"| {title} | {f['pictures']} | {f['enrolled']} of {f['names']} | {_percent(f['accuracy'])} "
+        f"| {_percent(1 / f['names'])} | {f['unknown_auroc']:.3f} | {_percent(f['named_rightly'])} | {_percent(f['unknown_named'])} |"
+        for key, title in (("zoo", "zoo generators"), ("real", "public generators"))
+        for f in result.get(f"enrolment_{key}", [])
+        if f is not None
+    ]
+    if rows:
+        heads = (
+            "enrolled",
+            "pictures each",
+            "new names",
+            "accuracy",
+            "chance",
+            "unknown AUROC",
+            "named rightly",
+            "unknown named",
+        )
+        sections.append(
+            "Unseen generators, enrolled by a few pictures and looked for among the names of a gallery; generators that were not "
+            "enrolled are the unknown ones."
+        )
+        sections.append("\n".join([f"| {' | '.join(heads)} |", "|" + "---|" * len(heads), *rows]))
+    return sections
+
+
 def render(folder: Path, result: dict) -> str:
     """The whole page."""
     bundle = open_bundle(folder)
@@ -192,6 +230,7 @@ def render(folder: Path, result: dict) -> str:
         "\n".join(_attribution(result)),
         f"Same generator or not, one picture against one, unseen generators: AUC {result['same_generator_zoo']['auc']:.3f} (zoo), "
         f"{result['same_generator_real']['auc']:.3f} (public).",
+        *_comparing(result),
         "## What is it like inside, on unseen zoo generators",
         f"{result['parsing']['pictures']} pictures of {result['parsing']['generators']} generators, mixed. Continuous values are scaled to "
         "their range, counts of filters and parameters in logarithm. A parameter is shown in reports where it beat its constants on "

@@ -17,9 +17,9 @@ import numpy as np
 from edgeparse import windows
 from edgeparse.backends.base import Backend
 from edgeparse.backends.select import create
-from edgeparse.bundle import Bundle, Calibration, open_bundle
-from edgeparse.gallery import Gallery
-from edgeparse.readout import calibrated, unit, verdict
+from edgeparse.bundle import Bundle, Calibration, SameGenerator, open_bundle
+from edgeparse.gallery import Gallery, centre
+from edgeparse.readout import calibrated, sigmoid, unit, verdict
 from training import codecs, metrics
 from training.dataset import Collection, Sample, chain_seed, join, load_public, load_zoo, through_chain
 from training.labels import DISCRETE
@@ -201,15 +201,105 @@ def attribution(
     }
 
 
-def same_generator(made: Predictions, seed: int = 0, pairs: int = 20_000) -> dict[str, float]:
-    """One picture against one: AUC of the similarity for pairs of one generator against pairs of two."""
+def pairs_of(made: Predictions, seed: int = 0, count: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
+    """Random pairs of pictures, as many of one generator as of two: cosine of the embeddings, and whether one generator made both.
+
+    Generators weigh alike, however many pictures each has; those with one picture are left out. No pairs where fewer than two are left.
+    """
+    rng = np.random.default_rng(seed)
+    members = [rows for i in np.unique(made.source) if len(rows := made.of([i])) > 1]
+    if len(members) < 2:
+        return np.empty(0, np.float32), np.empty(0, bool)
+    sizes, rows = np.array([len(rows) for rows in members]), np.concatenate(members)
+    starts = np.cumsum(sizes) - sizes
+    truth = np.arange(count) % 2 == 0
+    one = rng.integers(len(members), size=count)
+    other = np.where(truth, one, (one + rng.integers(1, len(members), size=count)) % len(members))
+    first = rng.integers(sizes[one])
+    # Within one generator any but the first again.
+    second = np.where(truth, (first + rng.integers(1, sizes[one])) % sizes[one], rng.integers(sizes[other]))
+    vectors = made.embeddings()
+    return (vectors[rows[starts[one] + first]] * vectors[rows[starts[other] + second]]).sum(1), truth
+
+
+def same_generator(made: Predictions, same: SameGenerator | None = None, seed: int = 0) -> dict[str, object] | None:
+    """One picture against one: AUC of the cosine for pairs of one generator against pairs of two, with its interval over generators;
+    and where the bundle is calibrated for comparing, how well. None where there are not two generators with two pictures."""
+    score, truth = pairs_of(made, seed)
+    if not len(score):
+        return None
+    names = np.unique(made.source)
+    draws = []
+    rng = np.random.default_rng(seed)
+    for draw in range(50):
+        chosen = np.unique(rng.choice(names, len(names)))
+        drawn = made.of(chosen)
+        part = Predictions({"embedding": made.values["embedding"][drawn]}, made.source[drawn])
+        cosine, equal = pairs_of(part, draw, 2000)
+        if len(cosine):
+            draws.append(metrics.auc(cosine[~equal], cosine[equal]))
+    figures: dict[str, object] = {
+        "auc": metrics.auc(score[~truth], score[truth]),
+        "auc_interval": [float(value) for value in np.percentile(draws, [2.5, 97.5])],
+        "generators": len(names),
+        "pairs": len(score),
+    }
+    if same is not None:
+        chance = np.array([sigmoid(same.scale * x + same.bias) for x in score.astype(float)])
+        figures |= {
+            "calibration_error": metrics.expected_calibration_error(chance, truth.astype(float)),
+            "same_called_same": float((chance[truth] >= same.threshold).mean()),
+            "different_called_same": float((chance[~truth] >= same.threshold).mean()),
+        }
+    return figures
+
+
+def enrolment(
+    made: Predictions,
+    gallery: Gallery,
+    threshold: float,
+    pictures: int,
+    *,
+    known: int = 20,
+    draws: int = 20,
+    seed: int = 0,
+) -> dict[str, float] | None:
+    """Generators that training never saw, enrolled by a few pictures each and then looked for among `known` names.
+
+    In each draw two thirds of the generators are enrolled and fill the gallery up to `known` names with the bundle's own; the rest stay
+    strangers. Queries are pictures that were not enrolled. None where fewer than three generators have pictures to spare.
+    """
     rng = np.random.default_rng(seed)
     vectors = made.embeddings()
-    a, b = rng.integers(0, len(vectors), (2, pairs))
-    keep = a != b
-    score = (vectors[a] * vectors[b]).sum(1)[keep]
-    same = (made.source[a] == made.source[b])[keep]
-    return {"auc": metrics.auc(score[~same], score[same]), "pairs": int(keep.sum())}
+    rows = {i: made.of([i]) for i in np.unique(made.source)}
+    usable = [i for i in rows if len(rows[i]) > pictures]
+    if len(usable) < 3:
+        return None
+    enrolled = min(known, 2 * len(usable) // 3)
+    own = min(known - enrolled, len(gallery.names))
+    figures = []
+    for _ in range(draws):
+        order = rng.permutation(usable)
+        members = {i: rng.permutation(rows[i]) for i in order[:enrolled]}
+        names = np.array([*members, *np.full(own, -1)])
+        beside = gallery.vectors[rng.choice(len(gallery.names), own, replace=False)] if own else gallery.vectors[:0]
+        mine = np.stack([centre(vectors[drawn[:pictures]]) for drawn in members.values()])
+        centres = np.concatenate([mine, beside.reshape(-1, mine.shape[1])])
+        queries = np.concatenate([drawn[pictures:] for drawn in members.values()])
+        strangers = np.concatenate([rows[i] for i in order[enrolled:]])
+        near, far = vectors[queries] @ centres.T, (vectors[strangers] @ centres.T).max(1)
+        right = names[near.argmax(1)] == made.source[queries]
+        figures.append(
+            {
+                # Generators weigh alike.
+                "accuracy": np.mean([right[made.source[queries] == i].mean() for i in members]),
+                "unknown_auroc": metrics.auc(far, near.max(1)),
+                "named_rightly": (right & (near.max(1) >= threshold)).mean(),
+                "unknown_named": (far >= threshold).mean(),
+            }
+        )
+    mean = {key: float(np.mean([figure[key] for figure in figures])) for key in figures[0]}
+    return mean | {"pictures": pictures, "enrolled": enrolled, "names": enrolled + own, "draws": draws}
 
 
 def centroids(made: Predictions, collection: Collection) -> Gallery:
@@ -218,7 +308,7 @@ def centroids(made: Predictions, collection: Collection) -> Gallery:
     names, means = [], []
     for source in np.unique(made.source):
         names.append(collection.sources[source].name)
-        means.append(unit(vectors[made.of([source])].mean(axis=0)))
+        means.append(centre(vectors[made.of([source])]))
     return Gallery(tuple(names), np.stack(means).astype(np.float32))
 
 
@@ -240,8 +330,11 @@ def evaluate(
         result["detection_real"][condition] = detection(p["photos"], p["real"], collection, bundle.calibration)
         if condition == "mixed":
             result["parsing"] = parsing(p["zoo"], collection, bundle)
-            result["same_generator_zoo"] = same_generator(p["zoo"])
-            result["same_generator_real"] = same_generator(p["real"])
+            for key in ("zoo", "real"):
+                result[f"same_generator_{key}"] = same_generator(p[key], bundle.same)
+                result[f"enrolment_{key}"] = [
+                    enrolment(p[key], gallery, bundle.calibration.known, pictures) for pictures in (10, 50)
+                ]
             seen = predict(
                 backend, collection.select(split=split, camera=False, zoo=False, source_split="train"), "mixed"
             )

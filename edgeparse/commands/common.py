@@ -1,0 +1,212 @@
+"""What several commands share: options, the way from arguments to pictures, messages, exit statuses."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from edgeparse.errors import BackendError, BundleError, EdgeparseError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgeparse.images import Source
+    from edgeparse.parser import Parser
+
+T = TypeVar("T")
+
+EXIT_INPUT = 1
+EXIT_SETUP = 3
+EXIT_INTERRUPTED = 130
+
+# What a folder is searched for; a file that is named is read whatever its name.
+SUFFIXES = frozenset(
+    [".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".ppm", ".jp2"]
+)
+# Fewer pictures are done before a bar is read.
+LONG_RUN = 5
+
+
+class _Backends(click.Choice[str]):
+    """The backends' names, looked up when they are asked for: NumPy, which that loads, is nothing that `--version` should wait for."""
+
+    def __init__(self) -> None:
+        self.case_sensitive = True
+
+    @property
+    def choices(self) -> Sequence[str]:  # type: ignore[override]
+        from edgeparse.backends.select import NAMES
+
+        return NAMES
+
+
+backend_option = click.option(
+    "--backend", type=_Backends(), default="auto", show_default=True, help="What runs the network."
+)
+bundle_option = click.option(
+    "--bundle", type=click.Path(path_type=Path), help="A bundle's folder; by default the one in the package."
+)
+windows_option = click.option(
+    "--windows", type=click.IntRange(1, 64), default=8, show_default=True, help="Most windows looked at in a picture."
+)
+gallery_option = click.option(
+    "--gallery",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="EDGEPARSE_GALLERY",
+    show_envvar=True,
+    help="The folder of enrolled generators; by default this user's.",
+)
+recursive_option = click.option("-r", "--recursive", is_flag=True, help="Look into folders.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress and no notices; errors are still said.")
+pictures_argument = click.argument(
+    "paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(allow_dash=True)
+)
+
+
+def open_parser(backend: str, bundle: Path | None, windows: int, gallery: Path | None = None) -> Parser:
+    """A parser that also knows what was enrolled in the folder, by default in the user's."""
+    from edgeparse.parser import Parser
+
+    return Parser(bundle=bundle, backend=backend, windows=windows, gallery=gallery or user_gallery())
+
+
+def user_gallery() -> Path:
+    """The user's folder of enrolled generators."""
+    from edgeparse.enrolment import user_folder
+
+    return user_folder()
+
+
+def sources_of(names: Iterable[str]) -> Iterator[Source]:
+    """Standard input for `-`, each other name as it is."""
+    return (sys.stdin.buffer if name == "-" else name for name in names)
+
+
+def expand(paths: Iterable[str], recursive: bool) -> list[str]:
+    """The pictures that arguments mean: files, `-`, what is in folders, and patterns that the shell left alone."""
+    names: list[str] = []
+    for path in paths:
+        if path != "-" and glob.has_magic(path) and not Path(path).exists():
+            matches = glob.glob(path, recursive=True)  # noqa: PTH207 (a Path's glob takes no absolute patterns)
+            names += sorted(match for match in matches if Path(match).is_file()) or [path]
+        elif path == "-" or not os.path.isdir(path):
+            names.append(path)
+        elif not recursive:
+            raise click.UsageError(f"{path} is a folder; add -r to look into it")
+        else:
+            found = sorted(
+                str(file) for file in Path(path).rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()
+            )
+            if not found:
+                raise click.UsageError(f"there is no picture in {path} (looked for {' '.join(sorted(SUFFIXES))})")
+            names += found
+    return names
+
+
+def notice(text: str, quiet: bool) -> None:
+    """A message beside the results, for people only."""
+    if not quiet and sys.stderr.isatty():
+        click.echo(text, err=True)
+
+
+def fail(text: str, status: int) -> None:
+    """Say what went wrong and end."""
+    click.echo(f"error: {text}", err=True)
+    sys.exit(status)
+
+
+@contextlib.contextmanager
+def errors_end_the_run() -> Iterator[None]:
+    """Each kind of error to its message and exit status."""
+    try:
+        yield
+    except (BundleError, BackendError) as error:
+        fail(str(error), EXIT_SETUP)
+    except EdgeparseError as error:
+        fail(str(error), EXIT_INPUT)
+    except BrokenPipeError:
+        # The reader, `head` say, has seen enough; keep the interpreter from flushing into the closed pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_INPUT)
+    except KeyboardInterrupt:
+        fail("interrupted", EXIT_INTERRUPTED)
+
+
+class Interruptible:
+    """Ctrl-C ends a run after the picture at hand, so that what was done so far is still written; a second one ends it at once."""
+
+    def __init__(self) -> None:
+        self.interrupted = False
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the signal while the block runs. Only a main thread can; elsewhere nothing changes."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.getsignal(signal.SIGINT)
+
+        def note(_number: int, _frame: FrameType | None) -> Any:
+            self.interrupted = True
+            signal.signal(signal.SIGINT, before)
+
+        signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def until(self, items: Iterable[T]) -> Iterator[T]:
+        """The items until the signal came."""
+        for item in items:
+            yield item
+            if self.interrupted:
+                return
+
+
+def progress_console(quiet: bool, results: Console | None = None) -> Console | None:
+    """Where a bar may go: to standard error where that is a terminal, and above the results where both are one. None: nowhere.
+
+    `results` is the console that results are printed to as they come; without one they are printed at the end.
+    """
+    if quiet or not sys.stderr.isatty():
+        return None
+    if results is not None and sys.stdout.isatty():
+        return results
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def track(items: Iterator[T], count: int, console: Console | None, label: str) -> Iterator[T]:
+    """The items, with a bar and the time left on long runs."""
+    if console is None or count < LONG_RUN:
+        yield from items
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        yield from bar.track(items, total=count)
+
+
+def examples(*lines: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Examples at the end of a command's help, as they are."""
+
+    def add(function: Callable[..., None]) -> Callable[..., None]:
+        function.__doc__ = f"{function.__doc__}\n\n    \b\n    Examples:\n" + "\n".join(
+            f"      {line}" for line in lines
+        )
+        return function
+
+    return add

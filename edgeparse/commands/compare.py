@@ -1,0 +1,83 @@
+"""`edgeparse compare`: pairs, groups and the matrix."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from edgeparse.commands.common import (
+    EXIT_INPUT,
+    backend_option,
+    bundle_option,
+    errors_end_the_run,
+    examples,
+    expand,
+    open_parser,
+    pictures_argument,
+    progress_console,
+    quiet_option,
+    recursive_option,
+    sources_of,
+    track,
+    windows_option,
+)
+
+
+@click.command()
+@pictures_argument
+@recursive_option
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+@click.option(
+    "--matrix", type=click.Path(dir_okay=False, path_type=Path), help="Draw the probabilities of all pairs to this SVG."
+)
+@quiet_option
+@backend_option
+@bundle_option
+@windows_option
+@examples(
+    "edgeparse compare a.png b.png",
+    "edgeparse compare -r pictures --matrix matrix.svg",
+    "edgeparse compare *.png --json | jq '.groups'",
+)
+def compare(
+    paths: tuple[str, ...],
+    recursive: bool,
+    as_json: bool,
+    matrix: Path | None,
+    quiet: bool,
+    backend: str,
+    bundle: Path | None,
+    windows: int,
+) -> None:
+    """Say for every pair of pictures how probable it is that one generator made both, and which belong together.
+
+    Camera photos are not comparable. Exit status: as of check.
+    """
+    names = expand(paths, recursive)
+    if len(names) < 2:
+        raise click.UsageError(f"{len(names)} picture was given; comparing takes two or more")
+    if names.count("-") > 1:
+        raise click.UsageError("standard input can be read once")
+    with errors_end_the_run():
+        parser = open_parser(backend, bundle, windows)
+        done = parser.compare(track(sources_of(names), len(names), progress_console(quiet), "looking"))
+        if matrix is not None:
+            from edgeparse.page import matrix_svg
+
+            try:
+                matrix.write_text(matrix_svg(done), encoding="utf-8")
+            except OSError as error:
+                raise click.UsageError(f"{matrix} cannot be written: {error.strerror or error}") from error
+        if as_json:
+            click.echo(json.dumps(done.to_json(), indent=2))
+        else:
+            from rich.console import Console
+
+            from edgeparse.table import comparison
+
+            Console().print(comparison(done, parser.bundle))
+    if any(picture.error is not None for picture in done.pictures):
+        sys.exit(EXIT_INPUT)

@@ -1,0 +1,349 @@
+"""The user's own known generators: embeddings of their pictures in one file a network, changed only whole and by one process at a time.
+
+The file is a NumPy archive (`vectors` float32[P, D], `owner` int32[P]) that also holds `gallery.json`: names, dates, and the network whose
+embeddings these are. It holds neither pictures nor their paths. An exported file has the same form.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeparse.bundle import Bundle
+from edgeparse.errors import GalleryError
+from edgeparse.gallery import Gallery, centre
+
+SCHEMA = 1
+# Fewer pictures do not tell a generator's traces from what the pictures happen to show.
+MIN_PICTURES = 10
+MAX_BYTES = 256 * 1024 * 1024
+MAX_NAME = 100
+LOCK_SECONDS = 30.0
+# Two embeddings closer than this are of one picture.
+SAME_PICTURE = 1 - 1e-6
+
+_FILE = re.compile(r"gallery-[0-9a-f]{16}\.npz")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One enrolled generator; times are ISO 8601, UTC."""
+
+    name: str
+    pictures: int
+    added: str
+    changed: str
+
+
+@dataclass(frozen=True)
+class _Content:
+    """A whole file: the embeddings' network, a readable name of its bundle, and the entries with their vectors, float32[P, D]."""
+
+    network: str
+    bundle: str
+    entries: dict[str, Entry]
+    vectors: dict[str, NDArray[np.float32]]
+
+
+def user_folder() -> Path:
+    """Where this user's enrolled generators are kept, as the operating system wants it."""
+    from platformdirs import user_data_path
+
+    return user_data_path("edgeparse", appauthor=False)
+
+
+class Store:
+    """The generators enrolled in a folder for one bundle's network.
+
+    Reading takes no lock: a file is replaced whole. Every method may raise `GalleryError`: the file is damaged or of another network,
+    the folder cannot be written, or another process held the gallery for half a minute.
+    """
+
+    def __init__(self, folder: Path, bundle: Bundle) -> None:
+        self._folder = folder
+        self._network = bundle.network
+        self._label = bundle.label
+        self._file = folder / f"gallery-{bundle.network[:16]}.npz"
+
+    @property
+    def file(self) -> Path:
+        """Where they are kept; it exists once a generator was enrolled."""
+        return self._file
+
+    def entries(self) -> list[Entry]:
+        """The enrolled generators, by name."""
+        content = self._read()
+        return [content.entries[name] for name in sorted(content.entries)]
+
+    def vectors(self, name: str) -> NDArray[np.float32]:
+        """The embeddings of a generator's pictures, float32[P, D]."""
+        content = self._read()
+        self._require(content, name)
+        return content.vectors[name]
+
+    def gallery(self) -> Gallery:
+        """A vector a generator, to be laid over the bundle's own gallery."""
+        content = self._read()
+        if not content.entries:
+            return Gallery((), np.empty((0, 0), np.float32))
+        names = tuple(sorted(content.entries))
+        return Gallery(names, np.stack([centre(content.vectors[name]) for name in names]))
+
+    def others(self) -> dict[str, list[str]]:
+        """Names that were enrolled with other networks, by the bundle that had it: of no use to this one."""
+        found: dict[str, list[str]] = {}
+        for path in sorted(self._folder.glob("gallery-*.npz")):
+            if path != self._file and _FILE.fullmatch(path.name):
+                # A damaged file of another network is no concern of this one.
+                with suppress(GalleryError):
+                    content = _load(path)
+                    if content.entries:
+                        found.setdefault(content.bundle, []).extend(sorted(content.entries))
+        return found
+
+    def add(self, name: str, vectors: NDArray[np.float32]) -> Entry:
+        """Enrol a generator by its pictures' unit embeddings, float32[P, D], or add pictures to one that is enrolled.
+
+        Pictures that it already has are left out.
+
+        Raises:
+            GalleryError: also where it would have fewer than `MIN_PICTURES` pictures.
+            ValueError: the name is empty, too long or not printable.
+        """
+        check_name(name)
+
+        def change(content: _Content) -> None:
+            old = content.vectors.get(name)
+            merged = _merge(old, vectors)
+            if len(merged) < MIN_PICTURES:
+                raise GalleryError(
+                    f"{name} would have {len(merged)} different pictures; a generator is enrolled by {MIN_PICTURES} or more"
+                )
+            now = _now()
+            added = content.entries[name].added if old is not None else now
+            content.entries[name] = Entry(name, len(merged), added, now)
+            content.vectors[name] = merged
+
+        return self._change(change).entries[name]
+
+    def remove(self, name: str) -> None:
+        """Forget a generator."""
+
+        def change(content: _Content) -> None:
+            self._require(content, name)
+            del content.entries[name], content.vectors[name]
+
+        self._change(change)
+
+    def export(self, path: Path, names: Sequence[str] = ()) -> list[Entry]:
+        """Write the named generators, by default all, to a file for another machine."""
+        content = self._read()
+        chosen = list(names) or sorted(content.entries)
+        for name in chosen:
+            self._require(content, name)
+        if not chosen:
+            raise GalleryError(f"no generator is enrolled in {self._file}; there is nothing to export")
+        part = _Content(
+            content.network,
+            content.bundle,
+            {name: content.entries[name] for name in chosen},
+            {name: content.vectors[name] for name in chosen},
+        )
+        _replace(path, _dump(part))
+        return [part.entries[name] for name in chosen]
+
+    def take(self, path: Path) -> list[Entry]:
+        """Add the generators of an exported file; one of a name that is here gets the pictures of both.
+
+        Raises:
+            GalleryError: also where the file was made with another network.
+        """
+        given = _load(path)
+        if given.network != self._network:
+            raise GalleryError(
+                f"{path} was made with network {given.network[:12]} (bundle {given.bundle}), this bundle, {self._label}, has "
+                f"{self._network[:12]}, and embeddings of two networks cannot be compared; open it with that bundle (--bundle), or "
+                "enrol the pictures again with `edgeparse gallery add`"
+            )
+
+        def change(content: _Content) -> None:
+            now = _now()
+            for name, entry in given.entries.items():
+                old = content.entries.get(name)
+                merged = _merge(content.vectors.get(name), given.vectors[name])
+                content.vectors[name] = merged
+                content.entries[name] = Entry(name, len(merged), old.added if old else entry.added, now)
+
+        content = self._change(change)
+        return [content.entries[name] for name in given.entries]
+
+    def _read(self) -> _Content:
+        if not self._file.exists():
+            return _Content(self._network, self._label, {}, {})
+        content = _load(self._file)
+        if content.network != self._network:
+            raise GalleryError(
+                f"{self._file} holds embeddings of network {content.network[:12]}, not of {self._network[:12]}, which its name says; "
+                "move it away and enrol again"
+            )
+        return content
+
+    def _require(self, content: _Content, name: str) -> None:
+        if name in content.entries:
+            return
+        for bundle, names in self.others().items():
+            if name in names:
+                raise GalleryError(
+                    f"{name} was enrolled with the network of bundle {bundle}, whose embeddings {self._label} cannot compare; "
+                    "enrol its pictures again with `edgeparse gallery add`, or name that bundle with --bundle"
+                )
+        known = ", ".join(sorted(content.entries)) or "nothing"
+        raise GalleryError(f"no generator {name!r} is enrolled; enrolled is {known}")
+
+    def _change(self, change: Callable[[_Content], None]) -> _Content:
+        """Read, change and replace the file while no other process does."""
+        with self._locked():
+            content = self._read()
+            change(content)
+            _replace(self._file, _dump(content))
+            return content
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        from filelock import FileLock, Timeout
+
+        lock = self._file.with_suffix(".lock")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            # The operating system lets go of the lock when its holder dies.
+            with FileLock(lock, timeout=LOCK_SECONDS):
+                # What a killed writer left behind; nobody else writes now.
+                for left in self._folder.glob(f".{self._file.name}.*"):
+                    left.unlink(missing_ok=True)
+                yield
+        except Timeout as error:
+            raise GalleryError(
+                f"another process has held {lock} for {LOCK_SECONDS:.0f} seconds; wait for it, or end it"
+            ) from error
+        except OSError as error:
+            raise GalleryError(f"{self._folder} cannot be written: {error.strerror or error}") from error
+
+
+def check_name(name: str) -> None:
+    """A name that a person can read on one line.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
+        raise ValueError(f"{name!r} is not a generator's name; take 1 to {MAX_NAME} printable characters")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _merge(old: NDArray[np.float32] | None, new: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Both, without pictures that occur twice; the first of two is kept."""
+    if old is not None and old.shape[1] != new.shape[1]:
+        raise GalleryError(f"embeddings of {new.shape[1]} numbers were given, the gallery's have {old.shape[1]}")
+    vectors = new if old is None else np.concatenate([old, new])
+    kept: list[int] = []
+    for i, vector in enumerate(vectors):
+        if not kept or float((vectors[kept] @ vector).max()) < SAME_PICTURE:
+            kept.append(i)
+    return vectors[kept].astype(np.float32)
+
+
+def _dump(content: _Content) -> bytes:
+    names = list(content.entries)
+    arrays = [content.vectors[name] for name in names]
+    fields = {
+        "schema": SCHEMA,
+        "network": content.network,
+        "bundle": content.bundle,
+        "generators": [asdict(content.entries[name]) for name in names],
+    }
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        vectors=np.concatenate(arrays) if arrays else np.empty((0, 0), np.float32),
+        owner=np.repeat(np.arange(len(names), dtype=np.int32), [len(array) for array in arrays]),
+    )
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.writestr("gallery.json", json.dumps(fields, indent=1))
+    return buffer.getvalue()
+
+
+def _load(path: Path) -> _Content:
+    """A gallery's file, checked; nothing in it can run code."""
+    try:
+        data = path.read_bytes()
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+            if size > MAX_BYTES:
+                raise GalleryError(f"{path} unpacks to {size / 2**20:.0f} MiB; no gallery of embeddings is so large")
+            fields: dict[str, Any] = json.loads(archive.read("gallery.json"))
+        if fields["schema"] != SCHEMA:
+            raise GalleryError(
+                f"{path} has schema {fields['schema']!r}, this edgeparse reads {SCHEMA}; use the edgeparse that wrote it"
+            )
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            vectors, owner = file["vectors"].astype(np.float32), file["owner"]
+        entries = [Entry(**entry) for entry in fields["generators"]]
+        if vectors.ndim != 2 or owner.shape != (len(vectors),) or not np.isfinite(vectors).all():
+            raise ValueError(f"vectors of shape {vectors.shape}, owners of shape {owner.shape}")
+        for i, entry in enumerate(entries):
+            check_name(entry.name)
+            if (owner == i).sum() != entry.pictures or entry.pictures < 1:
+                raise ValueError(f"{entry.name} has {(owner == i).sum()} vectors, {entry.pictures} are listed")
+    except FileNotFoundError as error:
+        raise GalleryError(f"there is no file {path}") from error
+    except OSError as error:
+        raise GalleryError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, EOFError) as error:
+        raise GalleryError(
+            f"{path} is not a gallery, or is damaged: {error}; move it away, and import an exported one or enrol again"
+        ) from error
+    return _Content(
+        str(fields["network"]),
+        str(fields["bundle"]),
+        {entry.name: entry for entry in entries},
+        {entry.name: vectors[owner == i] for i, entry in enumerate(entries)},
+    )
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """The whole file or the old one, whatever happens, a loss of power too."""
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        if os.name == "posix":
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except OSError as error:
+        raise GalleryError(f"{path} cannot be written: {error.strerror or error}") from error

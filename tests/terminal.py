@@ -1,0 +1,64 @@
+"""A terminal to run commands in, as a person would see them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import sys
+import termios
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the terminal showed, escape codes and all, and the exit status."""
+
+    text: str
+    status: int
+
+
+def run_in_terminal(
+    *arguments: object,
+    environment: Mapping[str, str] = {},
+    interrupt_after: str | None = None,
+    stdout_to: str | None = None,
+    answer: bytes = b"",
+    columns: int = 110,
+    seconds: float = 60,
+) -> Seen:
+    """Run edgeparse with the terminal as its three streams, or with standard output in a file; press Ctrl-C once a text was shown."""
+    child, terminal = pty.fork()
+    if child == 0:
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        for name in ("NO_COLOR", "FORCE_COLOR"):
+            os.environ.pop(name, None)
+        os.environ.update({"TERM": "xterm-256color", **environment})
+        if stdout_to is not None:
+            os.dup2(os.open(stdout_to, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), 1)
+        os.execv(sys.executable, [sys.executable, "-m", "edgeparse", *map(str, arguments)])
+    shown, end = b"", time.monotonic() + seconds
+    if answer:
+        os.write(terminal, answer)
+    while time.monotonic() < end:
+        if select.select([terminal], [], [], 0.1)[0]:
+            try:
+                data = os.read(terminal, 65536)
+            except OSError:  # Linux says so when the other end is closed
+                break
+            if not data:
+                break
+            shown += data
+            if interrupt_after is not None and interrupt_after.encode() in shown:
+                os.write(terminal, b"\x03")
+                interrupt_after = None
+    else:
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    os.close(terminal)
+    return Seen(shown.decode(errors="replace"), os.waitstatus_to_exitcode(status))

@@ -1,0 +1,131 @@
+"""Figures of comparing and enrolling, on arrays of which the answer is known."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from edgeparse.bundle import SameGenerator
+from edgeparse.gallery import Gallery
+from export.bundle import FALSE_SAME, fit_same_generator
+from tests.conftest import ROOT
+from training.card import _comparing
+from training.evaluate import Predictions, enrolment, pairs_of, same_generator
+
+DIMENSION = 32
+
+
+def predictions(generators: int, pictures: int, noise: float, seed: int = 0) -> Predictions:
+    """Embeddings about a random direction a generator; without structure where the noise is large."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(generators, DIMENSION))
+    source = np.repeat(np.arange(generators), pictures)
+    vectors = centres[source] + noise * rng.normal(size=(len(source), DIMENSION))
+    return Predictions({"embedding": vectors.astype(np.float32)}, source)
+
+
+def gallery(names: int, seed: int = 9) -> Gallery:
+    vectors = np.random.default_rng(seed).normal(size=(names, DIMENSION)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return Gallery(tuple(f"known-{i}" for i in range(names)), vectors)
+
+
+def test_pairs_are_half_of_one_generator_and_weigh_generators_alike() -> None:
+    made = predictions(4, 10, 0.1)
+    uneven = Predictions({"embedding": made.values["embedding"][:34]}, made.source[:34])
+    score, truth = pairs_of(uneven, count=4000)
+    assert truth.mean() == 0.5
+    assert np.abs(score).max() <= 1 + 1e-5
+    assert score[truth].min() > score[~truth].max()
+
+
+def test_same_generator_tells_structure_from_none() -> None:
+    clear = same_generator(predictions(8, 12, 0.2))
+    noise = same_generator(predictions(8, 12, 100.0))
+    assert clear is not None
+    assert noise is not None
+    assert clear["auc"] > 0.99  # type: ignore[operator]
+    assert abs(noise["auc"] - 0.5) < 0.08  # type: ignore[operator]
+    low, high = noise["auc_interval"]  # type: ignore[misc]
+    assert low <= noise["auc"] <= high
+    assert same_generator(predictions(1, 12, 0.2)) is None
+    assert same_generator(predictions(8, 1, 0.2)) is None
+
+
+def test_fitted_calibration_holds_on_other_generators() -> None:
+    fitted = fit_same_generator(predictions(60, 12, 1.2, seed=1), predictions(20, 12, 1.2, seed=2))
+    assert fitted is not None
+    same = SameGenerator(**fitted)
+    figures = same_generator(predictions(60, 12, 1.2, seed=3), same)
+    assert figures is not None
+    assert figures["calibration_error"] < 0.05  # type: ignore[operator]
+    assert figures["different_called_same"] < 2 * FALSE_SAME  # type: ignore[operator]
+    assert figures["same_called_same"] > 0.5  # type: ignore[operator]
+    wrong = same_generator(predictions(60, 12, 1.2, seed=3), SameGenerator(1.0, 4.0, 0.5))
+    assert wrong is not None
+    assert wrong["calibration_error"] > 0.3  # type: ignore[operator]
+
+
+def test_no_calibration_without_structure_or_generators() -> None:
+    backwards = predictions(6, 6, 0.1)
+    # Each generator's pictures point every way, and those of all generators the same ways: closer across than within.
+    ways = np.eye(6, DIMENSION, dtype=np.float32)
+    backwards.values["embedding"] = np.tile(ways, (6, 1))
+    assert fit_same_generator(backwards) is None
+    assert fit_same_generator(predictions(1, 20, 0.1)) is None
+
+
+def test_enrolment_names_new_generators_and_rejects_strangers() -> None:
+    figures = enrolment(predictions(24, 30, 0.4), gallery(10), 0.7, pictures=10)
+    assert figures is not None
+    assert (figures["enrolled"], figures["names"], figures["pictures"]) == (16, 20, 10)
+    assert figures["accuracy"] > 0.99
+    assert figures["unknown_auroc"] > 0.99
+    assert figures["named_rightly"] > 0.9
+    assert figures["unknown_named"] < 0.1
+    noise = enrolment(predictions(24, 30, 100.0), gallery(10), 0.7, pictures=10)
+    assert noise is not None
+    assert noise["accuracy"] < 0.2
+    assert 0.35 < noise["unknown_auroc"] < 0.65
+
+
+def test_more_pictures_name_better() -> None:
+    few, many = (enrolment(predictions(24, 80, 2.5), gallery(10), 0.5, pictures=n) for n in (3, 50))
+    assert few is not None
+    assert many is not None
+    assert many["accuracy"] > few["accuracy"] + 0.05
+
+
+def test_enrolment_takes_three_generators_with_pictures_to_spare() -> None:
+    assert enrolment(predictions(2, 30, 0.4), gallery(10), 0.7, pictures=10) is None
+    assert enrolment(predictions(24, 10, 0.4), gallery(10), 0.7, pictures=10) is None
+    small = enrolment(predictions(3, 30, 0.4), Gallery((), np.empty((0, 0), np.float32)), 0.7, pictures=10)
+    assert small is not None
+    assert (small["enrolled"], small["names"]) == (2, 2)
+
+
+def test_card_shows_comparing_and_enrolment_where_they_were_measured() -> None:
+    made = predictions(24, 60, 1.2)
+    same = SameGenerator(**(fit_same_generator(made) or {}))
+    result = {
+        "same_generator_zoo": same_generator(made, same),
+        "same_generator_real": {"auc": 0.5},
+        "enrolment_zoo": [enrolment(made, gallery(10), 0.7, pictures) for pictures in (10, 50)],
+        "enrolment_real": [None, None],
+    }
+    calibration, words, enrolled = _comparing(result)
+    assert "| zoo generators | 24 | 0." in calibration
+    assert "public" not in calibration + enrolled
+    assert "enrolled" in words
+    assert enrolled.count("\n") == 3
+    old = json.loads((ROOT / "training/results/default-1.json").read_text())
+    without = {key: {"auc": old[key]["auc"]} for key in ("same_generator_zoo", "same_generator_real")}
+    assert _comparing(without) == []
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_pairs_repeat(seed: int) -> None:
+    made = predictions(5, 8, 0.5)
+    assert np.array_equal(pairs_of(made, seed)[0], pairs_of(made, seed)[0])
