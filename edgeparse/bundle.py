@@ -16,6 +16,7 @@ from typing import Any
 from edgeparse.errors import BundleError
 
 SCHEMA = 1
+FRAMINGS = ("windows", "resize")
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 
 
@@ -74,13 +75,20 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle whose manifest was checked; each file's hash is checked when it is read."""
+    """An opened bundle whose manifest was checked; each file's hash is checked when it is read.
+
+    `outputs` says what the bundle can answer: what needs an output that it lacks is None in a report. `calibration` is None where it
+    does not tell camera from generated. `framing` is "windows" (pieces at native resolution) or "resize" (the whole picture, shrunk,
+    as the published networks were trained). `attribution` names the classes of an output of that name, "camera" among them.
+    """
 
     folder: Path
     name: str
     version: str
     sha256: str
     window: int
+    framing: str
+    outputs: tuple[str, ...]
     variants: dict[str, str]
     default_variant: str
     families: tuple[str, ...]
@@ -88,7 +96,8 @@ class Bundle:
     continuous: tuple[Parameter, ...]
     discrete: tuple[Discrete, ...]
     losses: tuple[Loss, ...]
-    calibration: Calibration
+    attribution: tuple[str, ...]
+    calibration: Calibration | None
     gallery: str | None
     hashes: dict[str, str]
     metrics: dict[str, Any]
@@ -176,12 +185,17 @@ def _parse(folder: Path, fields: dict[str, Any], sha256: str) -> Bundle:
         if Path(name).name != name:
             raise ValueError(f"file name {name!r} leads out of the folder")
     labels = fields["labels"]
+    framing = fields.get("framing", "windows")
+    if framing not in FRAMINGS:
+        raise ValueError(f"framing {framing!r} is none of {', '.join(FRAMINGS)}")
     return Bundle(
         folder=folder,
         name=str(fields["name"]),
         version=str(fields["version"]),
         sha256=sha256,
         window=int(fields["window"]),
+        framing=framing,
+        outputs=tuple(fields["outputs"]),
         variants={str(k): str(v) for k, v in fields["variants"].items()},
         default_variant=str(fields["default_variant"]),
         families=tuple(labels["family"]),
@@ -189,7 +203,8 @@ def _parse(folder: Path, fields: dict[str, Any], sha256: str) -> Bundle:
         continuous=tuple(Parameter(**entry) for entry in labels["continuous"]),
         discrete=tuple(Discrete(e["name"], tuple(e["values"]), e["reported"]) for e in labels["discrete"]),
         losses=tuple(Loss(**entry) for entry in labels["losses"]),
-        calibration=Calibration(**fields["calibration"]),
+        attribution=tuple(labels.get("attribution", ())),
+        calibration=None if fields["calibration"] is None else Calibration(**fields["calibration"]),
         gallery=fields.get("gallery"),
         hashes=hashes,
         metrics=fields["metrics"],

@@ -13,14 +13,12 @@ from numpy.typing import NDArray
 from edgeparse import images, readout, windows
 from edgeparse.backends.select import create
 from edgeparse.bundle import Bundle, open_bundle
-from edgeparse.errors import ImageError
+from edgeparse.errors import BundleError, ImageError
 from edgeparse.gallery import Gallery
 from edgeparse.report import Failure, GeneratorAnswer, ImageInfo, Report, Timing
 
 if TYPE_CHECKING:
     from edgeparse.images import Source
-
-CANDIDATES = 3
 
 
 class Parser:
@@ -28,9 +26,9 @@ class Parser:
 
     Args:
         bundle: a bundle's folder; by default the one in the package.
-        backend: "auto", "cpu" or "cuda".
+        backend: "auto" or a name of `edgeparse.backends.select.NAMES`.
         windows: most windows looked at in a picture; more are slower and steadier.
-        variant: the precision to run ("fp32", "int8"); by default the bundle's choice for the backend.
+        variant: the precision to run ("fp32", "fp16", "int8"); by default the best for the backend.
         threads: threads of one run; by default all cores that this process may use.
 
     Raises:
@@ -57,8 +55,7 @@ class Parser:
         )
         self._backend = create(backend, self._bundle, variant, threads)
         self._windows = windows
-        discrete = [parameter.name for parameter in self._bundle.discrete]
-        self._outputs = ["embedding", "generated", "family", "continuous", *discrete, "losses"]
+        self._outputs = [name for name in self._bundle.outputs if name != "fingerprint"]
 
     @property
     def bundle(self) -> Bundle:
@@ -79,13 +76,13 @@ class Parser:
         """
         begun = time.perf_counter()
         picture = images.read(source)
-        cut = windows.cut(picture.pixels, self._windows)
+        cut = self._cut(picture.pixels)
         read = time.perf_counter()
         outputs = self._backend.run(cut.pixels, self._outputs)
         inferred = time.perf_counter()
         reading = readout.aggregate(outputs, self._bundle)
         camera = reading.verdict == "camera"
-        generator = None if camera else self._identify(reading.embedding)
+        generator = None if camera else reading.generator or self._identify(reading.embedding)
         done = time.perf_counter()
         return Report(
             source=images.name_of(source),
@@ -141,17 +138,32 @@ class Parser:
         )
 
     def fingerprint(self, source: Source) -> NDArray[np.float32]:
-        """The fingerprints of a picture's windows, float32[N, 3, 128, 128].
+        """The fingerprints of a picture's windows, float32[N, 3, S, S].
 
         Raises:
+            BundleError: the bundle has no fingerprint.
             ImageError: the picture cannot be read.
             BackendError: the inference library failed.
         """
-        cut = windows.cut(images.read(source).pixels, self._windows)
+        if "fingerprint" not in self._bundle.outputs:
+            raise BundleError(
+                f"bundle {self._bundle.label} has no fingerprint; it answers {', '.join(self._bundle.outputs)}"
+            )
+        cut = self._cut(images.read(source).pixels)
         return self._backend.run(cut.pixels, ["fingerprint"])["fingerprint"]
 
-    def _identify(self, embedding: NDArray[np.float32]) -> GeneratorAnswer | None:
-        matches = self._gallery.nearest(embedding, CANDIDATES)
+    def _cut(self, pixels: NDArray[np.uint8]) -> windows.Windows:
+        size = self._bundle.window
+        return (
+            windows.whole(pixels, size)
+            if self._bundle.framing == "resize"
+            else windows.cut(pixels, self._windows, size)
+        )
+
+    def _identify(self, embedding: NDArray[np.float32] | None) -> GeneratorAnswer | None:
+        if embedding is None or self._bundle.calibration is None:
+            return None
+        matches = self._gallery.nearest(embedding, readout.CANDIDATES)
         if not matches:
             return None
         known = matches[0].score >= self._bundle.calibration.known

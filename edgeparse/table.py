@@ -33,16 +33,17 @@ def show(reports: Iterable[Report], console: Console | None = None) -> list[Repo
 def panel(report: Report) -> Panel:
     """One report as a panel."""
     title = escape(report.source or "(no name)")
-    if report.error is not None or report.verdict is None or report.image is None:
+    if report.error is not None or report.image is None:
         failure = report.error
         text = Text(f"{failure.kind}: {failure.message}" if failure else "no answer", style="red")
         return Panel(text, title=title, title_align="left", border_style="red")
-    colour = _COLOURS[report.verdict]
-    head = Text.assemble(
-        (_WORDS[report.verdict], f"bold {colour}"), f"   probability generated {report.probability_generated:.3f}"
-    )
+    colour = _COLOURS[report.verdict] if report.verdict else "default"
+    words = _WORDS[report.verdict] if report.verdict else "this bundle does not tell camera from generated"
+    head = Text.assemble((words, f"bold {colour}"))
+    if report.probability_generated is not None:
+        head.append(f"   probability generated {report.probability_generated:.3f}")
     parts: list[RenderableType] = [head]
-    if report.verdict == "inconclusive":
+    if report.verdict in ("inconclusive", None):
         parts.append(Text("If a generator made it:", style="dim"))
     if report.verdict != "camera":
         parts.append(_answers(report))
