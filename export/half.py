@@ -9,19 +9,22 @@ import onnx
 from onnx import NodeProto, TensorProto, helper
 from onnxconverter_common.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
-from export.onnx_rewrite import drop_unused
+from export.onnx_rewrite import drop_unused, separate_outputs, spatial_convolutions
 
 # Operators that add up a whole feature map; what follows them works on a few numbers a window and costs nothing.
 STATISTICS = frozenset(["ReduceMean", "ReduceSum", "ReduceL2", "GlobalAveragePool"])
+# Roots are taken of sums of squares.
+ROOTS = frozenset(["Sqrt"])
 
 
 def halve(source: Path, target: Path) -> None:
     """Write `source` with its convolutions in fp16.
 
-    In fp32 stay the casting and scaling of the pixels, whose traces are their last bits; statistics over feature maps (squares of
-    activations overflow fp16, and a variance is a small difference of large numbers); and the heads behind the statistics.
+    In fp32 stay the casting and scaling of the pixels, whose traces are their last bits; statistics over feature maps, and spectra
+    (squares overflow fp16, and a variance is a small difference of large numbers); and the heads behind the statistics.
     """
     model = onnx.load(source)
+    separate_outputs(model.graph)
     with warnings.catch_warnings():
         # Of weights near zero, one line each; `parity` and the accuracy of each head say whether it matters.
         warnings.simplefilter("ignore", UserWarning)
@@ -37,9 +40,10 @@ def halve(source: Path, target: Path) -> None:
 
 
 def full_precision_nodes(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes before the first convolution, of statistics with the element-wise operators that feed only them,
-    and of everything behind them."""
+    """Names of the nodes before the first convolution, of statistics and roots with what leads to them from the last layer before,
+    and of everything behind statistics."""
     nodes = list(model.graph.node)
+    spatial = set(spatial_convolutions(model))
     kept: set[str] = set()
     pixels = {value.name for value in model.graph.input}
     pooled: set[str] = set()
@@ -50,14 +54,13 @@ def full_precision_nodes(model: onnx.ModelProto) -> list[str]:
         elif node.op_type in STATISTICS or pooled & set(node.input):
             pooled.update(node.output)
             kept.add(node.name)
-    readers: dict[str, list[NodeProto]] = {}
-    for node in nodes:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    for node in nodes:
-        following = [reader for name in node.output for reader in readers.get(name, [])]
-        if node.op_type in ("Mul", "Pow") and following and all(reader.op_type in STATISTICS for reader in following):
-            kept.add(node.name)
+    producers = {name: node for node in nodes for name in node.output}
+    waiting = [node for node in nodes if node.op_type in STATISTICS | ROOTS]
+    while waiting:
+        node = waiting.pop()
+        kept.add(node.name)
+        before = [producers[name] for name in node.input if name in producers]
+        waiting += [p for p in before if p.name not in kept and p.op_type != "Relu" and p.name not in spatial]
     return [node.name for node in nodes if node.name in kept]
 
 

@@ -1,4 +1,4 @@
-"""Changes to an ONNX graph that leave what it computes alone: for builders that lack an operator."""
+"""What the exporters ask of an ONNX graph, and changes that leave what it computes alone."""
 
 from __future__ import annotations
 
@@ -40,6 +40,25 @@ def gemm_as_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
     drop_unused(model.graph)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def separate_outputs(graph: onnx.GraphProto) -> None:
+    """Give, in place, every output that other nodes read a name of its own: converters change an output's type for all its readers."""
+    read = {name for node in graph.node for name in node.input}
+    for output in graph.output:
+        if output.name in read:
+            inner = f"{output.name}_inner"
+            for node in graph.node:
+                for names in (node.input, node.output):
+                    for i, name in enumerate(names):
+                        names[i] = inner if name == output.name else name
+            graph.node.append(helper.make_node("Identity", [inner], [output.name], f"{output.name}_identity"))
+
+
+def spatial_convolutions(model: onnx.ModelProto) -> list[str]:
+    """Names of the convolutions with kernels above 1x1, in order; the others are fully connected layers in disguise."""
+    sizes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    return [node.name for node in model.graph.node if node.op_type == "Conv" and max(sizes[node.input[1]][2:]) > 1]
 
 
 def drop_unused(graph: onnx.GraphProto) -> None:

@@ -11,6 +11,8 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from export.onnx_rewrite import spatial_convolutions
+
 
 class _Windows(CalibrationDataReader):
     def __init__(self, windows: np.ndarray, batch: int) -> None:
@@ -63,9 +65,3 @@ def quantize(source: Path, target: Path, windows: np.ndarray, scheme: Scheme = C
         },
     )
     prepared.unlink()
-
-
-def spatial_convolutions(model: onnx.ModelProto) -> list[str]:
-    """Names of the convolutions with kernels above 1x1, in order; the others are fully connected layers in disguise."""
-    sizes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
-    return [node.name for node in model.graph.node if node.op_type == "Conv" and max(sizes[node.input[1]][2:]) > 1]
