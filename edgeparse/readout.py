@@ -52,13 +52,12 @@ def aggregate(outputs: Outputs, bundle: Bundle) -> Reading:
 
 
 def _logit(mean: Outputs, bundle: Bundle) -> float | None:
-    """How much more a generator is likely than a camera, before calibration."""
+    """How much likelier a generator is than a camera, before calibration; of a closed set of generators, the likeliest."""
     if "generated" in mean:
         return float(mean["generated"][0])
     if "attribution" in mean:
         camera = bundle.attribution.index("camera")
-        others = np.delete(mean["attribution"], camera)
-        return float(np.logaddexp.reduce(others) - mean["attribution"][camera])
+        return float(np.delete(mean["attribution"], camera).max() - mean["attribution"][camera])
     return None
 
 

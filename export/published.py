@@ -36,8 +36,8 @@ CONTINUOUS = (
     ("layers_per_block", 0, 20, "layers"),
     ("parameters", 300_000, 267_000_000, "trainable values"),
 )
-# Not calibrated: the published rule is the more probable class.
-UNCALIBRATED = {"scale": 1.0, "bias": 0.0, "camera": 0.5, "generated": 0.5, "known": 0.5}
+# Not calibrated: the published rule is the most probable class, and no generator is too far to be named.
+UNCALIBRATED = {"scale": 1.0, "bias": 0.0, "camera": 0.5, "generated": 0.5, "known": 0.0}
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,13 +96,18 @@ def free_memory() -> int:
     return int(check(runtime().cudaMemGetInfo())[0])
 
 
+def _at_end(owner: object, free: Callable[[Any], Any], what: Any) -> None:
+    """Free something with its owner. When the process ends the driver does it: by then the libraries may be gone."""
+    weakref.finalize(owner, free, what).atexit = False
+
+
 class Stream:
     """A CUDA stream of its own, and the graphs captured on it."""
 
     def __init__(self) -> None:
         self._cuda = runtime()
         self._stream = check(self._cuda.cudaStreamCreateWithFlags(self._cuda.cudaStreamNonBlocking))
-        self._finalizer = weakref.finalize(self, self._cuda.cudaStreamDestroy, self._stream)
+        _at_end(self, self._cuda.cudaStreamDestroy, self._stream)
 
     @property
     def handle(self) -> int:
@@ -131,7 +137,7 @@ class Stream:
             executable = check(self._cuda.cudaGraphInstantiate(graph, 0))
         finally:
             check(self._cuda.cudaGraphDestroy(graph))
-        weakref.finalize(self, self._cuda.cudaGraphExecDestroy, executable)
+        _at_end(self, self._cuda.cudaGraphExecDestroy, executable)
         return executable
 
     def launch(self, graph: Any) -> None:
@@ -149,9 +155,9 @@ class Buffer:
         self._cuda = runtime()
         size = max(1, int(np.prod(shape))) * np.dtype(dtype).itemsize
         self.address = int(check(self._cuda.cudaMalloc(size)))
-        weakref.finalize(self, self._cuda.cudaFree, self.address)
+        _at_end(self, self._cuda.cudaFree, self.address)
         page_locked = int(check(self._cuda.cudaMallocHost(size)))
-        weakref.finalize(self, self._cuda.cudaFreeHost, page_locked)
+        _at_end(self, self._cuda.cudaFreeHost, page_locked)
         self.host: NDArray[Any] = np.asarray(_View(page_locked, shape, np.dtype(dtype)))
 
     def upload(self, values: NDArray[Any], stream: Stream) -> None:
