@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import onnx
 from onnx import NodeProto, TensorProto, helper
-from onnxconverter_common.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+from onnxruntime.transformers.onnx_model import OnnxModel
 
-from export.onnx_rewrite import drop_unused, separate_outputs, spatial_convolutions
+from export.onnx_rewrite import drop_unused, spatial_convolutions
 
 # Operators that add up a whole feature map; what follows them works on a few numbers a window and costs nothing.
 STATISTICS = frozenset(["ReduceMean", "ReduceSum", "ReduceL2", "GlobalAveragePool"])
@@ -24,16 +24,13 @@ def halve(source: Path, target: Path) -> None:
     (squares overflow fp16, and a variance is a small difference of large numbers); and the heads behind the statistics.
     """
     model = onnx.load(source)
-    separate_outputs(model.graph)
-    with warnings.catch_warnings():
-        # Of weights near zero, one line each; `parity` and the accuracy of each head say whether it matters.
-        warnings.simplefilter("ignore", UserWarning)
-        half = convert_float_to_float16(
-            model,
-            keep_io_types=True,
-            op_block_list=DEFAULT_OP_BLOCK_LIST,
-            node_block_list=full_precision_nodes(model),
-        )
+    half = convert_float_to_float16(
+        model,
+        keep_io_types=True,
+        op_block_list=DEFAULT_OP_BLOCK_LIST,
+        node_block_list=full_precision_nodes(model),
+    )
+    OnnxModel(half).topological_sort()
     _drop_round_trips(half, onnx.load(source))
     onnx.checker.check_model(half, full_check=True)
     onnx.save(half, target)
@@ -81,6 +78,8 @@ def _drop_round_trips(half: onnx.ModelProto, source: onnx.ModelProto) -> None:
         before = producers.get(node.input[0])
         if before is not None and _casts(before, TensorProto.FLOAT16):
             originals[node.output[0]] = before.input[0]
+            # Where it is an output of the graph, the name has to stay.
+            node.CopyFrom(helper.make_node("Identity", [before.input[0]], [node.output[0]], node.name))
         elif node.input[0] in weights:
             tensor = graph.initializer.add()
             tensor.CopyFrom(weights[node.input[0]])

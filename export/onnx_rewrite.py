@@ -42,19 +42,6 @@ def gemm_as_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def separate_outputs(graph: onnx.GraphProto) -> None:
-    """Give, in place, every output that other nodes read a name of its own: converters change an output's type for all its readers."""
-    read = {name for node in graph.node for name in node.input}
-    for output in graph.output:
-        if output.name in read:
-            inner = f"{output.name}_inner"
-            for node in graph.node:
-                for names in (node.input, node.output):
-                    for i, name in enumerate(names):
-                        names[i] = inner if name == output.name else name
-            graph.node.append(helper.make_node("Identity", [inner], [output.name], f"{output.name}_identity"))
-
-
 def spatial_convolutions(model: onnx.ModelProto) -> list[str]:
     """Names of the convolutions with kernels above 1x1, in order; the others are fully connected layers in disguise."""
     sizes = {tensor.name: tensor.dims for tensor in model.graph.initializer}

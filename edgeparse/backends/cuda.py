@@ -83,9 +83,8 @@ def gpu() -> Gpu:
     if check(bindings.cudaGetDeviceCount()) == 0:
         raise NoDeviceError("the driver sees no NVIDIA GPU; check nvidia-smi, and CUDA_VISIBLE_DEVICES if it is set")
     properties = check(bindings.cudaGetDeviceProperties(check(bindings.cudaGetDevice())))
-    name = properties.name
     return Gpu(
-        name=(name.decode() if isinstance(name, bytes) else str(name)).rstrip("\0"),
+        name=bytes(properties.name).split(b"\0")[0].decode(errors="replace"),
         capability=f"sm{properties.major}{properties.minor}",
         memory=int(properties.totalGlobalMem),
     )

@@ -272,7 +272,7 @@ class _Lane:
             self._stream.launch(graph)
             again = self._results(count, list(expected))
         except BackendError as error:
-            _log.warning("no CUDA graph for %d windows, which run without one: %s", count, error)
+            _log.warning("no CUDA graph for %d windows, which run without one: %s", count, str(error))
             return
         if all(np.allclose(again[name], expected[name], rtol=1e-3, atol=1e-4) for name in expected):
             self._captured[count] = graph
