@@ -16,6 +16,7 @@ from typing import Any
 from edgeparse.errors import BundleError
 
 SCHEMA = 1
+FRAMINGS = ("windows", "resize")
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 
 
@@ -89,13 +90,20 @@ class SameGenerator:
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle whose manifest was checked; each file's hash is checked when it is read."""
+    """An opened bundle whose manifest was checked; each file's hash is checked when it is read.
+
+    `outputs` says what the bundle can answer: what needs an output that it lacks is None in a report. `calibration` is None where it
+    does not tell camera from generated. `framing` is "windows" (pieces at native resolution) or "resize" (the whole picture, shrunk,
+    as the published networks were trained). `attribution` names the classes of an output of that name, "camera" among them.
+    """
 
     folder: Path
     name: str
     version: str
     sha256: str
     window: int
+    framing: str
+    outputs: tuple[str, ...]
     variants: dict[str, str]
     default_variant: str
     families: tuple[str, ...]
@@ -103,7 +111,8 @@ class Bundle:
     continuous: tuple[Parameter, ...]
     discrete: tuple[Discrete, ...]
     losses: tuple[Loss, ...]
-    calibration: Calibration
+    attribution: tuple[str, ...]
+    calibration: Calibration | None
     same: SameGenerator | None
     gallery: str | None
     hashes: dict[str, str]
@@ -200,15 +209,20 @@ def _parse(folder: Path, fields: dict[str, Any], sha256: str) -> Bundle:
         if file not in hashes:
             raise ValueError(f"variant {variant!r} is the file {file!r}, which `files` does not list")
     labels = fields["labels"]
-    # Optional, so that bundles made before pictures could be compared still open.
-    calibration = dict(fields["calibration"])
-    same = calibration.pop("same", None)
+    framing = fields.get("framing", "windows")
+    if framing not in FRAMINGS:
+        raise ValueError(f"framing {framing!r} is none of {', '.join(FRAMINGS)}")
+    # `same` is optional, so that bundles made before pictures could be compared still open.
+    calibration = None if fields["calibration"] is None else dict(fields["calibration"])
+    same = None if calibration is None else calibration.pop("same", None)
     return Bundle(
         folder=folder,
         name=str(fields["name"]),
         version=str(fields["version"]),
         sha256=sha256,
         window=int(fields["window"]),
+        framing=framing,
+        outputs=tuple(fields["outputs"]),
         variants={str(k): str(v) for k, v in fields["variants"].items()},
         default_variant=str(fields["default_variant"]),
         families=tuple(labels["family"]),
@@ -216,8 +230,9 @@ def _parse(folder: Path, fields: dict[str, Any], sha256: str) -> Bundle:
         continuous=tuple(Parameter(**entry) for entry in labels["continuous"]),
         discrete=tuple(Discrete(e["name"], tuple(e["values"]), e["reported"]) for e in labels["discrete"]),
         losses=tuple(Loss(**entry) for entry in labels["losses"]),
-        calibration=Calibration(**calibration),
-        same=SameGenerator(**same) if same is not None else None,
+        attribution=tuple(labels.get("attribution", ())),
+        calibration=None if calibration is None else Calibration(**calibration),
+        same=None if same is None else SameGenerator(**same),
         gallery=fields.get("gallery"),
         hashes=hashes,
         metrics=fields["metrics"],

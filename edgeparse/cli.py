@@ -50,7 +50,7 @@ EXPLAINED = 8
 class _Commands(click.Group):
     """A group whose larger commands are loaded when they are called."""
 
-    LAZY = ("compare", "completion", "gallery")
+    LAZY = ("build", "compare", "completion", "gallery")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self.LAZY])
@@ -79,6 +79,7 @@ class _Commands(click.Group):
     "edgeparse check photo.jpg --report photo.html",
     "edgeparse compare a.png b.png",
     "edgeparse gallery add 'my model' generated/*.png",
+    "edgeparse build --backend tensorrt",
 )
 def main() -> None:
     """Was a picture made by a camera or by a generative model, by which one, and what is that model like inside?"""
@@ -226,7 +227,7 @@ def fingerprint(image: str, output: Path, spectrum: bool, backend: str, bundle: 
 @bundle_option
 @examples("edgeparse doctor", "edgeparse doctor --bundle my-bundle")
 def doctor(bundle: Path | None) -> None:
-    """Say what can run here, what `auto` takes and why, with versions and the bundle's hash."""
+    """Say what can run here, what `auto` takes and why, what stands in the way of an engine, and the bundle's hash."""
     from edgeparse.doctor import examine
 
     healthy = True

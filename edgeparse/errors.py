@@ -27,3 +27,39 @@ class BackendError(EdgeparseError):
 
 class GalleryError(EdgeparseError):
     """A gallery of enrolled generators is damaged, held by another process, or made with another network."""
+
+
+class LibraryMissingError(BackendError):
+    """A library that the backend needs is not installed, or is too old."""
+
+
+class DriverError(BackendError):
+    """The NVIDIA driver is older than the CUDA libraries need."""
+
+
+class NoDeviceError(BackendError):
+    """There is no NVIDIA GPU, or no driver that speaks to it."""
+
+
+class DeviceMemoryError(BackendError):
+    """The GPU has not enough free memory."""
+
+
+class EngineError(BackendError):
+    """Base of what can go wrong with compiled engines."""
+
+
+class EngineMissingError(EngineError):
+    """No engine was compiled for this bundle."""
+
+
+class EngineMismatchError(EngineError):
+    """An engine was compiled for another library version, GPU, system or model."""
+
+
+class EngineDamagedError(EngineError):
+    """An engine's files are not what was written when it was compiled."""
+
+
+class UnsupportedModelError(EngineError):
+    """The compiler refuses something in the model."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edgeparse import __version__, render, words
 from edgeparse.bundle import Bundle, Parameter
 from edgeparse.compare import Comparison
+from edgeparse.errors import BundleError
 from edgeparse.report import Choice, Interval, Report
 from edgeparse.windows import SIZE
 
@@ -92,10 +93,17 @@ class Page:
     Args:
         bundle: what made the reports.
         expected: how many pictures are to come; it decides how much of each is kept.
+
+    Raises:
+        BundleError: the bundle does not tell camera from generated, which is what the page is about.
     """
 
     def __init__(self, bundle: Bundle, expected: int) -> None:
-        self._bundle = bundle
+        if bundle.calibration is None:
+            raise BundleError(
+                f"bundle {bundle.label} does not tell camera from generated: there is no page, but --json"
+            )
+        self._bundle, self._calibration = bundle, bundle.calibration
         self._detail = Detail.of(expected)
         self._entries: list[Entry] = []
 
@@ -111,7 +119,7 @@ class Page:
             Entry(
                 number=number,
                 report=report,
-                reason=words.reason(report, self._bundle.calibration),
+                reason=words.reason(report, self._calibration),
                 picture=_jpeg(look.pixels, self._detail.side),
                 thumbnail=_jpeg(look.pixels, THUMBNAIL),
                 windows=tuple(self._windows(look)),
@@ -131,7 +139,7 @@ class Page:
 
     def _windows(self, look: Look) -> list[Window]:
         height, width = look.pixels.shape[:2]
-        calibration = self._bundle.calibration
+        calibration = self._calibration
         return [
             Window(
                 number,
@@ -157,7 +165,7 @@ class Page:
             entries=self._entries,
             asked=asked or len(self._entries),
             bundle=self._bundle,
-            calibration=self._bundle.calibration,
+            calibration=self._calibration,
             json=[entry.report.to_json() for entry in self._entries],
             not_meant=words.NOT_MEANT,
             verdicts=words.VERDICTS,

@@ -25,8 +25,6 @@ from edgeparse.report import Failure, GeneratorAnswer, ImageInfo, Report, Timing
 if TYPE_CHECKING:
     from edgeparse.images import Source
 
-CANDIDATES = 3
-
 
 @dataclass(frozen=True)
 class Look:
@@ -37,7 +35,9 @@ class Look:
         pixels: the picture, uint8[H, W, 3], RGB.
         corners: where each window begins, (top, left), in pixels; a window is 128x128.
         scores: each window's own calibrated score, 0 (camera) to 1 (generated); the report's probability rests on all of them.
-        embedding: float32[D], unit length; the cosine of two embeddings says how alike their generators are.
+            Empty where the bundle does not tell the two apart.
+        embedding: float32[D], unit length; the cosine of two embeddings says how alike their generators are. None where the bundle
+            has none.
         fingerprint: float32[N, 3, 128, 128], a window each.
     """
 
@@ -45,7 +45,7 @@ class Look:
     pixels: NDArray[np.uint8]
     corners: tuple[tuple[int, int], ...]
     scores: tuple[float, ...]
-    embedding: NDArray[np.float32]
+    embedding: NDArray[np.float32] | None
     fingerprint: NDArray[np.float32]
 
 
@@ -54,9 +54,9 @@ class Parser:
 
     Args:
         bundle: a bundle's folder; by default the one in the package.
-        backend: "auto", "cpu" or "cuda".
+        backend: "auto" or a name of `edgeparse.backends.select.NAMES`.
         windows: most windows looked at in a picture; more are slower and steadier.
-        variant: the precision to run ("fp32", "int8"); by default the bundle's choice for the backend.
+        variant: the precision to run ("fp32", "fp16", "int8"); by default the best for the backend.
         threads: threads of one run; by default all cores that this process may use.
         time_budget_ms: what a picture may take, reading included: as many windows are looked at as fit, at least one and at most
             `windows`. Answers then depend on how fast the machine is. Without it the count depends on the picture alone.
@@ -94,8 +94,7 @@ class Parser:
         self._backend = create(backend, self._bundle, variant, threads)
         self._windows = windows
         self._budget = TimeBudget(time_budget_ms, windows) if time_budget_ms is not None else None
-        discrete = [parameter.name for parameter in self._bundle.discrete]
-        self._outputs = ["embedding", "generated", "family", "continuous", *discrete, "losses"]
+        self._outputs = [name for name in self._bundle.outputs if name != "fingerprint"]
         if self._budget is not None:
             self.warm_up()
 
@@ -135,7 +134,7 @@ class Parser:
         if self._budget is not None:
             self._budget.observe(self._windows, taken)
 
-    def parse(self, source: Source, candidates: int = CANDIDATES) -> Report:
+    def parse(self, source: Source, candidates: int = readout.CANDIDATES) -> Report:
         """The report about one picture.
 
         Args:
@@ -148,8 +147,9 @@ class Parser:
         """
         return self._look(source, self._outputs, candidates).report
 
-    def look(self, source: Source, candidates: int = CANDIDATES) -> Look:
+    def look(self, source: Source, candidates: int = readout.CANDIDATES) -> Look:
         """The report about one picture with its windows, their scores, fingerprints and the embedding; arguments and errors as `parse`."""
+        self._must_answer("fingerprint")
         return self._look(source, ["fingerprint", *self._outputs], candidates)
 
     def _look(self, source: Source, names: list[str], candidates: int) -> Look:
@@ -157,13 +157,13 @@ class Parser:
         picture = images.read(source)
         opened = time.perf_counter()
         count = self._budget.windows((opened - begun) * 1e3) if self._budget is not None else self._windows
-        cut = windows.cut(picture.pixels, count)
+        cut = self._cut(picture.pixels, count)
         read = time.perf_counter()
         outputs = self._backend.run(cut.pixels, names)
         inferred = time.perf_counter()
         reading = readout.aggregate(outputs, self._bundle)
         camera = reading.verdict == "camera"
-        generator = None if camera else self._identify(reading.embedding, candidates)
+        generator = None if camera else reading.generator or self._identify(reading.embedding, candidates)
         done = time.perf_counter()
         if self._budget is not None:
             self._budget.observe(len(cut.pixels), (done - opened) * 1e3)
@@ -183,11 +183,14 @@ class Parser:
             bundle=self._bundle.label,
             timing_ms=Timing((read - begun) * 1e3, (inferred - read) * 1e3, (done - begun) * 1e3),
         )
+        calibration = self._bundle.calibration
         return Look(
             report,
             picture.pixels,
             cut.corners,
-            tuple(readout.calibrated(float(value), self._bundle.calibration) for value in outputs["generated"][:, 0]),
+            tuple(readout.calibrated(float(value), calibration) for value in outputs["generated"][:, 0])
+            if calibration is not None
+            else (),
             reading.embedding,
             outputs.get("fingerprint", np.empty((0, 3, self._bundle.window, self._bundle.window), np.float32)),
         )
@@ -229,18 +232,28 @@ class Parser:
         )
 
     def fingerprint(self, source: Source) -> NDArray[np.float32]:
-        """The fingerprints of a picture's windows, float32[N, 3, 128, 128].
+        """The fingerprints of a picture's windows, float32[N, 3, S, S].
 
         Raises:
+            BundleError: the bundle has no fingerprint.
             ImageError: the picture cannot be read.
             BackendError: the inference library failed.
         """
-        cut = windows.cut(images.read(source).pixels, self._windows)
+        self._must_answer("fingerprint")
+        cut = self._cut(images.read(source).pixels, self._windows)
         return self._backend.run(cut.pixels, ["fingerprint"])["fingerprint"]
 
     def embed(self, source: Source) -> tuple[Report, NDArray[np.float32]]:
-        """The report and the embedding, float32[D], unit length, that enrolling and comparing rest on; errors as `parse`."""
-        look = self._look(source, self._outputs, CANDIDATES)
+        """The report and the embedding, float32[D], unit length, that enrolling and comparing rest on.
+
+        Raises:
+            BundleError: the bundle has no embedding.
+            ImageError: the picture cannot be read.
+            BackendError: the inference library failed.
+        """
+        self._must_answer("embedding")
+        look = self._look(source, self._outputs, readout.CANDIDATES)
+        assert look.embedding is not None
         return look.report, look.embedding
 
     def compare(self, sources: Iterable[Source]) -> Comparison:
@@ -271,7 +284,19 @@ class Parser:
                 embeddings.append(embedding)
         return compare(reports, embeddings, self._bundle.same)
 
-    def _identify(self, embedding: NDArray[np.float32], candidates: int) -> GeneratorAnswer | None:
+    def _must_answer(self, output: str) -> None:
+        if output not in self._bundle.outputs:
+            raise BundleError(
+                f"bundle {self._bundle.label} has no {output}; it answers {', '.join(self._bundle.outputs)}"
+            )
+
+    def _cut(self, pixels: NDArray[np.uint8], count: int) -> windows.Windows:
+        size = self._bundle.window
+        return windows.whole(pixels, size) if self._bundle.framing == "resize" else windows.cut(pixels, count, size)
+
+    def _identify(self, embedding: NDArray[np.float32] | None, candidates: int) -> GeneratorAnswer | None:
+        if embedding is None or self._bundle.calibration is None:
+            return None
         matches = self._gallery.nearest(embedding, candidates)
         if not matches:
             return None

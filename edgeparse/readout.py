@@ -10,21 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeparse.bundle import Bundle, Calibration
-from edgeparse.report import Choice, FamilyAnswer, Interval, Verdict
+from edgeparse.report import Candidate, Choice, FamilyAnswer, GeneratorAnswer, Interval, Verdict
 
 Outputs = Mapping[str, NDArray[np.float32]]
+
+# Known generators that a report names, best first.
+CANDIDATES = 3
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What the windows say together. `embedding` is float32[D], unit length."""
+    """What the windows say together; None is what the bundle has no output for. `embedding` is float32[D], unit length."""
 
-    probability_generated: float
-    verdict: Verdict
+    probability_generated: float | None
+    verdict: Verdict | None
+    generator: GeneratorAnswer | None
     family: FamilyAnswer | None
-    architecture: dict[str, Interval | Choice]
-    losses: dict[str, float]
-    embedding: NDArray[np.float32]
+    architecture: dict[str, Interval | Choice] | None
+    losses: dict[str, float] | None
+    embedding: NDArray[np.float32] | None
 
 
 def aggregate(outputs: Outputs, bundle: Bundle) -> Reading:
@@ -33,14 +37,53 @@ def aggregate(outputs: Outputs, bundle: Bundle) -> Reading:
     What the network does not predict better than a constant on unseen generators are left out.
     """
     mean = {name: values.mean(axis=0) for name, values in outputs.items() if name != "fingerprint"}
-    probability = calibrated(float(mean["generated"][0]), bundle.calibration)
-    families = _softmax(mean["family"])
-    family = FamilyAnswer(
-        bundle.families[int(families.argmax())],
-        {name: float(p) for name, p in zip(bundle.families, families, strict=True)},
+    calibration = bundle.calibration
+    logit = _logit(mean, bundle)
+    probability = None if logit is None or calibration is None else calibrated(logit, calibration)
+    return Reading(
+        probability_generated=probability,
+        verdict=None if probability is None or calibration is None else verdict(probability, calibration),
+        generator=_attributed(mean, bundle),
+        family=_family(mean, bundle),
+        architecture=_architecture(mean, bundle),
+        losses=_losses(mean, bundle),
+        embedding=unit(mean["embedding"]) if "embedding" in mean else None,
     )
+
+
+def _logit(mean: Outputs, bundle: Bundle) -> float | None:
+    """How much likelier a generator is than a camera, before calibration; of a closed set of generators, the likeliest."""
+    if "generated" in mean:
+        return float(mean["generated"][0])
+    if "attribution" in mean:
+        camera = bundle.attribution.index("camera")
+        return float(np.delete(mean["attribution"], camera).max() - mean["attribution"][camera])
+    return None
+
+
+def _attributed(mean: Outputs, bundle: Bundle) -> GeneratorAnswer | None:
+    """From the probabilities of a closed set of generators, where the bundle has an output for them; scores are probabilities."""
+    if "attribution" not in mean or bundle.calibration is None:
+        return None
+    chances = zip(bundle.attribution, _softmax(mean["attribution"]), strict=True)
+    ranked = sorted((Candidate(name, float(p)) for name, p in chances if name != "camera"), key=lambda c: -c.score)
+    known = ranked[0].score >= bundle.calibration.known
+    return GeneratorAnswer(ranked[0].name if known else None, known, ranked[0].score, tuple(ranked[:CANDIDATES]))
+
+
+def _family(mean: Outputs, bundle: Bundle) -> FamilyAnswer | None:
+    if "family" not in mean or not bundle.family_reported:
+        return None
+    chances = _softmax(mean["family"])
+    named = {name: float(p) for name, p in zip(bundle.families, chances, strict=True)}
+    return FamilyAnswer(bundle.families[int(chances.argmax())], named)
+
+
+def _architecture(mean: Outputs, bundle: Bundle) -> dict[str, Interval | Choice] | None:
     architecture: dict[str, Interval | Choice] = {}
-    for scaled, parameter in zip(mean["continuous"], bundle.continuous, strict=True):
+    if "continuous" not in mean and not any(discrete.name in mean for discrete in bundle.discrete):
+        return None
+    for scaled, parameter in zip(mean.get("continuous", ()), bundle.continuous, strict=True):
         if parameter.reported:
             architecture[parameter.name] = Interval(
                 value=parameter.value(float(scaled)),
@@ -48,18 +91,17 @@ def aggregate(outputs: Outputs, bundle: Bundle) -> Reading:
                 high=parameter.value(float(scaled) + parameter.half_width),
             )
     for discrete in bundle.discrete:
-        if discrete.reported:
+        if discrete.reported and discrete.name in mean:
             chances = _softmax(mean[discrete.name])
             architecture[discrete.name] = Choice(discrete.values[int(chances.argmax())], float(chances.max()))
+    return architecture
+
+
+def _losses(mean: Outputs, bundle: Bundle) -> dict[str, float] | None:
+    if "losses" not in mean:
+        return None
     used = 1 / (1 + np.exp(-mean["losses"]))
-    return Reading(
-        probability_generated=probability,
-        verdict=verdict(probability, bundle.calibration),
-        family=family if bundle.family_reported else None,
-        architecture=architecture,
-        losses={loss.name: float(p) for loss, p in zip(bundle.losses, used, strict=True) if loss.reported},
-        embedding=unit(mean["embedding"]),
-    )
+    return {loss.name: float(p) for loss, p in zip(bundle.losses, used, strict=True) if loss.reported}
 
 
 def calibrated(logit: float, calibration: Calibration) -> float:

@@ -83,7 +83,7 @@ class Timing:
 class Report:
     """Everything said about one picture. With `status` "error", `error` is set and the answers are None;
     with verdict `camera`, what is said of a generator is None. `family` is None, and parameters and losses are missing, too,
-    where the bundle does not predict them better than a constant."""
+    where the bundle does not predict them better than a constant. What a bundle has no output for, the verdict too, is None."""
 
     source: str | None
     status: Literal["ok", "error"]

@@ -38,21 +38,23 @@ def show(reports: Iterable[Report], console: Console | None = None, explain: Par
 def panel(report: Report, explain: Parser | None = None) -> Panel:
     """One report as a panel."""
     title = escape(report.source or "(no name)")
-    if report.error is not None or report.verdict is None or report.image is None:
+    if report.error is not None or report.image is None:
         failure = report.error
         text = Text(f"{failure.kind}: {failure.message}" if failure else "no answer", style="red")
         return Panel(text, title=title, title_align="left", border_style="red")
-    colour = _COLOURS[report.verdict]
-    head = Text.assemble(
-        (VERDICTS[report.verdict], f"bold {colour}"), f"   probability generated {report.probability_generated:.3f}"
-    )
+    colour = _COLOURS[report.verdict] if report.verdict else "default"
+    words = VERDICTS[report.verdict] if report.verdict else "this bundle does not tell camera from generated"
+    head = Text.assemble((words, f"bold {colour}"))
+    if report.probability_generated is not None:
+        head.append(f"   probability generated {report.probability_generated:.3f}")
     parts: list[RenderableType] = [head]
-    if report.verdict == "inconclusive":
+    if report.verdict in ("inconclusive", None):
         parts.append(Text("If a generator made it:", style="dim"))
     if report.verdict != "camera":
         parts.append(_answers(report))
-    if explain is not None and report.generator is not None:
-        parts.append(_distances(report.generator, explain))
+    calibration = explain.bundle.calibration if explain is not None else None
+    if explain is not None and calibration is not None and report.generator is not None:
+        parts.append(_distances(report.generator, explain, calibration.known))
     image, timing = report.image, report.timing_ms
     foot = f"{image.width}x{image.height} {image.format or 'array'}, {report.windows} windows, {report.backend}, {report.bundle}"
     parts.append(Text(foot + (f", {timing.total:.0f} ms" if timing else ""), style="dim"))
@@ -84,9 +86,8 @@ def _answers(report: Report) -> Table:
     return table
 
 
-def _distances(generator: GeneratorAnswer, parser: Parser) -> Table:
+def _distances(generator: GeneratorAnswer, parser: Parser, needed: float) -> Table:
     """How far the nearest known generators are, and how near one has to be."""
-    needed = parser.bundle.calibration.known
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("nearest known")
     table.add_column("similarity", justify="right")

@@ -1,4 +1,4 @@
-"""`python -m export NETWORK DATA ZOO OUT`: from a trained network to a bundle."""
+"""`python -m export bundle` and `python -m export published`: from trained networks to bundles."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from pathlib import Path
 
 import click
 
-from export.bundle import build
-from training.evaluate import load_collection
-from training.train import load
+_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+_folder = click.Path(exists=True, file_okay=False, path_type=Path)
+_out = click.Path(file_okay=False, path_type=Path)
 
 
-@click.command()
-@click.argument("network", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("zoo", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.group()
+def main() -> None:
+    """From trained networks to bundles."""
+
+
+@main.command()
+@click.argument("network", type=_file)
+@click.argument("data", type=_folder)
+@click.argument("zoo", type=_folder)
+@click.argument("out", type=_out)
 @click.option("--name", default="default", show_default=True)
 @click.option("--version", default="1", show_default=True)
 @click.option(
@@ -26,11 +31,36 @@ from training.train import load
     show_default=True,
     help="What a CPU runs by default.",
 )
-def main(network: Path, data: Path, zoo: Path, out: Path, name: str, version: str, variant: str) -> None:
+def bundle(network: Path, data: Path, zoo: Path, out: Path, name: str, version: str, variant: str) -> None:
     """Export NETWORK (a network.pt) and write a bundle into OUT, calibrated on validation pictures of DATA and ZOO."""
+    from export.bundle import build
+    from training.evaluate import load_collection
+    from training.train import load
+
     trained, stored = load(network)
-    bundle = build(trained, stored, load_collection(data, zoo), out, name, version, variant)
-    click.echo(json.dumps(bundle.metrics["variants"], indent=1))
+    made = build(trained, stored, load_collection(data, zoo), out, name, version, variant)
+    click.echo(json.dumps(made.metrics["variants"], indent=1))
+
+
+@main.command()
+@click.argument("checkpoint", type=_file)
+@click.option("--task", type=click.Choice(["parsing", "deepfake", "attribution"]), required=True)
+@click.option("-o", "--output", type=_out, required=True, help="The bundle's folder: new or empty.")
+@click.option(
+    "--classes", help="Of attribution: five names in the checkpoint's order, one of them camera, with commas between."
+)
+@click.option(
+    "--pictures", type=_folder, help="Pictures to calibrate INT8 with; without them the bundle has fp32 and fp16."
+)
+def published(checkpoint: Path, task: str, output: Path, classes: str | None, pictures: Path | None) -> None:
+    """Make a bundle of a CHECKPOINT of the published system (arXiv 2106.07873)."""
+    from export.published import CheckpointError, export
+
+    try:
+        made = export(task, checkpoint, output, tuple(classes.split(",")) if classes else (), pictures)
+    except CheckpointError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{made.label}: {', '.join(made.variants)}; answers {', '.join(made.outputs)}")
 
 
 if __name__ == "__main__":

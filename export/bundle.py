@@ -14,7 +14,7 @@ from edgeparse import windows
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
 from edgeparse.bundle import SCHEMA, Bundle, open_bundle
 from export.onnx_graph import export, output_names, parity
-from export.quantize import quantize
+from export.variants import write_variants
 from training.dataset import Collection, Sample
 from training.evaluate import Predictions, centroids, detection, pairs_of, parsing, predict, same_generator
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES
@@ -72,7 +72,7 @@ def _labels(losses_seen: np.ndarray) -> dict[str, object]:
     }
 
 
-def _write(folder: Path, manifest: dict) -> Bundle:
+def write_manifest(folder: Path, manifest: dict) -> Bundle:
     """Hash every file, write the manifest atomically, and open the result as its users will."""
     manifest["files"] = {
         path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
@@ -127,13 +127,11 @@ def build(
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    model, int8 = folder / "model.onnx", folder / "model.int8.onnx"
+    model = folder / "model.onnx"
     export(network, model)
     held = calibration_windows(collection)
     differences = parity(network, model, held[:32])
-    quantize(model, int8, held)
-
-    variants = {"fp32": model.name, "int8": int8.name}
+    variants = write_variants(model, held)
     backend = OnnxRuntimeBackend((folder / variants[variant]).read_bytes())
     val = {
         "crops": collection.select(split="val", camera=True, zoo=True),
@@ -174,7 +172,7 @@ def build(
         },
     }
     _fit_labels(manifest["labels"], p["zoo"], collection)
-    bundle = _write(folder, manifest)
+    bundle = write_manifest(folder, manifest)
     _choose_reported(manifest["labels"], parsing(p["zoo"], collection, bundle))
     both = Predictions(
         {"generated": np.r_[p["zoo"].values["generated"], p["real"].values["generated"]]},
@@ -190,7 +188,7 @@ def build(
         "validation_detection": detection(cameras, both, collection, bundle.calibration),
         "variants": compare_variants(folder, variants, val, collection, bundle),
     }
-    return _write(folder, manifest)
+    return write_manifest(folder, manifest)
 
 
 def _fit_labels(labels: dict, made: Predictions, collection: Collection) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnx
@@ -12,9 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from export.onnx_rewrite import gemm_as_convolution
 from training.networks import WINDOW, Network
 
 TOLERANCE = 1e-4
+_Module = TypeVar("_Module", bound=nn.Module)
 
 
 class _Ordered(nn.Module):
@@ -29,7 +32,7 @@ class _Ordered(nn.Module):
         return tuple(outputs[name] for name in self.names)
 
 
-def fold_batch_norm(network: Network) -> Network:
+def fold_batch_norm(network: _Module) -> _Module:
     """A copy in evaluation mode whose batch norms are folded into the layers before them."""
     network = copy.deepcopy(network).eval()
     for parent in network.modules():
@@ -51,10 +54,15 @@ def output_names(network: Network) -> list[str]:
 def export(network: Network, path: Path) -> list[str]:
     """Write the network as ONNX with uint8 `windows` [N, 128, 128, 3], N dynamic. Returns the output names."""
     names = output_names(network)
-    example = torch.randint(0, 256, (2, WINDOW, WINDOW, 3), dtype=torch.uint8)
+    write(_Ordered(fold_batch_norm(network), names).eval(), names, WINDOW, path)
+    return names
+
+
+def write(module: nn.Module, names: list[str], size: int, path: Path) -> None:
+    """Write a module from uint8 [N, size, size, 3] to a tuple of outputs as ONNX, N dynamic."""
     program = torch.onnx.export(
-        _Ordered(fold_batch_norm(network), names).eval(),
-        (example,),
+        module,
+        (torch.randint(0, 256, (2, size, size, 3), dtype=torch.uint8),),
         input_names=["windows"],
         output_names=names,
         dynamic_shapes=({0: torch.export.Dim("N", min=1, max=4096)},),
@@ -73,9 +81,7 @@ def export(network: Network, path: Path) -> list[str]:
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         value.ClearField("metadata_props")
     model.graph.ClearField("metadata_props")
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, path)
-    return names
+    onnx.save(gemm_as_convolution(model), path)
 
 
 def parity(network: Network, path: Path, windows: np.ndarray) -> dict[str, float]:
@@ -84,9 +90,13 @@ def parity(network: Network, path: Path, windows: np.ndarray) -> dict[str, float
     Raises:
         ValueError: one is above 1e-4.
     """
+    return differences(_Ordered(network, output_names(network)).eval(), output_names(network), path, windows)
+
+
+def differences(module: nn.Module, names: list[str], path: Path, windows: np.ndarray) -> dict[str, float]:
+    """As `parity`, for any module that gives a tuple of outputs."""
     with torch.no_grad():
-        expected = network.eval()(torch.from_numpy(windows))
-    names = output_names(network)
+        expected = dict(zip(names, module(torch.from_numpy(windows)), strict=True))
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     got = dict(zip(names, session.run(names, {"windows": windows}), strict=True))
     errors = {}

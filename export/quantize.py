@@ -1,14 +1,17 @@
-"""fp32 ONNX -> INT8 ONNX with quantise/dequantise pairs for CPUs with VNNI: uint8 activations, int8 weights a channel."""
+"""fp32 ONNX -> INT8 ONNX with quantise/dequantise pairs, in the form that a CPU or TensorRT wants."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from export.onnx_rewrite import spatial_convolutions
 
 
 class _Windows(CalibrationDataReader):
@@ -21,26 +24,44 @@ class _Windows(CalibrationDataReader):
         return next(self.batches, None)
 
 
-def quantize(source: Path, target: Path, windows: np.ndarray) -> None:
-    """Quantise the convolutions, calibrated on uint8[N, 128, 128, 3] windows of training pictures.
+@dataclass(frozen=True)
+class Scheme:
+    """How activations and biases are quantised; weights are symmetric int8 a channel everywhere."""
+
+    activations: QuantType
+    symmetric: bool
+    bias: bool
+
+
+# CPUs with VNNI multiply uint8 by int8.
+CPU = Scheme(QuantType.QUInt8, symmetric=False, bias=True)
+# TensorRT knows no zero points, and keeps biases in fp32.
+TENSORRT = Scheme(QuantType.QInt8, symmetric=True, bias=False)
+
+
+def quantize(source: Path, target: Path, windows: np.ndarray, scheme: Scheme = CPU) -> None:
+    """Quantise the convolutions, calibrated on uint8[N, S, S, 3] windows of training pictures.
 
     The first convolution and the fully connected heads stay in fp32: the one sees eight bits of picture of which the traces are the
     last, the others cost nothing.
     """
     prepared = target.with_suffix(".prepared.onnx")
     quant_pre_process(source, prepared, skip_symbolic_shape=True)
-    model = onnx.load(prepared)
-    convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]
     quantize_static(
         prepared,
         target,
         _Windows(windows, 16),
         quant_format=QuantFormat.QDQ,
-        activation_type=QuantType.QUInt8,
+        activation_type=scheme.activations,
         weight_type=QuantType.QInt8,
         per_channel=True,
-        nodes_to_quantize=convolutions[1:],
+        nodes_to_quantize=spatial_convolutions(onnx.load(prepared))[1:],
         calibrate_method=CalibrationMethod.MinMax,
-        extra_options={"ActivationSymmetric": False, "WeightSymmetric": True, "CalibMovingAverage": True},
+        extra_options={
+            "ActivationSymmetric": scheme.symmetric,
+            "WeightSymmetric": True,
+            "QuantizeBias": scheme.bias,
+            "CalibMovingAverage": True,
+        },
     )
     prepared.unlink()

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeparse import Parser
-from edgeparse.bundle import default_folder
+from edgeparse import BackendError, Parser, images, windows
+from edgeparse.backends import cuda
+from edgeparse.backends.compiler import Compiled
+from edgeparse.bundle import default_folder, open_bundle
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "samples"
@@ -91,3 +93,53 @@ def comparing(
                     entry["reported"] = True
 
     return edit_manifest(folder, change)
+
+
+def sample_windows(size: int = 128) -> np.ndarray:
+    """uint8[N, S, S, 3] from the samples, to calibrate and compare on."""
+    return np.concatenate([windows.cut(images.read(path).pixels, 8, size).pixels for path in sample_files()])
+
+
+@pytest.fixture(scope="session")
+def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The default bundle's model in every precision: those that it has, and the others as the exporter makes them."""
+    import onnx
+
+    from export.onnx_rewrite import gemm_as_convolution
+    from export.variants import PRECISIONS, write_variants
+
+    bundle = open_bundle()
+    if {"fp32", *PRECISIONS} <= bundle.variants.keys():
+        return {name: bundle.folder / file for name, file in bundle.variants.items()}
+    folder = tmp_path_factory.mktemp("models")
+    onnx.save(gemm_as_convolution(onnx.load_from_string(bundle.model("fp32"))), folder / "model.onnx")
+    return {name: folder / file for name, file in write_variants(folder / "model.onnx", sample_windows()).items()}
+
+
+_compiled = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def report_compiled(request: pytest.FixtureRequest) -> Callable[[str, Compiled], None]:
+    """Puts what a compilation cost into the summary at the end of the run."""
+    lines = request.config.stash.setdefault(_compiled, [])
+    return lambda what, done: lines.append(f"{what:<40} {done.seconds:6.2f} s {len(done.plan) / 1e6:7.1f} MB")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if lines := config.stash.get(_compiled, []):
+        terminalreporter.section("engines compiled by TensorRT for RTX")
+        for line in lines:
+            terminalreporter.line(line)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` run wherever CUDA finds one, and nowhere else."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    try:
+        cuda.gpu()
+    except BackendError as error:
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=str(error)))

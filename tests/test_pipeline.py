@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from edgeparse import Parser
-from export.__main__ import main as export_bundle
+from export.__main__ import bundle as export_bundle
 from tests.conftest import noise
 from training import dataset
 from training.evaluate import main as evaluate

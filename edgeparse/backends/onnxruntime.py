@@ -1,17 +1,43 @@
-"""ONNX Runtime, on the CPU or through CUDA."""
+"""ONNX Runtime: on the CPU, through CUDA, or through either TensorRT."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeparse.backends import plans
 from edgeparse.errors import BackendError
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+@dataclass(frozen=True)
+class Provider:
+    """An execution provider. `options` are given to it; `folder` names the options that take the folder of compiled engines."""
+
+    name: str
+    options: dict[str, str]
+    folder: tuple[str, ...] = ()
+
+
+# GPU memory grows by what is asked for, not to the next power of two: on a Jetson it is the CPU's memory too.
+PROVIDERS = {
+    "cpu": Provider("CPUExecutionProvider", {}),
+    "cuda": Provider(
+        "CUDAExecutionProvider",
+        {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC"},
+    ),
+    "onnxruntime-tensorrt": Provider(
+        "TensorrtExecutionProvider",
+        {"trt_engine_cache_enable": "1", "trt_timing_cache_enable": "1", "trt_max_workspace_size": str(2**30)},
+        folder=("trt_engine_cache_path", "trt_timing_cache_path"),
+    ),
+    "onnxruntime-tensorrt-rtx": Provider("NvTensorRTRTXExecutionProvider", {}, folder=("nv_runtime_cache_path",)),
+}
 
 
 def _library() -> Any:
@@ -31,7 +57,9 @@ def available() -> dict[str, str | None]:
     except BackendError as error:
         return dict.fromkeys(PROVIDERS, str(error))
     return {
-        device: None if provider in present else f"this ONNX Runtime has no {provider}; it has {', '.join(present)}"
+        device: None
+        if provider.name in present
+        else f"this ONNX Runtime has no {provider.name}; it has {', '.join(present)}"
         for device, provider in PROVIDERS.items()
     }
 
@@ -54,8 +82,11 @@ class OnnxRuntimeBackend:
 
     Args:
         model: the ONNX file's bytes.
-        device: "cpu" or "cuda"; a session that fell back to another provider is an error, not a slow answer.
+        device: a key of `PROVIDERS`; a session that fell back to another provider is an error, not a slow answer.
         threads: threads of one run; by default the cores that this process may use.
+
+    Raises:
+        BackendError: the library is missing or built without the provider, the model cannot be loaded, or a first run failed.
     """
 
     def __init__(self, model: bytes, device: str = "cpu", threads: int | None = None) -> None:
@@ -68,16 +99,23 @@ class OnnxRuntimeBackend:
         reason = available()[device]
         if reason is not None:
             raise BackendError(f"{device} was asked for, but {reason}")
+        folder = _engine_folder() if provider.folder else ""
+        settings = provider.options | dict.fromkeys(provider.folder, folder)
         try:
-            self._session = library.InferenceSession(model, options, providers=[provider])
+            self._session = library.InferenceSession(model, options, providers=[(provider.name, settings)])
         except Exception as error:  # the library raises a dozen unrelated classes
             raise BackendError(f"ONNX Runtime cannot load the model on {device}: {error}") from error
         got = self._session.get_providers()[0]
-        if got != provider:
+        if got != provider.name:
             raise BackendError(
                 f"{device} was asked for, but ONNX Runtime fell back to {got}; check the driver and its libraries"
             )
-        self._name = f"onnxruntime-{device}"
+        self._name = device if device.startswith("onnxruntime") else f"onnxruntime-{device}"
+        if device != "cpu":
+            # A provider that was created may still fail on its first kernel, and compiles on its first run.
+            _, height, width, channels = self._session.get_inputs()[0].shape
+            outputs = [output.name for output in self._session.get_outputs()]
+            self.run(np.zeros((1, height, width, channels), np.uint8), outputs)
 
     @property
     def name(self) -> str:
@@ -89,3 +127,14 @@ class OnnxRuntimeBackend:
         except Exception as error:  # as above
             raise BackendError(f"{self._name} failed on {len(windows)} windows: {error}") from error
         return dict(zip(outputs, values, strict=True))
+
+
+def _engine_folder() -> str:
+    folder: Path = plans.default_folder() / "onnxruntime"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise BackendError(
+            f"{folder} cannot be written to ({error.strerror or error}); set {plans.FOLDER_VARIABLE} to a folder that can"
+        ) from error
+    return str(folder)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from edgeparse.backends import onnxruntime
+from edgeparse import build
+from edgeparse.backends import flavours, onnxruntime
 from edgeparse.backends.base import Backend
+from edgeparse.backends.plans import Store
 from edgeparse.bundle import Bundle
 from edgeparse.errors import BackendError
+from edgeparse.precision import variant_for
 
-NAMES = ("auto", "cpu", "cuda")
-# What `auto` tries, best first.
-PREFERENCE = ("cuda", "cpu")
-# The INT8 file is made for CPUs; on a GPU ONNX Runtime would run its Q/DQ pairs one by one.
-VARIANTS = {"cuda": "fp32"}
+# What `auto` tries, best first. It compiles nothing: it takes an engine that somebody compiled. ONNX Runtime's own TensorRT providers
+# compile whenever they are opened, and so are only taken by name.
+PREFERENCE = ("tensorrt", "tensorrt-rtx", "cuda", "cpu")
+NAMES = ("auto", "cpu", "cuda", "tensorrt", "tensorrt-rtx", "onnxruntime-tensorrt", "onnxruntime-tensorrt-rtx")
 
 _log = logging.getLogger(__name__)
 
@@ -28,10 +30,29 @@ class Finding:
     reason: str | None
 
 
-def survey() -> list[Finding]:
-    """What each backend says of this machine, best first. Loads the inference library, but no model."""
+def survey(bundle: Bundle | None = None) -> list[Finding]:
+    """What each backend says of this machine, best first. Loads the inference libraries, but no model.
+
+    Without a bundle, nothing is said of engines that were compiled for one.
+    """
     found = onnxruntime.available()
-    return [Finding(name, found[name] is None, found[name]) for name in PREFERENCE]
+    findings = []
+    for name in PREFERENCE:
+        reason = _engine_reason(name, bundle) if name in flavours.FLAVOURS else found[name]
+        findings.append(Finding(name, reason is None, reason))
+    return findings
+
+
+def _engine_reason(name: str, bundle: Bundle | None) -> str | None:
+    try:
+        if bundle is None:
+            flavours.library(flavours.flavour(name))
+        else:
+            store = Store()
+            store.read(build.find(bundle, name, store))
+    except BackendError as error:
+        return str(error)
+    return None
 
 
 def create(name: str, bundle: Bundle, variant: str | None = None, threads: int | None = None) -> Backend:
@@ -39,23 +60,38 @@ def create(name: str, bundle: Bundle, variant: str | None = None, threads: int |
 
     Raises:
         BackendError: an unknown name, or it cannot run here.
-        BundleError: the bundle has no such variant, or a wrong hash.
+        BundleError: the bundle has no model of that precision for the backend, or a wrong hash.
     """
     if name not in NAMES:
         raise BackendError(f"there is no backend {name!r}; choose from {', '.join(NAMES)}")
     if name != "auto":
         return _load(name, bundle, variant, threads)
     reasons = []
-    for finding in survey():
-        if finding.usable:
+    for candidate in PREFERENCE:
+        reason = _pass_over(candidate, bundle)
+        if reason is None:
             try:
-                return _load(finding.name, bundle, variant, threads)
+                return _load(candidate, bundle, variant, threads)
             except BackendError as error:
-                finding = Finding(finding.name, False, str(error))
-        _log.info("auto passes over %s: %s", finding.name, finding.reason)
-        reasons.append(f"{finding.name}: {finding.reason}")
+                reason = str(error)
+        _log.info("auto passes over %s: %s", candidate, reason)
+        reasons.append(f"{candidate}: {reason}")
     raise BackendError("no backend can run here. " + "; ".join(reasons))
 
 
+def _pass_over(name: str, bundle: Bundle) -> str | None:
+    """Why `auto` need not try a backend, found without loading a library that is of no use."""
+    if name not in flavours.FLAVOURS:
+        return onnxruntime.available()[name]
+    flavour = flavours.flavour(name)
+    if not flavours.installed(flavour):
+        return f"it is not installed: {flavour.install}"
+    if not build.built_for(bundle, name, Store()):
+        return f"no engine was compiled for this bundle; {build.command(name)} compiles one"
+    return None
+
+
 def _load(name: str, bundle: Bundle, variant: str | None, threads: int | None) -> Backend:
-    return onnxruntime.OnnxRuntimeBackend(bundle.model(variant or VARIANTS.get(name)), name, threads)
+    if name in flavours.FLAVOURS:
+        return build.load(bundle, name, Store(), variant)
+    return onnxruntime.OnnxRuntimeBackend(bundle.model(variant_for(bundle, name, variant)), name, threads)

@@ -174,6 +174,7 @@ def _describe(name: str, bundle: Path | None, folder: Path | None) -> dict[str, 
 
     store, opened = _store(folder, bundle), open_bundle(bundle)
     vectors = store.vectors(name)
+    assert opened.calibration is not None  # what can be enrolled has an embedding and a threshold for it
     (entry,) = (entry for entry in store.entries() if entry.name == name)
     middle = centre(vectors)
     own = Gallery.load(opened.read(opened.gallery)) if opened.gallery else None

@@ -1,0 +1,90 @@
+"""fp32 ONNX -> fp16 ONNX for GPUs: inputs and outputs keep their types, and statistics keep their precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from onnx import NodeProto, TensorProto, helper
+from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+from onnxruntime.transformers.onnx_model import OnnxModel
+
+from export.onnx_rewrite import drop_unused, spatial_convolutions
+
+# Operators that add up a whole feature map; what follows them works on a few numbers a window and costs nothing.
+STATISTICS = frozenset(["ReduceMean", "ReduceSum", "ReduceL2", "GlobalAveragePool"])
+# Roots are taken of sums of squares.
+ROOTS = frozenset(["Sqrt"])
+
+
+def halve(source: Path, target: Path) -> None:
+    """Write `source` with its convolutions in fp16.
+
+    In fp32 stay the casting and scaling of the pixels, whose traces are their last bits; statistics over feature maps, and spectra
+    (squares overflow fp16, and a variance is a small difference of large numbers); and the heads behind the statistics.
+    """
+    model = onnx.load(source)
+    half = convert_float_to_float16(
+        model,
+        keep_io_types=True,
+        op_block_list=DEFAULT_OP_BLOCK_LIST,
+        node_block_list=full_precision_nodes(model),
+    )
+    OnnxModel(half).topological_sort()
+    _drop_round_trips(half, onnx.load(source))
+    onnx.checker.check_model(half, full_check=True)
+    onnx.save(half, target)
+
+
+def full_precision_nodes(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes before the first convolution, of statistics and roots with what leads to them from the last layer before,
+    and of everything behind statistics."""
+    nodes = list(model.graph.node)
+    spatial = set(spatial_convolutions(model))
+    kept: set[str] = set()
+    pixels = {value.name for value in model.graph.input}
+    pooled: set[str] = set()
+    for node in nodes:  # ONNX keeps nodes in topological order
+        if node.op_type != "Conv" and pixels & set(node.input):
+            pixels.update(node.output)
+            kept.add(node.name)
+        elif node.op_type in STATISTICS or pooled & set(node.input):
+            pooled.update(node.output)
+            kept.add(node.name)
+    producers = {name: node for node in nodes for name in node.output}
+    waiting = [node for node in nodes if node.op_type in STATISTICS | ROOTS]
+    while waiting:
+        node = waiting.pop()
+        kept.add(node.name)
+        before = [producers[name] for name in node.input if name in producers]
+        waiting += [p for p in before if p.name not in kept and p.op_type != "Relu" and p.name not in spatial]
+    return [node.name for node in nodes if node.name in kept]
+
+
+def _casts(node: NodeProto, to: int) -> bool:
+    return node.op_type == "Cast" and helper.get_node_attr_value(node, "to") == to
+
+
+def _drop_round_trips(half: onnx.ModelProto, source: onnx.ModelProto) -> None:
+    """The converter wraps every fp32 node in casts: where fp32 values, or weights, went through fp16 on their way from one such
+    node to the next, give the next one the original."""
+    graph = half.graph
+    producers = {name: node for node in graph.node for name in node.output}
+    weights = {tensor.name: tensor for tensor in source.graph.initializer}
+    originals: dict[str, str] = {}
+    for node in graph.node:
+        if not _casts(node, TensorProto.FLOAT):
+            continue
+        before = producers.get(node.input[0])
+        if before is not None and _casts(before, TensorProto.FLOAT16):
+            originals[node.output[0]] = before.input[0]
+            # Where it is an output of the graph, the name has to stay.
+            node.CopyFrom(helper.make_node("Identity", [before.input[0]], [node.output[0]], node.name))
+        elif node.input[0] in weights:
+            tensor = graph.initializer.add()
+            tensor.CopyFrom(weights[node.input[0]])
+            tensor.name = originals[node.output[0]] = f"{node.input[0]}_fp32"
+    for node in graph.node:
+        for i, name in enumerate(node.input):
+            node.input[i] = originals.get(name, name)
+    drop_unused(graph)

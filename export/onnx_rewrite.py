@@ -1,0 +1,68 @@
+"""What the exporters ask of an ONNX graph, and changes that leave what it computes alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+
+def gemm_as_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose fully connected layers (`Gemm`, x W^T + b) are 1x1 convolutions of one position: the same sums.
+
+    TensorRT for RTX compiles FP32 convolutions for Turing, and refuses FP32 matrix products there.
+    """
+    model = _copy(model)
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    axes = numpy_helper.from_array(np.array([2, 3], np.int64), "spatial_axes")
+    nodes = []
+    for node in model.graph.node:
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        plain = all(attributes.get(name, 1.0) == 1.0 for name in ("alpha", "beta"))
+        weight = weights.get(node.input[1]) if node.op_type == "Gemm" else None
+        if weight is None or not plain or attributes.get("transA", 0) or not attributes.get("transB", 0):
+            nodes.append(node)
+            continue
+        name = node.name or node.output[0]
+        # Weights that another node shares keep their shape: this node gets its own.
+        kernel = numpy_helper.from_array(numpy_helper.to_array(weight)[:, :, None, None], f"{weight.name}_kernel")
+        if kernel.name not in weights:
+            weights[kernel.name] = kernel
+            model.graph.initializer.append(kernel)
+        nodes += [
+            helper.make_node("Unsqueeze", [node.input[0], axes.name], [f"{name}_in"], f"{name}_unsqueeze"),
+            helper.make_node("Conv", [f"{name}_in", kernel.name, *node.input[2:]], [f"{name}_out"], f"{name}_conv"),
+            helper.make_node("Squeeze", [f"{name}_out", axes.name], [node.output[0]], f"{name}_squeeze"),
+        ]
+    model.graph.initializer.append(axes)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    drop_unused(model.graph)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def spatial_convolutions(model: onnx.ModelProto) -> list[str]:
+    """Names of the convolutions with kernels above 1x1, in order; the others are fully connected layers in disguise."""
+    sizes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    return [node.name for node in model.graph.node if node.op_type == "Conv" and max(sizes[node.input[1]][2:]) > 1]
+
+
+def drop_unused(graph: onnx.GraphProto) -> None:
+    """Remove the nodes and weights, in place, on which no output depends. The nodes are in topological order."""
+    needed = {value.name for value in graph.output}
+    nodes = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            nodes.append(node)
+    weights = {tensor.name: tensor for tensor in graph.initializer if tensor.name in needed}
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(reversed(nodes))
+    graph.initializer.extend(weights.values())
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    other = onnx.ModelProto()
+    other.CopyFrom(model)
+    return other

@@ -1,0 +1,225 @@
+"""A GPU in main memory, for the code around TensorRT where there is none: CUDA's runtime calls on host memory, and an engine
+whose outputs are sums over its windows. Only names that the real libraries have can be added to it (a test holds that).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from typing import Any
+
+import numpy as np
+from cuda.bindings import runtime as real
+
+from edgeparse.backends.plans import Tensor
+
+OK = real.cudaError_t.cudaSuccess
+TENSORS = (
+    Tensor("windows", True, "uint8", (-1, 4, 4, 3)),
+    Tensor("generated", False, "float", (-1, 1)),
+    Tensor("fingerprint", False, "float", (-1, 3, 4, 4)),
+)
+
+
+class Cuda:
+    """The calls of `cuda.bindings.runtime` that edgeparse makes. `fails` maps a call's name to the status that it returns."""
+
+    cudaStreamNonBlocking = real.cudaStreamNonBlocking
+    cudaStreamCaptureMode = real.cudaStreamCaptureMode
+    cudaMemcpyKind = real.cudaMemcpyKind
+
+    def __init__(self) -> None:
+        self.fails: dict[str, Any] = {}
+        self.blocks: dict[int, Any] = {}
+        self.streams = 0
+        self.recording: list[Any] | None = None
+        self.launched = 0
+        self.lock = threading.Lock()
+
+    def _done(self, name: str, *values: Any) -> tuple[Any, ...]:
+        status = self.fails.get(name, OK)
+        return (status, *values) if status == OK else (status, *[None] * len(values))
+
+    def _allocate(self, name: str, size: int) -> tuple[Any, ...]:
+        if name in self.fails:
+            return self._done(name, None)
+        block = ctypes.create_string_buffer(size)
+        address = ctypes.addressof(block)
+        with self.lock:
+            self.blocks[address] = block
+        return OK, address
+
+    def cudaGetDeviceCount(self) -> tuple[Any, ...]:
+        return self._done("cudaGetDeviceCount", 1)
+
+    def cudaGetDevice(self) -> tuple[Any, ...]:
+        return self._done("cudaGetDevice", 0)
+
+    def cudaGetDeviceProperties(self, _device: int) -> tuple[Any, ...]:
+        properties = real.cudaDeviceProp()
+        properties.name, properties.major, properties.minor = b"Fake GPU".ljust(256, b"\0"), 8, 6
+        properties.totalGlobalMem = 2**33
+        return self._done("cudaGetDeviceProperties", properties)
+
+    def cudaDriverGetVersion(self) -> tuple[Any, ...]:
+        return self._done("cudaDriverGetVersion", 12020)
+
+    def cudaRuntimeGetVersion(self) -> tuple[Any, ...]:
+        return self._done("cudaRuntimeGetVersion", 13010)
+
+    def cudaMemGetInfo(self) -> tuple[Any, ...]:
+        return self._done("cudaMemGetInfo", 2**30, 2**33)
+
+    def cudaMalloc(self, size: int) -> tuple[Any, ...]:
+        return self._allocate("cudaMalloc", size)
+
+    def cudaMallocHost(self, size: int) -> tuple[Any, ...]:
+        return self._allocate("cudaMallocHost", size)
+
+    def cudaFree(self, address: int) -> tuple[Any, ...]:
+        with self.lock:
+            del self.blocks[address]
+        return self._done("cudaFree")
+
+    cudaFreeHost = cudaFree
+
+    def cudaMemcpyAsync(self, to: int, source: int, size: int, _kind: Any, _stream: int) -> tuple[Any, ...]:
+        ctypes.memmove(to, source, size)
+        return self._done("cudaMemcpyAsync")
+
+    def cudaStreamCreateWithFlags(self, _flags: int) -> tuple[Any, ...]:
+        self.streams += 1
+        return self._done("cudaStreamCreateWithFlags", self.streams)
+
+    def cudaStreamDestroy(self, _stream: int) -> tuple[Any, ...]:
+        self.streams -= 1
+        return self._done("cudaStreamDestroy")
+
+    def cudaStreamSynchronize(self, _stream: int) -> tuple[Any, ...]:
+        return self._done("cudaStreamSynchronize")
+
+    def cudaStreamBeginCapture(self, _stream: int, _mode: Any) -> tuple[Any, ...]:
+        self.recording = []
+        return self._done("cudaStreamBeginCapture")
+
+    def cudaStreamEndCapture(self, _stream: int) -> tuple[Any, ...]:
+        recorded, self.recording = self.recording, None
+        return self._done("cudaStreamEndCapture", recorded)
+
+    def cudaGraphInstantiate(self, graph: Any, _flags: int) -> tuple[Any, ...]:
+        return self._done("cudaGraphInstantiate", graph)
+
+    def cudaGraphDestroy(self, _graph: Any) -> tuple[Any, ...]:
+        return self._done("cudaGraphDestroy")
+
+    def cudaGraphExecDestroy(self, _graph: Any) -> tuple[Any, ...]:
+        return self._done("cudaGraphExecDestroy")
+
+    def cudaGraphLaunch(self, graph: Any, _stream: int) -> tuple[Any, ...]:
+        self.launched += 1
+        for step in graph:
+            step()
+        return self._done("cudaGraphLaunch")
+
+
+class Context:
+    """An execution context: `generated` is the sum of a window, `fingerprint` its pixels, channels first."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.addresses: dict[str, int] = {}
+        self.shape: tuple[int, ...] = ()
+        self.busy = False
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self.addresses[name] = address
+        return True
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self.shape = shape
+        return name == "windows" and 1 <= shape[0] <= self.engine.largest
+
+    def execute_async_v3(self, _stream: int) -> bool:
+        if self.engine.fails:
+            return False
+        if self.engine.cuda.recording is not None:
+            self.engine.cuda.recording.append(self.compute)
+            return True
+        self.compute()
+        return True
+
+    def compute(self) -> None:
+        assert not self.busy, "two threads are in one context"
+        self.busy = True
+        self.engine.computed.append(self.shape[0])
+        given = self._view("windows", self.shape, np.uint8).astype(np.float32)
+        count = len(given)
+        self._view("generated", (count, 1), np.float32)[:] = given.sum((1, 2, 3))[:, None]
+        self._view("fingerprint", (count, 3, 4, 4), np.float32)[:] = given.transpose(0, 3, 1, 2) + self.engine.drift
+        self.engine.drift += self.engine.drifts
+        self.busy = False
+
+    def _view(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        block = (ctypes.c_char * size).from_address(self.addresses[name])
+        return np.frombuffer(block, dtype).reshape(shape)
+
+
+class Engine:
+    """A loaded engine for up to `largest` windows. With `drifts`, every run computes something else."""
+
+    num_io_tensors = len(TENSORS)
+    device_memory_size_v2 = 2**20
+
+    def __init__(self, cuda: Cuda, trt: Any, largest: int) -> None:
+        self.cuda, self.trt, self.largest = cuda, trt, largest
+        self.computed: list[int] = []
+        self.contexts = 0
+        self.most_contexts = 99
+        self.fails = False
+        self.drift = self.drifts = 0.0
+
+    def get_tensor_name(self, i: int) -> str:
+        return TENSORS[i].name
+
+    def get_tensor_mode(self, name: str) -> Any:
+        return self.trt.TensorIOMode.INPUT if name == "windows" else self.trt.TensorIOMode.OUTPUT
+
+    def get_tensor_dtype(self, name: str) -> Any:
+        return getattr(self.trt.DataType, next(t.dtype for t in TENSORS if t.name == name).upper())
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return next(t.shape for t in TENSORS if t.name == name)
+
+    def create_execution_context(self, runtime_config: Any = None) -> Context | None:
+        if self.contexts >= self.most_contexts:
+            return None
+        self.contexts += 1
+        return Context(self)
+
+    def create_runtime_config(self) -> RuntimeConfig:
+        return RuntimeConfig()
+
+
+class RuntimeCache:
+    def __init__(self) -> None:
+        self.data = b"kernels"
+
+    def serialize(self) -> bytes:
+        return self.data
+
+    def deserialize(self, data: bytes) -> bool:
+        if not data.startswith(b"kernels"):
+            return False
+        self.data = data
+        return True
+
+
+class RuntimeConfig:
+    cuda_graph_strategy: Any = None
+
+    def create_runtime_cache(self) -> RuntimeCache:
+        return RuntimeCache()
+
+    def set_runtime_cache(self, _cache: RuntimeCache) -> bool:
+        return True

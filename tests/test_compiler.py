@@ -1,0 +1,346 @@
+"""The real compiler of TensorRT for RTX, which needs no GPU, on every precision and kind of GPU; and what it refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeparse import BackendError, Parser, build
+from edgeparse.backends import compiler, cuda, flavours, select
+from edgeparse.backends.compiler import Compiled, compile_engine
+from edgeparse.backends.plans import FOLDER_VARIABLE, Key, Store
+from edgeparse.bundle import open_bundle
+from edgeparse.cli import main
+from edgeparse.errors import (
+    BundleError,
+    EngineDamagedError,
+    EngineError,
+    LibraryMissingError,
+    NoDeviceError,
+    UnsupportedModelError,
+)
+from tests.conftest import noise, sample_files
+
+RTX = flavours.FLAVOURS["tensorrt-rtx"]
+CAPABILITIES = ("sm75", "sm86", "sm89", "sm120")
+Report = Callable[[str, Compiled], None]
+
+
+def key_for(model: bytes, precision: str = "fp32", capabilities: tuple[str, ...] = ("sm86",)) -> Key:
+    return Key(
+        onnx=hashlib.sha256(model).hexdigest(),
+        flavour="tensorrt-rtx",
+        version=flavours.library(RTX).__version__,
+        capabilities=capabilities,
+        gpu=None,
+        system=flavours.system(),
+        precision=precision,
+        batches=(1, 8, 32),
+    )
+
+
+def small_model(operator: str = "Relu", **attributes: object) -> bytes:
+    """uint8[N, 4, 4, 3] -> one operator -> float."""
+    nodes = [
+        helper.make_node("Cast", ["windows"], ["x"], to=TensorProto.FLOAT),
+        helper.make_node(operator, ["x"], ["y"], "the_node", **attributes),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("windows", TensorProto.UINT8, ["N", 4, 4, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    return model.SerializeToString()
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "engines"))
+    return Store()
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8-tensorrt"])
+def test_the_default_bundle_compiles(
+    model_files: dict[str, Path], precision: str, capability: str, report_compiled: Report
+) -> None:
+    model = model_files[precision].read_bytes()
+    done = compile_engine(model, key_for(model, precision, (capability,)))
+    report_compiled(f"default {precision} {capability}", done)
+    assert len(done.plan) > 1_000_000
+    (given,) = (tensor for tensor in done.tensors if tensor.input)
+    assert (given.name, given.dtype, given.shape) == ("windows", "uint8", (-1, 128, 128, 3))
+    assert {tensor.name for tensor in done.tensors if not tensor.input} == set(open_bundle().outputs)
+    assert {tensor.dtype for tensor in done.tensors if not tensor.input} == {"float"}
+
+
+def test_one_plan_serves_several_gpus(model_files: dict[str, Path], report_compiled: Report) -> None:
+    model = model_files["fp16"].read_bytes()
+    done = compile_engine(model, key_for(model, "fp16", ("sm86", "sm89")))
+    report_compiled("default fp16 sm86+sm89", done)
+    assert len(done.plan) > 1_000_000
+
+
+def test_progress_is_told_and_may_stop_it(model_files: dict[str, Path]) -> None:
+    model = model_files["fp32"].read_bytes()
+    told: list[tuple[str, int, int]] = []
+    compile_engine(model, key_for(model), lambda *step: told.append(step))
+    assert any("engine" in phase.lower() for phase, _, _ in told)
+    assert all(1 <= step <= steps for _, step, steps in told)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compile_engine(model, key_for(model), stop)
+
+
+def test_an_operator_that_tensorrt_lacks_is_named() -> None:
+    model = small_model("Unique", sorted=1)
+    with pytest.raises(UnsupportedModelError, match="Unique the_node"):
+        compile_engine(model, key_for(model))
+
+
+def test_what_is_not_onnx_is_refused() -> None:
+    with pytest.raises(UnsupportedModelError, match="refuses the model"):
+        compile_engine(b"not onnx", key_for(b"not onnx"))
+
+
+def test_what_the_compiler_refuses_has_its_reason() -> None:
+    """FP32 matrix products on Turing: the reason for `gemm_as_convolution`."""
+    weights = numpy_helper.from_array(np.ones((3, 3), np.float32), "w")
+    nodes = [
+        helper.make_node("Cast", ["windows"], ["x"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["x", "w"], ["y"], "product"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("windows", TensorProto.UINT8, ["N", 4, 4, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 4, 4, 3])],
+        [weights],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    model = made.SerializeToString()
+    assert compile_engine(model, key_for(model)).plan
+    with pytest.raises(UnsupportedModelError, match=r"sm75.*GEMM"):
+        compile_engine(model, key_for(model, capabilities=("sm75",)))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"batches": (0, 1, 1)}, "not in order"),
+        ({"batches": (1, 9, 8)}, "not in order"),
+        ({"capabilities": ()}, "no compute capability"),
+        ({"capabilities": ("sm86", "sm90")}, "does not compile for sm90"),
+        ({"dla": 0}, "no DLA cores"),
+        ({"flavour": "tensorrt"}, "only for the GPU that it runs on"),
+        ({"flavour": "tensorrt", "gpu": "Orin", "dla": 0}, "one batch size"),
+        ({"flavour": "tensorrt", "gpu": "Orin", "dla": 0, "batches": (8, 8, 8)}, "fp16 or int8"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_library_is_asked(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, object], words: str
+) -> None:
+    key = replace(key_for(b""), **change)  # type: ignore[arg-type]
+    monkeypatch.setattr(flavours, "library", lambda _flavour: pytest.fail("the library was loaded"))
+    with pytest.raises(EngineError, match=words):
+        compile_engine(b"", key)
+
+
+def test_an_unknown_flavour() -> None:
+    with pytest.raises(BackendError, match="choose from tensorrt, tensorrt-rtx"):
+        flavours.flavour("openvino")
+
+
+def test_a_missing_library_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "tensorrt", None)
+    with pytest.raises(LibraryMissingError, match="JetPack"):
+        flavours.library(flavours.FLAVOURS["tensorrt"])
+
+
+def test_the_registrys_placeholder_is_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "tensorrt", type(os)("tensorrt"))
+    with pytest.raises(LibraryMissingError, match="no builder in it"):
+        flavours.library(flavours.FLAVOURS["tensorrt"])
+
+
+def test_an_old_library_is_refused() -> None:
+    with pytest.raises(LibraryMissingError, match=r"too old; 99\.1 or later"):
+        flavours.library(replace(RTX, minimum=(99, 1)))
+
+
+@pytest.mark.parametrize(("text", "expected"), [("10.3.0.30", (10, 3, 0, 30)), ("11.4.1rc1", (11, 4)), ("x", ())])
+def test_version_numbers(text: str, expected: tuple[int, ...]) -> None:
+    assert flavours.numbers(text) == expected
+
+
+def test_an_engine_is_compiled_once(store: Store) -> None:
+    order = build.Order("tensorrt-rtx", "fp32", capabilities=("sm86", "sm89"), batches=(1, 2, 4))
+    first, compiled = build.build(open_bundle(), order, store)
+    again, compiled_again = build.build(open_bundle(), order, store)
+    assert (compiled, compiled_again) == (True, False)
+    assert first == again
+    assert first.key.onnx in build.models_of(open_bundle())
+    assert store.read(first)
+    assert build.built_for(open_bundle(), "tensorrt-rtx", store)
+    assert not build.built_for(open_bundle(), "tensorrt", store)
+
+
+def test_a_damaged_engine_is_not_handed_out(store: Store) -> None:
+    order = build.Order("tensorrt-rtx", "fp32", capabilities=("sm86",))
+    record, _ = build.build(open_bundle(), order, store)
+    (store.folder / record.file).write_bytes(b"x")
+    with pytest.raises(EngineDamagedError):
+        build.build(open_bundle(), order, store)
+
+
+def test_a_bundle_without_the_precision_says_what_it_has(store: Store) -> None:
+    with pytest.raises(BundleError, match="no int4 model for TensorRT; it has fp32"):
+        build.build(open_bundle(), build.Order("tensorrt-rtx", "int4", capabilities=("sm86",)), store)
+
+
+@pytest.mark.parametrize("text", ["", "a", "0", "2,1,3", "1,2", "1,2,3,4"])
+def test_batches_that_are_none(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        build.parse_batches(text)
+
+
+def test_batches() -> None:
+    assert build.parse_batches("4") == (4, 4, 4)
+    assert build.parse_batches("1,8,32") == (1, 8, 32)
+
+
+def run(*arguments: object) -> tuple[int, str, str]:
+    done = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_build_on_the_command_line(store: Store) -> None:
+    command = ("build", "--backend", "tensorrt-rtx", "--precision", "fp32", "--compute-capability", "sm86,sm120")
+    status, out, err = run(*command, "--batch", "1,4,8")
+    assert status == 0, err
+    assert Path(out.strip()).parent == store.folder
+    assert Path(out.strip()).exists()
+    assert "compiled in" in err
+    status, again, err = run(*command, "--batch", "1,4,8")
+    assert (status, again) == (0, out)
+    assert "was compiled before" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["--batch", "8,1"], 2, "not one batch size"),
+        (["--precision", "fp8"], 2, "fp8"),
+        (["--backend", "cpu"], 2, "tensorrt"),
+        (["--backend", "tensorrt-rtx", "--compute-capability", "sm90"], 3, "does not compile for sm90"),
+        (["--backend", "tensorrt", "--compute-capability", "sm86"], 3, "leave the compute capability out"),
+        (["--backend", "tensorrt-rtx", "--compute-capability", "sm86", "--dla", "0"], 3, "no DLA cores"),
+        (["--bundle", "nowhere"], 3, "bundle.json"),
+    ],
+)
+def test_build_says_what_is_wrong(store: Store, arguments: list[str], status: int, words: str) -> None:
+    got, out, err = run("build", *arguments)
+    assert got == status, err
+    assert words in err
+    assert out == ""
+    assert not store.records()
+
+
+def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gpu() -> None:
+        raise NoDeviceError("there is no NVIDIA driver on this machine")
+
+    monkeypatch.setattr(cuda, "gpu", gpu)
+
+
+def test_auto_passes_over_engines_and_says_how_to_compile_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _no_gpu(monkeypatch)
+    monkeypatch.setattr(build, "build", lambda *_: pytest.fail("auto compiled something"))
+    caplog.set_level("INFO", "edgeparse")
+    assert Parser().backend == "onnxruntime-cpu"
+    assert "edgeparse build --backend tensorrt-rtx compiles one" in caplog.text
+    assert not store.records()
+
+
+def test_auto_with_an_engine_but_no_gpu(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    build.build(open_bundle(), build.Order("tensorrt-rtx", "fp32", capabilities=("sm86",)), store)
+    _no_gpu(monkeypatch)
+    caplog.set_level("INFO", "edgeparse")
+    parser = Parser()
+    assert parser.backend == "onnxruntime-cpu"
+    assert "auto passes over tensorrt-rtx: there is no NVIDIA driver" in caplog.text
+    assert parser.parse(noise(130, 130)).status == "ok"
+
+
+@pytest.mark.parametrize("name", ["tensorrt-rtx", "onnxruntime-tensorrt", "onnxruntime-tensorrt-rtx"])
+def test_a_gpu_backend_that_was_asked_for_does_not_fall_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    _no_gpu(monkeypatch)
+    status, out, err = run("check", "--backend", name, sample_files()[0])
+    assert status == 3
+    assert out == ""
+    assert "NVIDIA driver" in err or "ExecutionProvider" in err
+
+
+def test_another_gpu_is_told_what_the_engines_are_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    build.build(open_bundle(), build.Order("tensorrt-rtx", "fp32", capabilities=("sm86",)), store)
+    monkeypatch.setattr(cuda, "gpu", lambda: cuda.Gpu("A GPU", "sm120", 2**33))
+    with pytest.raises(EngineError, match="compiled for sm86, this GPU is sm120"):
+        build.load(open_bundle(), "tensorrt-rtx", store)
+    (finding,) = (f for f in select.survey(open_bundle()) if f.name == "tensorrt-rtx")
+    assert not finding.usable
+    assert finding.reason is not None
+    assert "this GPU is sm120" in finding.reason
+
+
+def test_doctor_explains(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    _no_gpu(monkeypatch)
+    build.build(open_bundle(), build.Order("tensorrt-rtx", "fp32", capabilities=("sm86",)), store)
+    status, out, _ = run("doctor")
+    assert status == 0
+    assert "--  gpu: there is no NVIDIA driver" in out
+    assert f"ok  tensorrt-rtx: {flavours.library(RTX).__version__}" in out
+    assert "ok  tensorrt-rtx parser: accepts all of the" in out
+    assert f"engines: 1 in {store.folder}" in out
+    assert "--  backend tensorrt-rtx: there is no NVIDIA driver" in out
+
+
+def test_doctor_finds_a_model_that_tensorrt_refuses(
+    store: Store, monkeypatch: pytest.MonkeyPatch, bundle_copy: Path
+) -> None:
+    refused = small_model("Unique", sorted=1)
+    monkeypatch.setattr(type(open_bundle()), "model", lambda *_: refused)
+    status, out, _ = run("doctor", "--bundle", bundle_copy)
+    assert status == 0  # ONNX Runtime on the CPU takes it
+    assert "--  tensorrt-rtx parser: the ONNX parser of tensorrt-rtx refuses the model: Unique the_node" in out
+
+
+def test_every_tensor_of_the_network_is_planned_for(model_files: dict[str, Path]) -> None:
+    from edgeparse.backends.tensorrt import layouts
+
+    flavour_logger = flavours.logger(RTX)
+    network, _parser = compiler.parse(
+        model_files["fp32"].read_bytes(), RTX, flavours.library(RTX).Builder(flavour_logger)
+    )
+    planned = layouts(compiler.tensors_of(network), 32)
+    assert planned["windows"].nbytes == 32 * 128 * 128 * 3
+    assert planned["fingerprint"].nbytes == 32 * 128 * 128 * 3 * 4
+    assert set(planned) == {"windows", *open_bundle().outputs}

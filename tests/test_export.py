@@ -1,0 +1,206 @@
+"""Precisions and rewrites, on small networks whose every path is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper
+from torch import Tensor, nn
+
+from edgeparse.bundle import open_bundle
+from edgeparse.errors import BundleError
+from edgeparse.precision import variant_for
+from export.half import full_precision_nodes, halve
+from export.onnx_graph import differences, write
+from export.onnx_rewrite import drop_unused, gemm_as_convolution, spatial_convolutions
+from export.quantize import CPU, TENSORRT, quantize
+from export.variants import write_variants
+
+NAMES = ["fingerprint", "generated"]
+SIZE = 16
+
+
+class Small(nn.Module):
+    """A fingerprint that is an output and is read again, statistics that overflow fp16, and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.second = nn.Conv2d(8, 8, 3, padding=1)
+        self.third = nn.Conv2d(8, 8, 3, stride=2, padding=1)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        x = (windows.float() / 127.5 - 1).permute(0, 3, 1, 2)
+        fingerprint = self.second(self.first(x).relu())
+        # 400 squared does not fit in fp16, whose largest number is 65504.
+        y = (self.third(fingerprint) * 400).relu()
+        mean, square = y.mean((2, 3)), (y * y).mean((2, 3))
+        deviation = ((square - mean * mean).clamp_min(0) + 1e-4).sqrt()
+        return fingerprint, self.head(torch.cat([mean, deviation], dim=1) / 400)
+
+
+@pytest.fixture(scope="module")
+def windows() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (24, SIZE, SIZE, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def network() -> Small:
+    torch.manual_seed(0)
+    return Small().eval()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, network: Small) -> Path:
+    path = tmp_path_factory.mktemp("small") / "model.onnx"
+    write(network, NAMES, SIZE, path)
+    return path
+
+
+def run(path: Path, windows: np.ndarray) -> dict[str, np.ndarray]:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return dict(zip(NAMES, session.run(NAMES, {"windows": windows}), strict=True))
+
+
+def operators(path: Path) -> list[str]:
+    return [node.op_type for node in onnx.load(path).graph.node]
+
+
+def test_the_exported_model_computes_what_pytorch_computes(network: Small, model: Path, windows: np.ndarray) -> None:
+    assert max(differences(network, NAMES, model, windows).values()) < 1e-5
+    assert "Gemm" not in operators(model)
+    with torch.no_grad():
+        other = Small().eval()
+    with pytest.raises(ValueError, match="differs from PyTorch"):
+        differences(other, NAMES, model, windows)
+
+
+def test_fully_connected_layers_become_convolutions_and_nothing_else_changes() -> None:
+    bundle = open_bundle()
+    before = onnx.load_from_string(bundle.model("fp32"))
+    after = gemm_as_convolution(before)
+    assert gemm_as_convolution(after) == after
+    given = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 3), np.uint8)
+    sessions = [onnxruntime.InferenceSession(m.SerializeToString()) for m in (before, after)]
+    for a, b in zip(*(session.run(None, {"windows": given}) for session in sessions), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    assert not [node for node in after.graph.node if node.op_type == "Gemm"]
+
+
+def gemm_model(**attributes: float) -> onnx.ModelProto:
+    weights = helper.make_tensor("w", TensorProto.FLOAT, [2, 3], list(range(6)))
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["x", "w"], ["y"], "g", **attributes)],
+        "gemm",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3 if attributes.get("transB") else 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 2 if attributes.get("transB") else 3])],
+        [weights],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "changed"), [({"transB": 1}, True), ({}, False), ({"transB": 1, "alpha": 2.0}, False)]
+)
+def test_only_plain_layers_are_rewritten(attributes: dict[str, float], changed: bool) -> None:
+    after = gemm_as_convolution(gemm_model(**attributes))
+    assert ("Conv" in [node.op_type for node in after.graph.node]) == changed
+    given = np.ones((2, 3 if attributes.get("transB") else 2), np.float32)
+    expected, got = (
+        onnxruntime.InferenceSession(m.SerializeToString()).run(None, {"x": given})[0]
+        for m in (gemm_model(**attributes), after)
+    )
+    np.testing.assert_allclose(expected, got)
+
+
+def test_what_no_output_needs_is_dropped() -> None:
+    made = gemm_model(transB=1)
+    made.graph.node.append(helper.make_node("Relu", ["x"], ["unread"], "dead"))
+    made.graph.initializer.append(helper.make_tensor("unused", TensorProto.FLOAT, [1], [0.0]))
+    drop_unused(made.graph)
+    assert [node.name for node in made.graph.node] == ["g"]
+    assert [tensor.name for tensor in made.graph.initializer] == ["w"]
+
+
+def test_fp16_keeps_types_and_statistics(model: Path, tmp_path: Path, windows: np.ndarray) -> None:
+    half = tmp_path / "half.onnx"
+    halve(model, half)
+    graph = onnx.load(half).graph
+    assert {value.type.tensor_type.elem_type for value in graph.output} == {TensorProto.FLOAT}
+    kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    spatial = set(spatial_convolutions(onnx.load(half)))
+    assert len(spatial) == 3
+    for node in graph.node:
+        if node.op_type == "Conv":
+            assert kinds[node.input[1]] == (TensorProto.FLOAT16 if node.name in spatial else TensorProto.FLOAT)
+    expected, got = run(model, windows), run(half, windows)
+    for name in NAMES:
+        assert np.isfinite(got[name]).all()
+        assert np.abs(got[name] - expected[name]).max() < 5e-3 * np.abs(expected[name]).max()
+
+
+def test_fp16_without_care_would_overflow(model: Path) -> None:
+    """What `full_precision_nodes` is for: the squares are on its list."""
+    made = onnx.load(model)
+    kept = set(full_precision_nodes(made))
+    for node in made.graph.node:
+        if node.op_type in ("ReduceMean", "Sqrt", "Sub", "Clip"):
+            assert node.name in kept
+    squares = [n for n in made.graph.node if n.op_type == "Mul" and len(set(n.input)) == 1]
+    assert squares
+    assert {node.name for node in squares} <= kept
+    assert not kept & set(spatial_convolutions(made))
+
+
+@pytest.mark.parametrize(("scheme", "kind"), [(CPU, TensorProto.UINT8), (TENSORRT, TensorProto.INT8)])
+def test_int8_schemes(model: Path, tmp_path: Path, windows: np.ndarray, scheme: object, kind: int) -> None:
+    target = tmp_path / "int8.onnx"
+    quantize(model, target, windows, scheme)  # type: ignore[arg-type]
+    made = onnx.load(target)
+    tensors = {tensor.name: tensor for tensor in made.graph.initializer}
+    points = [tensors[node.input[2]] for node in made.graph.node if node.op_type == "QuantizeLinear"]
+    assert points
+    assert {point.data_type for point in points} == {kind}
+    biases = {node.input[2] for node in made.graph.node if node.op_type == "Conv" and len(node.input) == 3}
+    if scheme is TENSORRT:
+        assert all(not np.any(onnx.numpy_helper.to_array(point)) for point in points)
+        assert biases <= tensors.keys()
+    expected, got = run(model, windows), run(target, windows)
+    error = np.abs(got["fingerprint"] - expected["fingerprint"]).mean() / expected["fingerprint"].std()
+    assert 0 < error < 0.05
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_every_precision_is_written_beside_the_model(model: Path, tmp_path: Path, windows: np.ndarray) -> None:
+    copy = tmp_path / "model.onnx"
+    copy.write_bytes(model.read_bytes())
+    variants = write_variants(copy, windows)
+    assert list(variants) == ["fp32", "fp16", "int8", "int8-tensorrt"]
+    for file in variants.values():
+        assert np.isfinite(run(tmp_path / file, windows)["generated"]).all()
+
+
+def test_each_backend_gets_the_file_that_it_runs_best() -> None:
+    from dataclasses import replace
+
+    old = open_bundle()
+    new = replace(old, variants={name: f"{name}.onnx" for name in ("fp32", "fp16", "int8", "int8-tensorrt")})
+    for bundle, best in ((old, "fp32"), (new, "fp16")):
+        if "fp16" in bundle.variants:
+            best = "fp16"
+        assert variant_for(bundle, "cpu") == bundle.default_variant
+        for backend in ("cuda", "tensorrt", "tensorrt-rtx", "onnxruntime-tensorrt"):
+            assert variant_for(bundle, backend) == best
+    assert variant_for(new, "cpu", "int8") == "int8"
+    assert variant_for(new, "tensorrt", "int8") == "int8-tensorrt"
+    assert variant_for(new, "tensorrt", "fp32") == "fp32"
+    with pytest.raises(BundleError, match="no int8 model for TensorRT"):
+        variant_for(replace(new, variants={"fp32": "model.onnx", "int8": "int8.onnx"}), "tensorrt", "int8")
+    with pytest.raises(BundleError, match="no fp8 model for cpu"):
+        variant_for(new, "cpu", "fp8")
