@@ -26,6 +26,8 @@ from training.labels import DISCRETE
 
 HEADS = ["embedding", "generated", "family", "continuous", *DISCRETE, "losses"]
 WINDOWS = 8
+# Pictures of each of a hundred training generators that are enough for its place in a gallery, and to try it.
+FEW = 25
 
 
 @dataclass(frozen=True)
@@ -302,6 +304,17 @@ def enrolment(
     return mean | {"pictures": pictures, "enrolled": enrolled, "names": enrolled + own, "draws": draws}
 
 
+def few(samples: list[Sample], count: int) -> list[Sample]:
+    """The first `count` pictures of every source; which photos they show was drawn when they were made."""
+    counts: dict[int, int] = {}
+    chosen = []
+    for sample in samples:
+        counts[sample.source] = counts.get(sample.source, 0) + 1
+        if counts[sample.source] <= count:
+            chosen.append(sample)
+    return chosen
+
+
 def centroids(made: Predictions, collection: Collection) -> Gallery:
     """A gallery of mean embeddings, one a generator."""
     vectors = made.embeddings()
@@ -340,15 +353,12 @@ def evaluate(
             )
             if len(seen.source):
                 result["attribution_real"] = attribution(gallery, seen, p["real"], collection, bundle.calibration.known)
-            zoo_gallery = centroids(
-                predict(
-                    backend, collection.select(split="train", camera=False, zoo=True, source_split="train"), "mixed"
-                ),
-                collection,
+            known, seen = (
+                few(collection.select(split=part, camera=False, zoo=True, source_split="train"), FEW)
+                for part in ("train", split)
             )
-            zoo_seen = predict(
-                backend, collection.select(split=split, camera=False, zoo=True, source_split="train"), "mixed"
-            )
+            zoo_gallery = centroids(predict(backend, known, "mixed"), collection)
+            zoo_seen = predict(backend, seen, "mixed")
             result["attribution_zoo"] = attribution(
                 zoo_gallery, zoo_seen, p["zoo"], collection, bundle.calibration.known
             )
