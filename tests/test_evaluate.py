@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgeparse.bundle import SameGenerator
+from edgeparse.bundle import SameGenerator, open_bundle
 from edgeparse.gallery import Gallery
 from export.bundle import FALSE_SAME, fit_same_generator
-from tests.conftest import ROOT
+from tests.conftest import ROOT, edit_manifest
 from training.card import _comparing
-from training.evaluate import Predictions, enrolment, pairs_of, same_generator
+from training.dataset import Collection, Generator
+from training.evaluate import Predictions, check_splits, enrolment, pairs_of, same_generator
+from training.labels import Labels
 
 DIMENSION = 32
 
@@ -55,7 +58,7 @@ def test_same_generator_tells_structure_from_none() -> None:
 
 
 def test_fitted_calibration_holds_on_other_generators() -> None:
-    fitted = fit_same_generator(predictions(60, 12, 1.2, seed=1), predictions(20, 12, 1.2, seed=2))
+    fitted = fit_same_generator(predictions(60, 12, 1.2, seed=1))
     assert fitted is not None
     same = SameGenerator(**fitted)
     figures = same_generator(predictions(60, 12, 1.2, seed=3), same)
@@ -120,7 +123,7 @@ def test_card_shows_comparing_and_enrolment_where_they_were_measured() -> None:
     assert "public" not in calibration + enrolled
     assert "enrolled" in words
     assert enrolled.count("\n") == 3
-    old = json.loads((ROOT / "training/results/default-1.json").read_text())
+    old = json.loads((ROOT / "training/results/default.json").read_text())
     without = {key: {"auc": old[key]["auc"]} for key in ("same_generator_zoo", "same_generator_real")}
     assert _comparing(without) == []
 
@@ -129,3 +132,17 @@ def test_card_shows_comparing_and_enrolment_where_they_were_measured() -> None:
 def test_pairs_repeat(seed: int) -> None:
     made = predictions(5, 8, 0.5)
     assert np.array_equal(pairs_of(made, seed)[0], pairs_of(made, seed)[0])
+
+
+def test_a_generator_that_changed_sides_is_noticed(bundle_copy: Path) -> None:
+    edit_manifest(
+        bundle_copy, lambda fields: fields["training"].update(generators={"vae-000": "train", "vae-001": "test"})
+    )
+    labels = Labels("vae", {}, {}, ())
+
+    def collection(split: str) -> Collection:
+        return Collection([Generator("vae-000", labels, True, "train"), Generator("vae-001", labels, True, split)], [])
+
+    check_splits(open_bundle(bundle_copy), collection("test"))
+    with pytest.raises(ValueError, match="vae-001"):
+        check_splits(open_bundle(bundle_copy), collection("train"))

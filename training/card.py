@@ -33,6 +33,10 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f}%"
 
 
+def _auc(figures: dict | None) -> str:
+    return f"{figures['auc']:.3f}" if figures else "not measured"
+
+
 def _yes(value: bool) -> str:
     return "yes" if value else "no"
 
@@ -64,59 +68,64 @@ def _sources(result: dict) -> list[str]:
     return lines
 
 
+def _beats(figure: dict) -> bool:
+    """Whether an answer beats the most frequent one, and random ones as frequent as in training."""
+    better = figure["macro_f1"] > max(figure["mode_macro_f1"], figure["random_macro_f1"])
+    return better and figure["accuracy"] >= figure["mode_accuracy"]
+
+
 def _parsing(result: dict, reported: set[str]) -> list[str]:
     figures = result["parsing"]
     lines = [
-        "| continuous | L1 | training median | training mean | beats both | correlation | interval covers | shown in reports |",
-        "|---|---|---|---|---|---|---|---|",
+        "| continuous | L1 | training median | training mean | of the family | beats the first two | correlation | interval covers "
+        "| shown in reports |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, f in figures["continuous"].items():
         correlation = "none" if f["correlation"] is None else f"{f['correlation']:.2f}"
         lines.append(
-            f"| {name} | {f['l1']:.3f} | {f['median_l1']:.3f} | {f['mean_l1']:.3f} "
+            f"| {name} | {f['l1']:.3f} | {f['median_l1']:.3f} | {f['mean_l1']:.3f} | {f['family_l1']:.3f} "
             f"| {_yes(f['l1'] < min(f['median_l1'], f['mean_l1']))} | {correlation} "
             f"| {_percent(f['interval_coverage'])} | {_yes(name in reported)} |"
         )
-    lines += [
-        "",
-        "| discrete | macro-F1 | mode | accuracy | mode | beats both | shown in reports |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, f in figures["discrete"].items():
-        beats = f["macro_f1"] > f["mode_macro_f1"] and f["accuracy"] > f["mode_accuracy"]
-        lines.append(
-            f"| {name} | {f['macro_f1']:.3f} | {f['mode_macro_f1']:.3f} | {f['accuracy']:.3f} | {f['mode_accuracy']:.3f} "
-            f"| {_yes(beats)} | {_yes(name in reported)} |"
-        )
-    family = figures["family"]
-    lines.append(
-        f"| family | {family['macro_f1']:.3f} | {family['mode_macro_f1']:.3f} | | "
-        f"| {_yes(family['macro_f1'] > family['mode_macro_f1'])} | {_yes('family' in reported)} |"
-    )
-    lines += ["", "| loss | macro-F1 | majority | beats it | AUC | shown in reports |", "|---|---|---|---|---|---|"]
-    for name, f in figures["losses"].items():
-        auc = "only one value among the test generators" if f["auc"] is None else f"{f['auc']:.3f}"
-        lines.append(
-            f"| {name} | {f['macro_f1']:.3f} | {f['majority_macro_f1']:.3f} "
-            f"| {_yes(f['macro_f1'] > f['majority_macro_f1'])} | {auc} | {_yes(name in reported)} |"
-        )
+    for title, group in (
+        ("discrete", {"family": figures["family"], **figures["discrete"]}),
+        ("loss", figures["losses"]),
+    ):
+        lines += [
+            "",
+            f"| {title} | macro-F1 | mode | random | of the family | accuracy | mode | beats mode and random | AUC | shown in reports |",
+            "|---|---|---|---|---|---|---|---|---|---|",
+        ]
+        for name, f in group.items():
+            of_family = f"{f['family_macro_f1']:.3f}" if "family_macro_f1" in f else ""
+            auc = f"{f['auc']:.3f}" if f.get("auc") is not None else ""
+            lines.append(
+                f"| {name} | {f['macro_f1']:.3f} | {f['mode_macro_f1']:.3f} | {f['random_macro_f1']:.3f} | {of_family} "
+                f"| {f['accuracy']:.3f} | {f['mode_accuracy']:.3f} | {_yes(_beats(f))} | {auc} | {_yes(name in reported)} |"
+            )
     return lines
 
 
 def _groups(result: dict) -> list[str]:
-    figures = result["parsing"]
-
-    def mean(group: str, key: str) -> float:
-        values = [f[key] for f in figures[group].values()]
-        return sum(values) / len(values)
-
-    lines = ["| mean over all parameters | network | best constant |", "|---|---|---|"]
-    for title, group, mine, constant in (
-        ("continuous, L1 (lower is better)", "continuous", "l1", "median_l1"),
-        ("discrete, macro-F1", "discrete", "macro_f1", "mode_macro_f1"),
-        ("losses, macro-F1", "losses", "macro_f1", "majority_macro_f1"),
+    lines = [
+        "| mean over parameters | network, mixed | network, clean | best constant | of the family, clean |",
+        "|---|---|---|---|---|",
+    ]
+    for title, group, mine, constants, of_family in (
+        ("continuous, L1 (lower is better)", "continuous", "l1", ("median_l1", "mean_l1"), "family_l1"),
+        ("discrete, macro-F1", "discrete", "macro_f1", ("mode_macro_f1", "random_macro_f1"), "family_macro_f1"),
+        ("losses, macro-F1", "losses", "macro_f1", ("mode_macro_f1", "random_macro_f1"), "family_macro_f1"),
     ):
-        lines.append(f"| {title} | {mean(group, mine):.3f} | {mean(group, constant):.3f} |")
+        best = min if mine == "l1" else max
+        mixed, clean = (list(result[key][group].values()) for key in ("parsing", "parsing_clean"))
+        cells = (
+            [f[mine] for f in mixed],
+            [f[mine] for f in clean],
+            [best(f[key] for key in constants) for f in mixed],
+            [f[of_family] for f in clean],
+        )
+        lines.append(f"| {title} | " + " | ".join(f"{sum(values) / len(values):.3f}" for values in cells) + " |")
     return lines
 
 
@@ -139,7 +148,8 @@ def _attribution(result: dict) -> list[str]:
         f = result[key]
         lines.append(
             f"| {title} | {f['known_generators']} | {f['accuracy']:.3f} | {f['chance']:.3f} | {f['unknown_auroc']:.3f} "
-            f"| {f['oscr']:.3f} | {_percent(f['known_named'])} | {_percent(f['unknown_named'])} |"
+            f"| {f['oscr']:.3f} | {_percent(f['known_named']) if 'known_named' in f else ''} "
+            f"| {_percent(f['unknown_named']) if 'unknown_named' in f else ''} |"
         )
     return lines
 
@@ -151,7 +161,7 @@ def _comparing(result: dict) -> list[str]:
         f"| {title} | {f['generators']} | {f['auc']:.3f} ({f['auc_interval'][0]:.3f} to {f['auc_interval'][1]:.3f}) "
         f"| {f['calibration_error']:.3f} | {_percent(f['same_called_same'])} | {_percent(f['different_called_same'])} |"
         for key, title in (("zoo", "zoo generators"), ("real", "public generators"))
-        if "calibration_error" in (f := result[f"same_generator_{key}"])
+        if (f := result[f"same_generator_{key}"]) and "calibration_error" in f
     ]
     if rows:
         heads = ("", "unseen generators", "AUC (95%)", "calibration error", "same called same", "different called same")
@@ -201,7 +211,8 @@ def render(folder: Path, result: dict) -> str:
         "One convolutional network: a fingerprint estimation network (FEN) trained with the four constraints of arXiv 2106.07873, whose "
         "features and residual feed a strided trunk and linear heads. It reads 128x128 windows at native resolution and answers all "
         "questions in one pass. "
-        f"Trained for {training['minutes']:.0f} minutes ({training['steps']} steps) on two CPU cores, seed {training['seed']}, one run. "
+        f"Trained for {training['minutes']:.0f} minutes ({training['steps']} steps) on {training['hardware']}, seed "
+        f"{training['seed']}, one run. "
         f"The CPU runs the {bundle.default_variant} file; the figures below are that file's unless another is named.",
         "## Data",
         DATA.strip(),
@@ -210,15 +221,17 @@ def render(folder: Path, result: dict) -> str:
         "built module, and reconstructing ones see the photos above, so that each generated picture has a camera twin. No test generator "
         "and no test photo was seen in training, nor a picture made from one. Both classes go through the same random resizing, blur, "
         'noise, JPEG and WebP; "mixed" below is that distribution. Photos mostly came as JPEG and generated pictures lossless, '
-        'so these are first saved as JPEG as often and about as well as the photos were; the row "as stored" shows what that '
-        "difference of format would add.",
+        'so these are first saved as JPEG where the photo that they show was one; the row "as stored" shows what the difference of '
+        "format would add.",
         f"Families: {', '.join(f'{name} ({text})' for name, text in FAMILIES.items())}. The zoo "
         "trains generators of every family; [docs/zoo.md](docs/zoo.md) says which, on what, and how good they are.",
         "**Licence.** The code is Apache-2.0. Some of the pictures allow non-commercial research only and some state no licence, so the "
-        "weights of this bundle are for research and evaluation; train your own for anything else. None of those pictures is shipped.",
+        "weights of this bundle are for research and evaluation; train your own for anything else. The only pictures shipped are "
+        "those whose licence allows it (`samples/`, `training/pack/`).",
         "## Camera or generated, on generators and photos that training never saw",
-        f"{zoo['pictures']['camera']} photo crops against {zoo['pictures']['generated']} pictures of unseen zoo generators (the crops' own "
-        f"content), and {real['pictures']['camera']} photos against {real['pictures']['generated']} pictures of unseen public generators. "
+        f"{zoo['pictures']['camera']} photo crops against {zoo['pictures']['generated']} pictures of unseen zoo generators (showing photos "
+        f"that training never saw, but for GANs' textures), and "
+        f"{real['pictures']['camera']} photos against {real['pictures']['generated']} pictures of unseen public generators. "
         "Intervals: bootstrap over generators.",
         "\n".join(_detection(result)),
         f"Public generators, mixed: average precision {real['average_precision']:.3f}, balanced accuracy at one half "
@@ -228,13 +241,17 @@ def render(folder: Path, result: dict) -> str:
         "\n".join(_sources(result)),
         "## Which generator",
         "\n".join(_attribution(result)),
-        f"Same generator or not, one picture against one, unseen generators: AUC {result['same_generator_zoo']['auc']:.3f} (zoo), "
-        f"{result['same_generator_real']['auc']:.3f} (public).",
+        "Zoo pictures here are those that show photos, so that content tells no generator from another; public generators differ in what "
+        "they show, which flatters their figures. Same generator or not, one picture against one, unseen generators: AUC "
+        f"{_auc(result['same_generator_zoo'])} (zoo, mixed), {_auc(result['same_generator_zoo_clean'])} (zoo, clean), "
+        f"{_auc(result['same_generator_real'])} (public, mixed).",
         *_comparing(result),
         "## What is it like inside, on unseen zoo generators",
         f"{result['parsing']['pictures']} pictures of {result['parsing']['generators']} generators, mixed. Continuous values are scaled to "
-        "their range, counts of filters and parameters in logarithm. A parameter is shown in reports where it beat its constants on "
-        "validation generators, and none is shown where these are fewer than ten.",
+        "their range, counts of filters and parameters in logarithm. A parameter is shown in reports where it beat its constants by a "
+        'margin on validation generators, and none is shown where these are fewer than ten. "Mode" and "random" answer with the most '
+        'frequent value of the training generators and as often as each occurs there; "of the family" knows nothing but the family that '
+        "the network recognised, and answers with that family's most frequent value.",
         "\n".join(_groups(result)),
         "\n".join(_parsing(result, reported)),
         "## Precision",

@@ -53,9 +53,11 @@ def social_media(pixels: Pixels) -> Pixels:
 JPEG_SHARE = 0.78
 
 
-def as_photos_come(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """A lossless picture, saved as JPEG as often and about as well as the photos were: else the file format tells the classes apart."""
-    if rng.random() >= JPEG_SHARE:
+def as_photos_come(pixels: Pixels, photo: str | None, rng: np.random.Generator) -> Pixels:
+    """A generator's lossless picture, saved as JPEG where the `photo` that it was made from was one, and about as well; without a photo
+    as often as photos were. Else the file format tells the classes apart."""
+    was_jpeg = rng.random() < JPEG_SHARE if photo is None else photo.lower().endswith((".jpg", ".jpeg"))
+    if not was_jpeg:
         return pixels
     return encode(pixels, "JPEG", int(rng.integers(80, 98)), int(rng.choice([0, 2])))
 

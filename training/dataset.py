@@ -77,19 +77,15 @@ class Collection:
 def zoo_splits(labels: dict[str, Labels]) -> dict[str, str]:
     """Which zoo generators are trained on (two thirds), validated on and tested on (a sixth each), balanced over families.
 
-    A generator with the same labels as another goes where that one is: else one side would know the other's answers.
+    A name's number decides, so that a generator more or less moves no other. One with the same labels as another goes where that one is:
+    else one side would know the other's answers.
     """
     pattern = ("train", "train", "test", "train", "train", "val")
-    splits: dict[str, str] = {}
     of_labels: dict[bytes, str] = {}
-    places: dict[str | None, int] = {}
-    for name in sorted(labels):
-        family = labels[name].family
-        place = places.setdefault(family, 0)
-        split = of_labels.setdefault(labels[name].key(), pattern[place % len(pattern)])
-        places[family] = place + 1
-        splits[name] = split
-    return splits
+    return {
+        name: of_labels.setdefault(labels[name].key(), pattern[int(name.rsplit("-", 1)[1]) % len(pattern)])
+        for name in sorted(labels)
+    }
 
 
 def load_zoo(folder: Path) -> Collection:
@@ -147,8 +143,8 @@ def _read(picture: Picture) -> np.ndarray:
 def load_public(folder: Path) -> Collection:
     """The data folder's photos and public generators' pictures, whole.
 
-    A picture of a training generator is in `train` or, so that known generators can be tested, in `test`;
-    a picture made from a photo is where its photo is.
+    A picture of a training generator is in `train` or, so that known generators can be tested, in `test`; one made from a photo is where
+    its photo is, and left out where its generator is elsewhere.
     """
     collection = Collection([], [])
     places: dict[str, int] = {}
@@ -169,8 +165,9 @@ def load_public(folder: Path) -> Collection:
         elif picture.twin is not None:
             split = photo_split(picture.twin)
         else:
-            # The same content, made by two weight sets of one generator, has one name in both sets.
             split = split_of(picture.path.stem)
+        if picture.twin is not None and photo_split(picture.twin) != split:
+            continue
         twin = picture.path if picture.camera else picture.twin
         photo = f"{twin.parent.name}/{twin.name}" if twin is not None else None
         collection.samples.append(Sample(pixels, source, split, photo, made=not picture.camera))
@@ -189,16 +186,21 @@ def join(*collections: Collection) -> Collection:
     return joined
 
 
-def through_chain(pixels: np.ndarray, made: bool, seed: int) -> np.ndarray:
-    """The pixels after the chain of that seed; a generator's picture is first brought into the form that photos come in."""
-    if made:
-        pixels = codecs.as_photos_come(pixels, np.random.default_rng([seed, 1]))
-    return codecs.random_chain(pixels, np.random.default_rng(seed))
+def as_it_comes(sample: Sample, seed: int) -> np.ndarray:
+    """A picture's pixels in the form that photos come in."""
+    if not sample.made:
+        return sample.pixels
+    return codecs.as_photos_come(sample.pixels, sample.photo, np.random.default_rng([seed, 1]))
 
 
-def _chains(job: tuple[np.ndarray, bool, list[int]]) -> list[np.ndarray]:
-    pixels, made, seeds = job
-    return [through_chain(pixels, made, seed) for seed in seeds]
+def through_chain(sample: Sample, seed: int) -> np.ndarray:
+    """The pixels, in the form that photos come in, after the chain of that seed."""
+    return codecs.random_chain(as_it_comes(sample, seed), np.random.default_rng(seed))
+
+
+def _chains(job: tuple[Sample, list[int]]) -> list[np.ndarray]:
+    sample, seeds = job
+    return [through_chain(sample, seed) for seed in seeds]
 
 
 # Random chains of one content; every picture of it takes some of these.
@@ -217,7 +219,7 @@ def add_variants(samples: list[Sample], count: int, seed: int) -> None:
     for sample in samples:
         content = sample.content()
         sample.chains = [int(chain) for chain in rng.permutation(CHAINS)[:count]]
-        jobs.append((sample.pixels, sample.made, [chain_seed(content, chain, seed) for chain in sample.chains]))
+        jobs.append((sample, [chain_seed(content, chain, seed) for chain in sample.chains]))
     with ProcessPoolExecutor() as pool:
         for sample, variants in zip(samples, pool.map(_chains, jobs, chunksize=32), strict=True):
             sample.variants = variants
@@ -242,10 +244,10 @@ def crop(pixels: np.ndarray, rng: np.random.Generator, size: int = WINDOW) -> np
 
 
 class Batches:
-    """Balanced batches: half camera, half generated; generators and photo sources equally often.
+    """Balanced batches: half camera, half generated; generators equally often, photo sets by the root of their size.
 
-    A picture that was made from a photo comes with that photo, through the same chain and cut at the same place: what is left to
-    tell the two apart is the generator's trace alone.
+    A picture that was made from a photo comes with that photo, through the same chain and cut at the same place, so that content does
+    not tell the two apart.
     """
 
     def __init__(

@@ -21,7 +21,8 @@ from edgeparse.bundle import Bundle, Calibration, SameGenerator, open_bundle
 from edgeparse.gallery import Gallery, centre
 from edgeparse.readout import calibrated, sigmoid, unit, verdict
 from training import codecs, metrics
-from training.dataset import Collection, Sample, chain_seed, join, load_public, load_zoo, through_chain
+from training import parsing as insides
+from training.dataset import Collection, Sample, as_it_comes, chain_seed, join, load_public, load_zoo, through_chain
 from training.labels import DISCRETE
 
 HEADS = ["embedding", "generated", "family", "continuous", *DISCRETE, "losses"]
@@ -60,12 +61,11 @@ def predict(backend: Backend, samples: list[Sample], condition: str) -> Predicti
         # A photo and its twins meet the same chain.
         seed = chain_seed(sample.content(), 0, 0)
         if condition == "mixed":
-            pixels = through_chain(sample.pixels, sample.made, seed)
-        elif condition == "as stored" or not sample.made:
-            pixels = codecs.CONDITIONS.get(condition, np.asarray)(sample.pixels)
+            pixels = through_chain(sample, seed)
+        elif condition == "as stored":
+            pixels = sample.pixels
         else:
-            came = codecs.as_photos_come(sample.pixels, np.random.default_rng([seed, 1]))
-            pixels = codecs.CONDITIONS[condition](came)
+            pixels = codecs.CONDITIONS[condition](as_it_comes(sample, seed))
         return windows.cut(pixels, WINDOWS).pixels
 
     rows: dict[str, list[np.ndarray]] = {name: [] for name in HEADS}
@@ -121,68 +121,27 @@ def _training_labels(collection: Collection) -> list:
 
 
 def parsing(made: Predictions, collection: Collection, bundle: Bundle) -> dict[str, object]:
-    """Architecture and losses of unseen zoo generators beside the constants that know only the training generators."""
-    known = _training_labels(collection)
-    labels = [collection.sources[i].labels for i in made.source]
-    continuous, discrete, losses = {}, {}, {}
-    train = np.stack([label.continuous_vector() for label in known])
-    truth = np.stack([label.continuous_vector() for label in labels])
-    guess = np.clip(made.values["continuous"], 0, 1)
-    for i, parameter in enumerate(bundle.continuous):
-        error = np.abs(guess[:, i] - truth[:, i])
-        continuous[parameter.name] = {
-            "l1": float(error.mean()),
-            "median_l1": float(np.abs(np.median(train[:, i]) - truth[:, i]).mean()),
-            "mean_l1": float(np.abs(train[:, i].mean() - truth[:, i]).mean()),
-            "correlation": _correlation(guess[:, i], truth[:, i]),
-            "interval_coverage": metrics.coverage(truth[:, i], guess[:, i], parameter.half_width),
-        }
-    train_d = np.stack([label.discrete_vector() for label in known])
-    truth_d = np.stack([label.discrete_vector() for label in labels])
-    for i, name in enumerate(DISCRETE):
-        mode = int(np.bincount(train_d[:, i]).argmax())
-        chosen = made.values[name].argmax(1)
-        discrete[name] = {
-            "macro_f1": metrics.macro_f1(truth_d[:, i], chosen),
-            "mode_macro_f1": metrics.macro_f1(truth_d[:, i], np.full(len(chosen), mode)),
-            "accuracy": float((chosen == truth_d[:, i]).mean()),
-            "mode_accuracy": float((truth_d[:, i] == mode).mean()),
-        }
-    train_l = np.stack([label.loss_vector() for label in known])
-    truth_l = np.stack([label.loss_vector() for label in labels])
-    for i, loss in enumerate(bundle.losses):
-        chance = 1 / (1 + np.exp(-made.values["losses"][:, i]))
-        used = chance >= loss.threshold
-        majority = train_l[:, i].mean() >= 0.5
-        both = len(np.unique(truth_l[:, i])) == 2
-        losses[loss.name] = {
-            "macro_f1": metrics.macro_f1(truth_l[:, i], used.astype(float)),
-            "majority_macro_f1": metrics.macro_f1(truth_l[:, i], np.full(len(used), float(majority))),
-            "auc": metrics.auc(chance[truth_l[:, i] == 0], chance[truth_l[:, i] == 1]) if both else None,
-        }
-    families = np.array([label.family_index() for label in labels])
-    mode = int(np.bincount([label.family_index() for label in known]).argmax())
+    """Architecture and losses of unseen zoo generators beside what is known of them without looking."""
     return {
         "generators": len(np.unique(made.source)),
         "pictures": len(made.source),
-        "family": {
-            "macro_f1": metrics.macro_f1(families, made.values["family"].argmax(1)),
-            "mode_macro_f1": metrics.macro_f1(families, np.full(len(families), mode)),
-        },
-        "continuous": continuous,
-        "discrete": discrete,
-        "losses": losses,
+        **insides.figures(
+            made.values,
+            [label for i in made.source if (label := collection.sources[i].labels) is not None],
+            _training_labels(collection),
+            {parameter.name: parameter.half_width for parameter in bundle.continuous},
+            {loss.name: loss.threshold for loss in bundle.losses},
+        ),
     }
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> float | None:
-    return float(np.corrcoef(a, b)[0, 1]) if a.std() > 1e-6 and b.std() > 1e-6 else None
-
-
 def attribution(
-    gallery: Gallery, known: Predictions, unknown: Predictions, collection: Collection, threshold: float
+    gallery: Gallery, known: Predictions, unknown: Predictions, collection: Collection, threshold: float | None
 ) -> dict[str, object]:
-    """Known generators on pictures that training never saw, and generators that are in no gallery."""
+    """Known generators on pictures that training never saw, and generators that are in no gallery.
+
+    With the `threshold` that was fitted for this gallery, also how many of each are named.
+    """
 
     def nearest(p: Predictions) -> tuple[np.ndarray, np.ndarray]:
         similarity = p.embeddings() @ gallery.vectors.T
@@ -192,36 +151,48 @@ def attribution(
     names = np.array([collection.sources[i].name for i in known.source])
     correct = np.array(gallery.names)[chosen] == names
     _, strange = nearest(unknown)
-    return {
+    figures: dict[str, object] = {
         "known_generators": len(gallery.names),
         "accuracy": float(correct.mean()),
         "chance": 1 / len(gallery.names),
         "unknown_auroc": metrics.auc(strange, score),
         "oscr": metrics.oscr(score, correct, strange),
-        "known_named": float((score >= threshold).mean()),
-        "unknown_named": float((strange >= threshold).mean()),
     }
+    if threshold is not None:
+        figures |= {
+            "known_named": float((score >= threshold).mean()),
+            "unknown_named": float((strange >= threshold).mean()),
+        }
+    return figures
 
 
-def pairs_of(made: Predictions, seed: int = 0, count: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
+def pairs_of(
+    made: Predictions, seed: int = 0, count: int = 20_000, generators: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Random pairs of pictures, as many of one generator as of two: cosine of the embeddings, and whether one generator made both.
 
-    Generators weigh alike, however many pictures each has; those with one picture are left out. No pairs where fewer than two are left.
+    Generators weigh alike, however many pictures each has, or as often as `generators`, sources, names them; those with one picture are
+    left out. No pairs where fewer than two are left.
     """
     rng = np.random.default_rng(seed)
-    members = [rows for i in np.unique(made.source) if len(rows := made.of([i])) > 1]
-    if len(members) < 2:
+    rows = {int(i): members for i in np.unique(made.source) if len(members := made.of([i])) > 1}
+    drawn = np.array([i for i in (np.unique(made.source) if generators is None else generators) if i in rows])
+    if len(np.unique(drawn)) < 2:
         return np.empty(0, np.float32), np.empty(0, bool)
-    sizes, rows = np.array([len(rows) for rows in members]), np.concatenate(members)
-    starts = np.cumsum(sizes) - sizes
     truth = np.arange(count) % 2 == 0
-    one = rng.integers(len(members), size=count)
-    other = np.where(truth, one, (one + rng.integers(1, len(members), size=count)) % len(members))
-    first = rng.integers(sizes[one])
+    one = rng.choice(drawn, count)
+    # Drawn until the two differ, so that a generator that is named twice is no pair of two.
+    other = one.copy()
+    while (again := (other == one) & ~truth).any():
+        other[again] = rng.choice(drawn, int(again.sum()))
+    order = np.argsort(made.source, kind="stable")
+    sources, starts, sizes = np.unique(made.source[order], return_index=True, return_counts=True)
+    a, b = np.searchsorted(sources, one), np.searchsorted(sources, other)
+    first = rng.integers(sizes[a])
     # Within one generator any but the first again.
-    second = np.where(truth, (first + rng.integers(1, sizes[one])) % sizes[one], rng.integers(sizes[other]))
+    second = np.where(truth, (first + rng.integers(1, sizes[a])) % sizes[a], rng.integers(sizes[b]))
     vectors = made.embeddings()
-    return (vectors[rows[starts[one] + first]] * vectors[rows[starts[other] + second]]).sum(1), truth
+    return (vectors[order[starts[a] + first]] * vectors[order[starts[b] + second]]).sum(1), truth
 
 
 def same_generator(made: Predictions, same: SameGenerator | None = None, seed: int = 0) -> dict[str, object] | None:
@@ -231,18 +202,15 @@ def same_generator(made: Predictions, same: SameGenerator | None = None, seed: i
     if not len(score):
         return None
     names = np.unique(made.source)
-    draws = []
     rng = np.random.default_rng(seed)
+    draws = []
     for draw in range(50):
-        chosen = np.unique(rng.choice(names, len(names)))
-        drawn = made.of(chosen)
-        part = Predictions({"embedding": made.values["embedding"][drawn]}, made.source[drawn])
-        cosine, equal = pairs_of(part, draw, 2000)
+        cosine, equal = pairs_of(made, draw, 2000, rng.choice(names, len(names)))
         if len(cosine):
             draws.append(metrics.auc(cosine[~equal], cosine[equal]))
     figures: dict[str, object] = {
         "auc": metrics.auc(score[~truth], score[truth]),
-        "auc_interval": [float(value) for value in np.percentile(draws, [2.5, 97.5])],
+        "auc_interval": [float(value) for value in np.percentile(draws, [2.5, 97.5])] if draws else None,
         "generators": len(names),
         "pairs": len(score),
     }
@@ -250,10 +218,20 @@ def same_generator(made: Predictions, same: SameGenerator | None = None, seed: i
         chance = np.array([sigmoid(same.scale * x + same.bias) for x in score.astype(float)])
         figures |= {
             "calibration_error": metrics.expected_calibration_error(chance, truth.astype(float)),
+            "accuracy": float(((chance >= 0.5) == truth).mean()),
             "same_called_same": float((chance[truth] >= same.threshold).mean()),
             "different_called_same": float((chance[~truth] >= same.threshold).mean()),
         }
     return figures
+
+
+def with_photos_content(made: Predictions, collection: Collection) -> Predictions:
+    """The predictions for pictures that show photos. Every picture of a GAN of the zoo shows the texture that it learned, by which
+    anybody can tell it from another."""
+    rows = np.array(
+        [(label := collection.sources[i].labels) is not None and label.family != "gan" for i in made.source], bool
+    )
+    return Predictions({name: value[rows] for name, value in made.values.items()}, made.source[rows])
 
 
 def enrolment(
@@ -341,12 +319,15 @@ def evaluate(
         }
         result["detection_zoo"][condition] = detection(p["crops"], p["zoo"], collection, bundle.calibration)
         result["detection_real"][condition] = detection(p["photos"], p["real"], collection, bundle.calibration)
+        if condition == "clean":
+            result["parsing_clean"] = parsing(p["zoo"], collection, bundle)
+            result["same_generator_zoo_clean"] = same_generator(with_photos_content(p["zoo"], collection), bundle.same)
         if condition == "mixed":
             result["parsing"] = parsing(p["zoo"], collection, bundle)
-            for key in ("zoo", "real"):
-                result[f"same_generator_{key}"] = same_generator(p[key], bundle.same)
+            for key, shown in (("zoo", with_photos_content(p["zoo"], collection)), ("real", p["real"])):
+                result[f"same_generator_{key}"] = same_generator(shown, bundle.same)
                 result[f"enrolment_{key}"] = [
-                    enrolment(p[key], gallery, bundle.calibration.known, pictures) for pictures in (10, 50)
+                    enrolment(shown, gallery, bundle.calibration.known, pictures) for pictures in (10, 25)
                 ]
             seen = predict(
                 backend, collection.select(split=split, camera=False, zoo=False, source_split="train"), "mixed"
@@ -359,15 +340,29 @@ def evaluate(
             )
             zoo_gallery = centroids(predict(backend, known, "mixed"), collection)
             zoo_seen = predict(backend, seen, "mixed")
-            result["attribution_zoo"] = attribution(
-                zoo_gallery, zoo_seen, p["zoo"], collection, bundle.calibration.known
-            )
+            result["attribution_zoo"] = attribution(zoo_gallery, zoo_seen, p["zoo"], collection, None)
     return result
 
 
 def load_collection(data: Path, zoo: Path) -> Collection:
     """The public pictures and the zoo together."""
     return join(load_public(data), load_zoo(zoo))
+
+
+def check_splits(bundle: Bundle, collection: Collection) -> None:
+    """That no generator has changed sides since the bundle was trained.
+
+    Raises:
+        ValueError: one has; the zoo was built or filtered otherwise.
+    """
+    fields = json.loads((bundle.folder / "bundle.json").read_text())
+    trained = fields["training"]["generators"]
+    now = {source.name: source.split for source in collection.sources if source.labels is not None}
+    moved = sorted(name for name in trained.keys() | now.keys() if trained.get(name) != now.get(name))
+    if moved:
+        raise ValueError(
+            f"these generators are not on the side where bundle {bundle.label} had them: {', '.join(moved[:10])}"
+        )
 
 
 @click.command()
@@ -384,7 +379,9 @@ def main(folder: Path, data: Path, zoo: Path, split: str, variant: str | None, o
     bundle = open_bundle(folder)
     assert bundle.gallery is not None
     backend = create("cpu", bundle, variant)
-    result = evaluate(bundle, backend, Gallery.load(bundle.read(bundle.gallery)), load_collection(data, zoo), split)
+    collection = load_collection(data, zoo)
+    check_splits(bundle, collection)
+    result = evaluate(bundle, backend, Gallery.load(bundle.read(bundle.gallery)), collection, split)
     result |= {"bundle": bundle.label, "bundle_sha256": bundle.sha256, "variant": variant or bundle.default_variant}
     text = json.dumps(result, indent=1)
     if output:

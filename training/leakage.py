@@ -38,8 +38,7 @@ def shared_contents(collection: Collection) -> list[str]:
     """Photos whose content, as a photo or in a generator's picture, lies in two splits."""
     splits: dict[str, set[str]] = defaultdict(set)
     for sample in collection.samples:
-        # Every picture of a generator that training never sees lies in that generator's split, whatever it shows.
-        if sample.photo is not None and collection.sources[sample.source].split == "train":
+        if sample.photo is not None:
             splits[sample.photo].add(sample.split)
     return sorted(photo for photo, found in splits.items() if len(found) > 1)
 

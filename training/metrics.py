@@ -33,14 +33,22 @@ def interval_over_groups(
 
 
 def expected_calibration_error(probability: np.ndarray, truth: np.ndarray, bins: int = 10) -> float:
-    """Mean absolute difference of confidence and frequency over equally wide bins, weighted by their size."""
+    """Mean absolute difference of confidence and frequency over equally wide bins, weighted by their size; the classes weigh alike."""
     place = np.minimum((probability * bins).astype(int), bins - 1)
+    share = truth.mean()
+    weight = np.where(truth > 0.5, 0.5 / max(share, 1e-12), 0.5 / max(1 - share, 1e-12)) / len(truth)
     error = 0.0
     for i in range(bins):
         inside = place == i
         if inside.any():
-            error += inside.mean() * abs(probability[inside].mean() - truth[inside].mean())
-    return float(error)
+            error += abs((weight[inside] * (probability[inside] - truth[inside])).sum())
+    return float(error / weight.sum())
+
+
+def random_macro_f1(known: np.ndarray, truth: np.ndarray, draws: int = 20, seed: int = 0) -> float:
+    """Macro-F1 of answers drawn at random as often as they occur in `known`: what knowing only the frequencies reaches."""
+    rng = np.random.default_rng(seed)
+    return float(np.mean([macro_f1(truth, rng.choice(known, len(truth))) for _ in range(draws)]))
 
 
 def oscr(known_scores: np.ndarray, correct: np.ndarray, unknown_scores: np.ndarray) -> float:

@@ -18,8 +18,8 @@ from PIL import Image
 # Thirty subjects photographed several times under hashed names: only a split of the whole set keeps near-duplicates apart.
 WHOLE_TEST_SETS = frozenset({"dreambooth_unsplash"})
 
-# Public generators that training never sees. Related ones stay together (all fine-tunes of one model on one side),
-# except `ldm-fourier`, which is left out of the LDM family on purpose: an unseen fork of a seen architecture.
+# Public generators that training never sees. `ldm-fourier` is an unseen fork of a trained-on architecture, on purpose; of validation,
+# `sd1-customdiffusion` is a fine-tune of one trained on and the facades are of an architecture trained on.
 TEST_GENERATORS = frozenset({"ldm-fourier", "sd3.5-large", "dalle-mini", "stylegan2-256resized"})
 VAL_GENERATORS = frozenset({"disco-diffusion", "pix2pix-facades_label2photo", "sd1-customdiffusion"})
 # Drawn maps and shoe sketches on white: not pictures that a camera could have made.

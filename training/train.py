@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 import queue
 import threading
 import time
@@ -72,9 +73,7 @@ def validation_windows(samples: list[Sample], per_picture: int, seed: int) -> tu
     """Fixed windows of a random chain of every sample: (uint8[N, 128, 128, 3], source int64[N])."""
     rng = np.random.default_rng(seed)
     windows = [
-        crop(through_chain(sample.pixels, sample.made, int(rng.integers(2**62))), rng)
-        for sample in samples
-        for _ in range(per_picture)
+        crop(through_chain(sample, int(rng.integers(2**62))), rng) for sample in samples for _ in range(per_picture)
     ]
     return np.stack(windows), np.repeat([sample.source for sample in samples], per_picture)
 
@@ -148,8 +147,6 @@ def main(
     add_variants(collection.select(split="train", zoo=False, source_split="train"), CHAINS, seed)
     add_variants(collection.select(split="train", zoo=True, camera=False, source_split="train"), variants, seed)
     add_variants(collection.select(split="train", zoo=True, camera=True), CHAINS, seed)
-    batches = Batches(collection, seed, generators=generators)
-    next_batch = prefetch(batches)
 
     config = NetworkConfig(fen_width=fen_width, fen_blocks=fen_blocks)
     network = Network(config).to(place, memory_format=torch.channels_last)
@@ -169,6 +166,9 @@ def main(
         optimizer.load_state_dict(state["optimizer"])
         step, spent = state["step"], state["spent"]
         click.echo(f"resumed at step {step}, {spent / 60:.0f} min", err=True)
+    # A run that goes on must not see its first batches again.
+    batches = Batches(collection, seed + step, generators=generators)
+    next_batch = prefetch(batches)
 
     budget = minutes * 60
     begun = time.monotonic() - spent
@@ -233,6 +233,7 @@ def main(
             "steps": step,
             "minutes": spent / 60,
             "seed": seed,
+            "hardware": torch.cuda.get_device_name(place) if place.type == "cuda" else f"{os.cpu_count()} CPU cores",
         },
         temporary,
     )

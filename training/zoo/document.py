@@ -31,13 +31,18 @@ def _families(generators: list[dict]) -> str:
     return _table(heads, rows)
 
 
+def _times(value: object, count: int) -> str:
+    """A choice, and how many times as often as one that is named once."""
+    return (str(value) or "none") + (f" (x{count})" if count > 1 else "")
+
+
 def _space() -> str:
     rows: list[list[object]] = [
-        [name, ", ".join(str(value) or "none" for value in dict.fromkeys(values))]
+        [name, ", ".join(_times(value, values.count(value)) for value in dict.fromkeys(values))]
         for name, values in asdict(Space()).items()
     ]
     rows += [
-        [f"kind of {family}", ", ".join(task or "one only" for task in dict.fromkeys(tasks))]
+        [f"kind of {family}", ", ".join(_times(task, tasks.count(task)) for task in dict.fromkeys(tasks))]
         for family, tasks in TASKS.items()
     ]
     return _table(["choice", "values"], rows)
@@ -93,11 +98,13 @@ def render(index: dict, probe: dict) -> str:
         "the same content and size. Generators are split by number within a family (two thirds, a sixth, a sixth); those with equal labels "
         "stay together.",
         "## Search space",
-        "Every choice is drawn equally often within a family; `training/zoo/space.py` settles choices that exclude one another.",
+        "Within a family every choice is drawn as often as it is named here; `training/zoo/space.py` settles those that exclude one "
+        "another.",
         _space(),
         "## Labels",
         "Read off the built module by one forward pass (`training/zoo/inspection.py`). Of a generator in two stages (latent diffusion, "
-        "tokens) it is the stage that makes pixels; of an attack, the classifier whose gradient the pictures show.",
+        "tokens) it is the stage that makes pixels, but the losses are those of both; of an attack, the classifier whose gradient "
+        "the pictures show.",
         _labels(kept),
         _classes(kept),
         "L2 and MSE of the published list are one function and have one name here; `spectral` takes the place that frees.",

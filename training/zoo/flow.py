@@ -100,8 +100,6 @@ class SuperResolutionFlow(Maker):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.generator = Flow(config)
-        for coupling in self.generator.couplings:
-            coupling.network[-1].requires_grad_(True)
         self.temperature = float(np.random.default_rng(config.seed).uniform(0.5, 0.9))
 
     def prepare(self, photos: Tensor) -> None:

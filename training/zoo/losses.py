@@ -18,7 +18,9 @@ def reconstruction(name: str, picture: Tensor, target: Tensor, low: float) -> Te
     if name == "cross_entropy":
         if low != 0.0:
             raise ValueError(f"cross_entropy needs pictures in [0, 1], these begin at {low}")
-        return F.binary_cross_entropy(picture.clamp(1e-4, 1 - 1e-4), target)
+        # CUDA's autocast refuses it, whatever its inputs are.
+        with torch.autocast(picture.device.type, enabled=False):
+            return F.binary_cross_entropy(picture.clamp(1e-4, 1 - 1e-4), target)
     raise ValueError(f"unknown reconstruction loss {name!r}")
 
 

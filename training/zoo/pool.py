@@ -7,12 +7,14 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from training.dataset import read_entry
 from training.photos import photo_split, read_index
 from training.zoo.build import Budget, Photos, build_one
 from training.zoo.space import Config
@@ -21,7 +23,7 @@ _photos: Photos | None = None
 
 
 def prepare_photos(data: Path, out: Path, size: int) -> Path:
-    """Cut one `size` x `size` centre crop a photo, on the 16-pixel grid that its JPEG may have, into `out`/photos.npz."""
+    """Cut one `size` x `size` centre crop a photo, on the 16-pixel grid that its JPEG may have, into `out`/photos-SIZE.npz."""
     path = out / f"photos-{size}.npz"
     if path.exists():
         return path
@@ -33,7 +35,9 @@ def prepare_photos(data: Path, out: Path, size: int) -> Path:
             crops.append(pixels[top : top + size, left : left + size])
             splits.append(photo_split(picture.path))
             sources.append(f"{picture.set}/{picture.path.name}")
-    np.savez_compressed(path, pixels=np.stack(crops), splits=np.array(splits), sources=np.array(sources))
+    temporary = out / f".{path.name}.{os.getpid()}.npz"
+    np.savez_compressed(temporary, pixels=np.stack(crops), splits=np.array(splits), sources=np.array(sources))
+    temporary.replace(path)
     return path
 
 
@@ -57,12 +61,29 @@ def _work(config: Config, budget: Budget, out: Path, device: str) -> dict[str, o
     return build_one(config, _photos, budget, out, torch.device(device))
 
 
+def _is_built(config: Config, out: Path) -> bool:
+    path = out / f"{config.name}.npz"
+    if not path.exists():
+        return False
+    if read_entry(path)["config"] != asdict(config):
+        raise ValueError(
+            f"{path} was built from another draw; give the count and seed that it was built with, or another folder"
+        )
+    return True
+
+
 def build_all(
     configs: Sequence[Config], photos: Path, budget: Budget, out: Path, workers: int, device: str
 ) -> Iterator[dict[str, object]]:
-    """Build the configs that have no file in `out` yet; yields each one's index entry as it is done."""
+    """Build the configs that have no file in `out` yet; yields each one's index entry as it is done.
+
+    Raises:
+        ValueError: a file there is of another config: `out` holds another zoo.
+    """
     context = multiprocessing.get_context("spawn")
-    waiting = [config for config in configs if not (out / f"{config.name}.npz").exists()]
+    for temporary in out.glob(".*.npz"):  # of builds that were killed
+        temporary.unlink()
+    waiting = [config for config in configs if not _is_built(config, out)]
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(photos,)) as pool:
         jobs = [pool.submit(_work, config, budget, out, device) for config in waiting]
         bar = tqdm(

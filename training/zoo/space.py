@@ -73,21 +73,6 @@ class Config:
     spectral: bool
     task: str
 
-    @property
-    def losses(self) -> tuple[str, ...]:
-        """The names of the losses that train it, as in `training.labels.LOSSES`."""
-        prior = {"autoregressive": "cross_entropy", "attack": "cross_entropy", "flow": "KL"}.get(self.family, "")
-        noise = "L2" if self.family == "diffusion" and self.task == "latent" else ""
-        used = (
-            self.reconstruction,
-            self.regulariser,
-            self.adversary,
-            "spectral" if self.spectral else "",
-            prior,
-            noise,
-        )
-        return tuple(dict.fromkeys(name for name in used if name))
-
 
 def _balanced(values: Sequence, count: int, rng: np.random.Generator) -> list:
     """`count` draws in which each value comes as often as any other, in random order."""
@@ -149,7 +134,7 @@ def _settle(config: Config) -> Config:
     return config
 
 
-def draw(count: int, seed: int, families: Sequence[str], space: Space | None = None) -> list[Config]:
+def draw(count: int, seed: int, families: Sequence[str]) -> list[Config]:
     """Draw `count` configs, balanced over families and, within a family, over the values of every choice.
 
     A family's draw does not depend on which other families are drawn.
@@ -158,7 +143,7 @@ def draw(count: int, seed: int, families: Sequence[str], space: Space | None = N
     for place, family in enumerate(families):
         rng = np.random.default_rng([seed, list(FAMILIES).index(family)])
         size = len(range(place, count, len(families)))
-        choices = asdict(space or Space()) | {"task": TASKS[family]}
+        choices = asdict(Space()) | {"task": TASKS[family]}
         columns = {name: _balanced(values, size, rng) for name, values in choices.items()}
         seeds = rng.integers(0, 2**31, size)
         for i in range(size):
