@@ -22,12 +22,12 @@ class Weights:
     repetitive: float = 0.001
     symmetric: float = 1.0
     fingerprint: float = 0.2
-    generated: float = 1.0
+    generated: float = 1.5
     family: float = 0.3
     continuous: float = 1.0
     discrete: float = 0.3
     losses: float = 0.3
-    metric: float = 0.3
+    metric: float = 0.5
 
 
 @dataclass(frozen=True)
