@@ -282,7 +282,8 @@ class Batches:
 
     def __call__(self) -> tuple[np.ndarray, np.ndarray]:
         """(windows uint8[N, size, size, 3], source int64[N])."""
-        rng = self.rng
+        # Read once: another thread may change it, and a batch has one size.
+        rng, window = self.rng, self.size
         made: list[tuple[np.ndarray, int]] = []
         taken: list[tuple[np.ndarray, int]] = []
         real = min(round(self.generators * self.real_share), len(self.real))
@@ -293,13 +294,13 @@ class Batches:
                 sample, place = members[i], int(rng.integers(2**62))
                 variant = int(rng.integers(len(sample.variants)))
                 pixels = sample.variants[variant]
-                made.append((crop(pixels, np.random.default_rng(place), self.size), sample.source))
+                made.append((crop(pixels, np.random.default_rng(place), window), sample.source))
                 twin = self._twin(sample, sample.chains[variant])
                 if twin is not None and twin[1].shape == pixels.shape:
-                    taken.append((crop(twin[1], np.random.default_rng(place), self.size), twin[0].source))
+                    taken.append((crop(twin[1], np.random.default_rng(place), window), twin[0].source))
         while len(taken) < len(made):
             members = self.by_source[int(rng.choice(self.cameras, p=self.camera_weights))]
             sample = members[rng.integers(len(members))]
-            taken.append((crop(sample.variants[rng.integers(len(sample.variants))], rng, self.size), sample.source))
+            taken.append((crop(sample.variants[rng.integers(len(sample.variants))], rng, window), sample.source))
         windows, sources = zip(*made, *taken, strict=True)
         return np.stack(windows), np.array(sources)

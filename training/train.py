@@ -63,10 +63,20 @@ def prefetch(
 
     def run() -> None:
         while True:
-            ready.put(make())
+            try:
+                ready.put(make())
+            except Exception as error:
+                ready.put(error)
+                return
+
+    def take() -> tuple[np.ndarray, np.ndarray]:
+        batch = ready.get()
+        if isinstance(batch, Exception):
+            raise batch
+        return batch
 
     threading.Thread(target=run, daemon=True).start()
-    return ready.get
+    return take
 
 
 def validation_windows(samples: list[Sample], per_picture: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ import click
 import torch
 from tqdm import tqdm
 
+from training.pack import PHOTO_SETS
 from training.zoo import index, probe
 from training.zoo.build import Budget
 from training.zoo.document import render
@@ -80,7 +81,7 @@ def document(zoo: Path, sheet_file: Path | None) -> None:
     (DOCS / "zoo.md").write_text(render(found, figures))
     names = [entry["name"] for entry in found["generators"] if entry["split"]]
     every_kind = [next(n for n in names if n.startswith(f"{family}-")) for family in REGISTRY]
-    index.sheet(zoo, every_kind, columns=8, side=72).save(DOCS / "zoo.webp", quality=80)
+    index.sheet(zoo, every_kind, columns=8, side=72, sets=PHOTO_SETS).save(DOCS / "zoo.webp", quality=80)
     if sheet_file:
         index.sheet(zoo, names, columns=12, side=64).save(sheet_file)
     click.echo(json.dumps(figures["heads"], indent=1))

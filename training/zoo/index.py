@@ -61,15 +61,20 @@ def describe(folder: Path) -> dict[str, object]:
     }
 
 
-def sheet(folder: Path, names: list[str], columns: int, side: int) -> Image.Image:
-    """One row a generator: its first `columns` pictures, `side` pixels each, beside its name."""
+def sheet(folder: Path, names: list[str], columns: int, side: int, sets: tuple[str, ...] | None = None) -> Image.Image:
+    """One row a generator: its first `columns` pictures, `side` pixels each, beside its name; of `sets` only, where it shows photos."""
+    (photos_file,) = folder.glob("photos-*.npz")
+    with np.load(photos_file, allow_pickle=False) as file:
+        of_sets = np.array([sets is None or str(name).split("/")[0] in sets for name in file["sources"]])
     margin = 150
     image = Image.new("RGB", (margin + columns * side, len(names) * side), "white")
     pen = ImageDraw.Draw(image)
     for row, name in enumerate(names):
         pen.text((6, row * side + side // 2 - 6), name, fill="black")
         with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
-            for column, pixels in enumerate(file["pictures"][:columns]):
+            twins = file["twins"]
+            allowed = np.flatnonzero((twins < 0) | of_sets[twins])[:columns]
+            for column, pixels in enumerate(file["pictures"][allowed]):
                 tile = Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS)
                 image.paste(tile, (margin + column * side, row * side))
     return image
