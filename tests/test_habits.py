@@ -53,9 +53,9 @@ def test_version_is_quick() -> None:
         subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
         return (time.perf_counter() - begun) * 1e3
 
-    # Beside what click takes by itself; the best of five, since other load is no fault of the command.
+    # Beside what click takes by itself (NumPy would more than double it); the best of five, since other load is no fault of the command.
     bare = min(milliseconds("-c", "import click") for _ in range(5))
-    assert min(milliseconds("-m", "edgeparse", "--version") for _ in range(5)) < bare + 100
+    assert min(milliseconds("-m", "edgeparse", "--version") for _ in range(5)) < 2 * bare + 100
 
 
 def commands(group: click.Group, *path: str) -> list[tuple[str, ...]]:
