@@ -135,7 +135,7 @@ def check(
     """Report on pictures: files, patterns, folders with -r, or - for standard input.
 
     Ctrl-C ends the run after the picture at hand, and what was done so far is still written. Exit status: 0 all were read, 1 some could
-    not be read, 2 wrong usage, 3 no usable bundle or backend, 130 interrupted.
+    not be read, 2 wrong usage, 3 no usable bundle, backend or gallery, 130 interrupted.
     """
     if as_json and as_jsonl:
         raise click.UsageError("--json and --jsonl exclude each other; take --jsonl for many pictures")
@@ -152,8 +152,9 @@ def check(
 
     run = Interruptible()
     with errors_end_the_run():
-        parser = open_parser(backend, bundle, windows, gallery)
-        _tell_of_other_networks(parser, gallery, quiet)
+        enrolled = gallery or user_gallery()
+        parser = open_parser(backend, bundle, windows, enrolled)
+        _tell_of_other_networks(parser, enrolled, quiet)
         watchers: list[Callable[[Report, Look | None], None]] = []
         console = Console()
         if report_file is not None:
@@ -258,10 +259,10 @@ def _look_at(
         yield report
 
 
-def _tell_of_other_networks(parser: Parser, gallery: Path | None, quiet: bool) -> None:
+def _tell_of_other_networks(parser: Parser, gallery: Path, quiet: bool) -> None:
     from edgeparse.enrolment import Store
 
-    for label, names in Store(gallery or user_gallery(), parser.bundle).others().items():
+    for label, names in Store(gallery, parser.bundle).others().items():
         notice(
             f"not looked for: {', '.join(names)}, enrolled with the network of bundle {label}; enrol them again for {parser.bundle.label}",
             quiet,

@@ -11,11 +11,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from edgeparse.errors import BackendError, BundleError, EdgeparseError
+from edgeparse.errors import BackendError, BundleError, EdgeparseError, GalleryError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,10 +74,13 @@ pictures_argument = click.argument(
 
 
 def open_parser(backend: str, bundle: Path | None, windows: int, gallery: Path | None = None) -> Parser:
-    """A parser that also knows what was enrolled in the folder, by default in the user's."""
+    """A parser; with a gallery's folder one that names what was enrolled there."""
     from edgeparse.parser import Parser
 
-    return Parser(bundle=bundle, backend=backend, windows=windows, gallery=gallery or user_gallery())
+    try:
+        return Parser(bundle=bundle, backend=backend, windows=windows, gallery=gallery)
+    except GalleryError as error:
+        fail(str(error), EXIT_SETUP)
 
 
 def user_gallery() -> Path:
@@ -119,7 +122,7 @@ def notice(text: str, quiet: bool) -> None:
         click.echo(text, err=True)
 
 
-def fail(text: str, status: int) -> None:
+def fail(text: str, status: int) -> NoReturn:
     """Say what went wrong and end."""
     click.echo(f"error: {text}", err=True)
     sys.exit(status)

@@ -10,6 +10,8 @@ import click
 
 from edgeparse.commands.common import (
     EXIT_INPUT,
+    EXIT_INTERRUPTED,
+    Interruptible,
     backend_option,
     bundle_option,
     errors_end_the_run,
@@ -61,9 +63,16 @@ def compare(
         raise click.UsageError(f"{len(names)} picture was given; comparing takes two or more")
     if names.count("-") > 1:
         raise click.UsageError("standard input can be read once")
+    run = Interruptible()
     with errors_end_the_run():
         parser = open_parser(backend, bundle, windows)
-        done = parser.compare(track(sources_of(names), len(names), progress_console(quiet), "looking"))
+        with run.listening():
+            try:
+                done = parser.compare(
+                    run.until(track(sources_of(names), len(names), progress_console(quiet), "looking"))
+                )
+            except ValueError:  # interrupted before there were two
+                raise KeyboardInterrupt from None
         if matrix is not None:
             from edgeparse.page import matrix_svg
 
@@ -79,5 +88,8 @@ def compare(
             from edgeparse.table import comparison
 
             Console().print(comparison(done, parser.bundle))
+    if len(done.pictures) < len(names):
+        click.echo(f"interrupted: {len(done.pictures)} of {len(names)} pictures done", err=True)
+        sys.exit(EXIT_INTERRUPTED)
     if any(picture.error is not None for picture in done.pictures):
         sys.exit(EXIT_INPUT)

@@ -100,7 +100,7 @@ def add(
     vectors, failed, photos = [], 0, 0
     run = Interruptible()
     with errors_end_the_run(), run.listening():
-        parser = open_parser(backend, bundle, windows, gallery)
+        parser = open_parser(backend, bundle, windows)
         sources = track(sources_of(names), len(names), progress_console(quiet), "looking")
         for source in run.until(sources):
             try:
