@@ -188,6 +188,8 @@ def _parse(folder: Path, fields: dict[str, Any], sha256: str) -> Bundle:
     framing = fields.get("framing", "windows")
     if framing not in FRAMINGS:
         raise ValueError(f"framing {framing!r} is none of {', '.join(FRAMINGS)}")
+    if "attribution" in fields["outputs"] and "camera" not in labels["attribution"]:
+        raise ValueError("labels.attribution has no class named camera")
     return Bundle(
         folder=folder,
         name=str(fields["name"]),
