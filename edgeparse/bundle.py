@@ -212,6 +212,8 @@ def _parse(folder: Path, fields: dict[str, Any], sha256: str) -> Bundle:
     framing = fields.get("framing", "windows")
     if framing not in FRAMINGS:
         raise ValueError(f"framing {framing!r} is none of {', '.join(FRAMINGS)}")
+    if "attribution" in fields["outputs"] and "camera" not in labels["attribution"]:
+        raise ValueError("labels.attribution has no class named camera")
     # `same` is optional, so that bundles made before pictures could be compared still open.
     calibration = None if fields["calibration"] is None else dict(fields["calibration"])
     same = None if calibration is None else calibration.pop("same", None)

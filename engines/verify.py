@@ -29,10 +29,10 @@ class Difference:
 
 def compare(engine: Backend, reference: Backend, given: np.ndarray, outputs: Sequence[str]) -> dict[str, Difference]:
     """Run both on uint8[N, S, S, 3]; every output is looked at."""
+    right, told = reference.run(given, outputs), engine.run(given, outputs)
     found = {}
     for name in outputs:
-        expected = reference.run(given, [name])[name].reshape(len(given), -1)
-        got = engine.run(given, [name])[name].reshape(len(given), -1)
+        expected, got = right[name].reshape(len(given), -1), told[name].reshape(len(given), -1)
         spread = max(float(expected.std()), 1e-9)
         error = np.abs(got - expected) / spread
         choice = expected.argmax(1) if expected.shape[1] > 1 else expected[:, 0] > 0

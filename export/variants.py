@@ -1,8 +1,8 @@
 """One trained network, a model file for each precision and kind of device.
 
 All four are in the wheel: together they are smaller than its limit, and whoever installed only the wheel on a device has no exporter.
-No file can be made from another at run time. TensorRT 11 takes precision from the file alone, so fp16 needs its own; a CPU runs
-uint8 activations twice as fast as the symmetric int8 that TensorRT demands, so INT8 needs two.
+No file can be made from another at run time. TensorRT 11 takes precision from the file alone, so fp16 needs its own; a CPU with VNNI is
+much faster with uint8 activations than with the symmetric int8 that TensorRT demands, so INT8 needs two.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import edgeparse
 from edgeparse import BundleError, Parser
 from edgeparse.bundle import Parameter, open_bundle
 from edgeparse.gallery import Gallery
@@ -23,6 +26,15 @@ def test_default_bundle_is_whole() -> None:
         assert bundle.read(file)
     assert len(bundle.continuous) == 9
     assert len(bundle.losses) == 10
+
+
+def test_the_package_fits_in_a_wheel_of_12_megabytes() -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for path in Path(edgeparse.__file__).parent.rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                wheel.write(path)
+    assert len(buffer.getvalue()) <= 12_000_000
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "model.int8.onnx", "gallery.npz"])
@@ -62,6 +74,10 @@ def test_other_schema(bundle_copy: Path, schema: object) -> None:
         lambda fields: fields.pop("labels"),
         lambda fields: fields["calibration"].pop("scale"),
         lambda fields: fields.update(files=[]),
+        lambda fields: fields.update(framing="crop"),
+        lambda fields: fields.pop("outputs"),
+        lambda fields: fields["outputs"].append("attribution"),
+        lambda fields: (fields["outputs"].append("attribution"), fields["labels"].update(attribution=["a", "b"])),
         lambda fields: fields["labels"]["continuous"][0].update(surprise=1),
         lambda fields: fields["files"].update({"../escape": {"sha256": "0"}}),
         lambda fields: fields["variants"].update(fp16="model.fp16.onnx"),

@@ -8,10 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from PIL import Image
 
+from edgeparse import errors
 from edgeparse.bundle import default_folder
+from edgeparse.cli import main as edgeparse
+from engines import recipes
+from engines.__main__ import main as engines
+from export.__main__ import main as export
 from tests.conftest import ROOT, noise, sample_files
 from training.card import render
 
@@ -88,3 +94,21 @@ def test_api_reference_has_every_public_name(tmp_path: Path) -> None:
         "Page.render",
     ):
         assert f'id="{name}"' in pages, name
+
+
+def test_documents_name_errors_recipes_and_options_that_are() -> None:
+    text = "".join((ROOT / "docs" / name).read_text() for name in ("engines.md", "jetson.md"))
+    assert text.count("**Not yet run on a device.**") == 2
+    for name in re.findall(r"`(\w+Error)`", text):
+        assert issubclass(getattr(errors, name), errors.BackendError)
+    for name in re.findall(r"`((?:jetson|rtx|l4|h[12]00)[\w-]*)`", text):
+        assert name in recipes.names()
+    programs = {"edgeparse": edgeparse, "python -m engines": engines, "python -m export": export}
+    commands = re.findall(r"^(edgeparse|python -m engines|python -m export) (\w+)([^#\n]*)", text, re.MULTILINE)
+    assert len(commands) > 8
+    for program, command, rest in commands:
+        group = programs[program]
+        found = group.get_command(click.Context(group), command)
+        assert found is not None, command
+        known = {name for parameter in found.params for name in parameter.opts}
+        assert set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", rest)) <= known, (program, command, rest)

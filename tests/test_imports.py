@@ -18,6 +18,13 @@ def test_import_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_the_command_line_loads_no_inference_library_until_it_needs_one() -> None:
+    libraries = ("onnxruntime", "tensorrt", "tensorrt_rtx", "cuda", "PIL", "platformdirs", "filelock")
+    code = f"import sys, edgeparse.cli; print([m for m in {libraries!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_import_time() -> None:
     def milliseconds() -> float:
         done = subprocess.run(

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from edgeparse import Parser
+from edgeparse.bundle import open_bundle
 from export.__main__ import bundle as export_bundle
 from tests.conftest import noise
 from training import dataset
@@ -71,6 +72,11 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (out / "network.pt").read_bytes() != first
 
     run(export_bundle, out / "network.pt", data, zoo_folder, bundle, "--name", "toy")
+    variants = open_bundle(bundle).variants
+    assert set(variants) == {"fp32", "fp16", "int8", "int8-tensorrt"}
+    heads = open_bundle(bundle).metrics["variants"]
+    assert set(heads) == set(variants)
+    assert all(set(figures) == set(heads["fp32"]) for figures in heads.values())
     result = json.loads(run(evaluate, bundle, data, zoo_folder))
     assert result["bundle"] == "toy-1"
     assert 0 <= result["detection_zoo"]["mixed"]["auc"] <= 1

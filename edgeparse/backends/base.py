@@ -17,7 +17,7 @@ class Backend(Protocol):
         """What a report calls it, as "onnxruntime-cpu"."""
 
     def run(self, windows: NDArray[np.uint8], outputs: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        """The named outputs for uint8[N, 128, 128, 3], N >= 1; arrays that the caller owns.
+        """The named outputs for uint8[N, S, S, 3], S the bundle's window and N >= 1; arrays that the caller owns.
 
         Raises:
             BackendError: the library failed.

@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ class Record:
     tensors: tuple[Tensor, ...]
     bundle: str
     seconds: float
-    built: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    built: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
     edgeparse: str = __version__
 
     @property

@@ -30,11 +30,8 @@ class Finding:
     reason: str | None
 
 
-def survey(bundle: Bundle | None = None) -> list[Finding]:
-    """What each backend says of this machine, best first. Loads the inference libraries, but no model.
-
-    Without a bundle, nothing is said of engines that were compiled for one.
-    """
+def survey(bundle: Bundle) -> list[Finding]:
+    """What each backend says of this machine and bundle, best first. Loads the inference libraries, but no model."""
     found = onnxruntime.available()
     findings = []
     for name in PREFERENCE:
@@ -43,13 +40,10 @@ def survey(bundle: Bundle | None = None) -> list[Finding]:
     return findings
 
 
-def _engine_reason(name: str, bundle: Bundle | None) -> str | None:
+def _engine_reason(name: str, bundle: Bundle) -> str | None:
+    store = Store()
     try:
-        if bundle is None:
-            flavours.library(flavours.flavour(name))
-        else:
-            store = Store()
-            store.read(build.find(bundle, name, store))
+        store.read(build.find(bundle, name, store))
     except BackendError as error:
         return str(error)
     return None
