@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -32,7 +33,8 @@ def run_in_terminal(
     columns: int = 110,
     seconds: float = 60,
 ) -> Seen:
-    """Run edgeparse with the terminal as its three streams, or with standard output in a file; press Ctrl-C once a text was shown."""
+    """Run edgeparse with the terminal as its three streams, or with standard output in a file; press Ctrl-C once a text that
+    a pattern matches was shown."""
     child, terminal = pty.fork()
     if child == 0:
         fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
@@ -54,7 +56,7 @@ def run_in_terminal(
             if not data:
                 break
             shown += data
-            if interrupt_after is not None and interrupt_after.encode() in shown:
+            if interrupt_after is not None and re.search(interrupt_after.encode(), shown):
                 os.write(terminal, b"\x03")
                 interrupt_after = None
     else:
