@@ -173,10 +173,10 @@ def check(
                 done = []
                 for report in run.until(track(looks, len(names), bar, "checking")):
                     if as_jsonl:
-                        click.echo(json.dumps(report.to_json()))
+                        click.echo(json.dumps(report.to_json(), allow_nan=False))
                     done.append(report)
                 if as_json:
-                    click.echo(json.dumps([report.to_json() for report in done], indent=2))
+                    click.echo(json.dumps([report.to_json() for report in done], indent=2, allow_nan=False))
             else:
                 from edgeparse.table import show
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -75,11 +76,12 @@ def check(out: Path, recipe: str | None, pictures: Path | None, windows: int, bu
             given = verify.windows_of(pictures, opened, windows)
             differences = verify.compare(engine, reference, given, opened.outputs)
             far = verify.too_far(differences, chosen.precision)
-            result |= {"windows": len(given), "too_far": far, "outputs": {k: asdict(d) for k, d in differences.items()}}
+            figures = {name: _figures(difference) for name, difference in differences.items()}
+            result |= {"windows": len(given), "too_far": far, "outputs": figures}
             wrong = [*wrong, *far]
     except (EdgeparseError, recipes.RecipeError) as error:
         _fail(str(error))
-    click.echo(json.dumps(result, indent=1))
+    click.echo(json.dumps(result, indent=1, allow_nan=False))
     if wrong:
         sys.exit(EXIT_WRONG)
 
@@ -107,6 +109,11 @@ def repository(out: Path, plans: tuple[Path, ...], batch: str, bundle: Path | No
     except (EdgeparseError, ValueError) as error:
         _fail(str(error))
     click.echo(path)
+
+
+def _figures(difference: verify.Difference) -> dict[str, float | None]:
+    """As JSON knows them: null for what is no number."""
+    return {name: value if math.isfinite(value) else None for name, value in asdict(difference).items()}
 
 
 def _fail(message: str) -> None:
