@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from edgeparse import __version__, build, precision
+from edgeparse import __version__, build, files, precision
 from edgeparse.backends import cuda, flavours
-from edgeparse.backends.plans import FOLDER_VARIABLE, Store, replace
+from edgeparse.backends.plans import FOLDER_VARIABLE, MODE, Store
 from edgeparse.bundle import Bundle
 from edgeparse.errors import BackendError, BundleError
 from engines.recipes import Recipe
@@ -105,10 +105,8 @@ def make(
         "engines": [asdict(entry) for entry in built],
         "on_device": [asdict(entry) for entry in left],
     }
-    replace(out / "manifest.json", json.dumps(manifest, indent=1).encode() + b"\n")
-    script = out / SCRIPT
-    replace(script, script_for(left).encode())
-    script.chmod(0o755)
+    files.replace(out / "manifest.json", json.dumps(manifest, indent=1).encode() + b"\n", MODE)
+    files.replace(out / SCRIPT, script_for(left).encode(), 0o755)
     return built, left
 
 
