@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ import pytest
 from PIL import Image
 
 from edgeparse import BackendError, ImageError, Parser, readout
-from edgeparse.backends import onnxruntime, select
+from edgeparse.backends import onnxruntime, plans, select
 from edgeparse.bundle import open_bundle
 from edgeparse.report import Choice, Interval
 from tests.conftest import SAMPLES, edit_manifest, encoded, noise, sample_files
@@ -134,6 +136,33 @@ def test_a_session_that_fell_back_is_an_error(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(onnxruntime, "available", lambda: {"cpu": None, "cuda": None})
     with pytest.raises(BackendError, match=r"fell back|cannot load"):
         onnxruntime.OnnxRuntimeBackend(open_bundle().model("fp32"), "cuda")
+
+
+def test_onnx_runtimes_engines_are_kept_apart_by_their_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its key is the graph's names and structure, which a retrained network shares."""
+    monkeypatch.setenv(plans.FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(onnxruntime, "available", lambda: dict.fromkeys(onnxruntime.PROVIDERS))
+    given: list[dict[str, str]] = []
+
+    class Library:
+        SessionOptions = SimpleNamespace
+
+        @staticmethod
+        def InferenceSession(_model: bytes, _options: object, providers: list[tuple[str, dict[str, str]]]) -> None:
+            given.append(providers[0][1])
+            raise RuntimeError("enough was seen")
+
+    monkeypatch.setattr(onnxruntime, "_library", lambda: Library)
+    for name in ("onnxruntime-tensorrt", "onnxruntime-tensorrt-rtx"):
+        for model in (b"one", b"other"):
+            with pytest.raises(BackendError, match="enough was seen"):
+                onnxruntime.OnnxRuntimeBackend(model, name)
+            folder = tmp_path / "onnxruntime" / hashlib.sha256(model).hexdigest()
+            options = onnxruntime.PROVIDERS[name].folder
+            assert {given[-1][option] for option in options} == {str(folder)}
+    folder.chmod(0o777)
+    with pytest.raises(BackendError, match="programs"):
+        onnxruntime.OnnxRuntimeBackend(b"other", "onnxruntime-tensorrt")
 
 
 def test_no_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
