@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,18 @@ def test_wrong_usage(arguments: list[str]) -> None:
     assert done.exit_code == 2
     assert done.stdout == ""
     assert "Error" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are text there")
+def test_a_file_whose_name_is_no_text_is_one_more_picture(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xff.png")).write_bytes(encoded(noise(64, 64)))
+    (tmp_path / os.fsdecode(b"\xfe.png")).write_bytes(b"junk")
+    page = tmp_path / "page.html"
+    command = [sys.executable, "-m", "edgeparse", "check", "-r", str(tmp_path), "--report", str(page)]
+    done = subprocess.run(command, capture_output=True, check=False, env=os.environ | {"PYTHONUTF8": "1"})
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.decode().count("\ufffd.png") == 2
+    assert "\ufffd.png" in page.read_text(encoding="utf-8")
 
 
 def test_empty_folder(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def test_an_engine_that_others_may_have_written_is_not_read(
         os.chown(path, 12345, -1)
     else:
         monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    with pytest.raises(EngineUntrustedError, match="engines?"):
+    with pytest.raises(EngineUntrustedError, match="engine"):
         store.read(record())
     if which == "folder":
         with pytest.raises(EngineUntrustedError, match=plans.FOLDER_VARIABLE):

@@ -166,14 +166,14 @@ class Store:
         """
         found = []
         try:
-            names = os.listdir(self.folder)
+            paths = sorted(self.folder.iterdir())
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             raise EngineError(
                 f"{self.folder} cannot be read ({error.strerror or error}); set {FOLDER_VARIABLE} to a folder that can"
             ) from error
-        for path in (self.folder / name for name in names if name.endswith(".json")):
+        for path in (path for path in paths if path.suffix == ".json"):
             with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, OSError):
                 record = Record.from_json(json.loads(path.read_bytes()))
                 if path.name == f"{record.key.digest}.json":
