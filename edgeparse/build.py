@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass
 
 from edgeparse.backends import compiler, cuda, flavours
+from edgeparse.backends.batches import BATCHES
 from edgeparse.backends.compiler import Progress
 from edgeparse.backends.plans import Key, Place, Record, Store
 from edgeparse.backends.tensorrt import TensorRTBackend
@@ -15,8 +16,6 @@ from edgeparse.errors import BackendError, EngineDamagedError
 from edgeparse.precision import variant_for
 
 _log = logging.getLogger(__name__)
-
-BATCHES = (1, 8, 32)
 
 
 @dataclass(frozen=True)
@@ -136,17 +135,3 @@ def load(bundle: Bundle, flavour_name: str, store: Store, precision: str | None 
     """
     record = find(bundle, flavour_name, store, precision)
     return TensorRTBackend(record, store.read(record), store.runtime_cache(record))
-
-
-def parse_batches(text: str) -> tuple[int, int, int]:
-    """The smallest, usual and largest batch from "1,8,32", or one size for all three.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    numbers = [int(part) for part in text.split(",")]
-    if len(numbers) == 1:
-        numbers *= 3
-    if len(numbers) != 3 or not 1 <= numbers[0] <= numbers[1] <= numbers[2]:
-        raise ValueError(f"{text!r} is not one batch size, nor the smallest, usual and largest as 1,8,32")
-    return numbers[0], numbers[1], numbers[2]

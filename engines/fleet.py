@@ -113,12 +113,15 @@ def make(
 def script_for(left: Sequence[Left]) -> str:
     """A POSIX shell script that takes a recipe's name and, for another bundle than the default one, a folder."""
     cases = "\n".join(
-        f'  # {entry.device}, {entry.needs}\n  {entry.recipe}) set -- {entry.command} "$@" ;;' for entry in left
+        f'  # {_line(entry.device)}, {_line(entry.needs)}\n  {shlex.quote(entry.recipe)}) set -- {entry.command} "$@" ;;'
+        for entry in left
     )
     known = " ".join(entry.recipe for entry in left) or "none: every engine was compiled ahead of time"
+    usage = shlex.quote(f"usage: {SCRIPT} RECIPE [BUNDLE]; recipes: {known}")
     return f"""#!/bin/sh
 # Compiles, on the device itself, the engine that could not be compiled elsewhere.
-# Usage: {SCRIPT} RECIPE [BUNDLE]     {FOLDER_VARIABLE} says where engines are kept, by default the user's cache.
+# Usage: {SCRIPT} RECIPE [BUNDLE]     {FOLDER_VARIABLE} says where engines are kept, by default in the folder RECIPE beside this
+# script, where `python -m engines verify` looks for them.
 set -eu
 recipe="${{1:-}}"
 bundle="${{2:-}}"
@@ -126,10 +129,17 @@ set --
 [ -z "$bundle" ] || set -- --bundle "$bundle"
 case "$recipe" in
 {cases}
-  *) echo "usage: {SCRIPT} RECIPE [BUNDLE]; recipes: {known}" >&2; exit 2 ;;
+  *) echo {usage} >&2; exit 2 ;;
 esac
+here="$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)"
+export {FOLDER_VARIABLE}="${{{FOLDER_VARIABLE}:-$here/$recipe}}"
 exec "$@"
 """
+
+
+def _line(text: str) -> str:
+    """Words that cannot leave a comment."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def verify_files(out: Path) -> list[str]:

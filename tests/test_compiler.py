@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeparse import BackendError, Parser, build
 from edgeparse.backends import compiler, cuda, flavours, select
+from edgeparse.backends.batches import parse_batches
 from edgeparse.backends.compiler import Compiled, compile_engine
 from edgeparse.backends.plans import FOLDER_VARIABLE, Key, Store
 from edgeparse.bundle import open_bundle
@@ -228,12 +229,12 @@ def test_a_bundle_without_the_precision_says_what_it_has(store: Store) -> None:
 @pytest.mark.parametrize("text", ["", "a", "0", "2,1,3", "1,2", "1,2,3,4"])
 def test_batches_that_are_none(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        build.parse_batches(text)
+        parse_batches(text)
 
 
 def test_batches() -> None:
-    assert build.parse_batches("4") == (4, 4, 4)
-    assert build.parse_batches("1,8,32") == (1, 8, 32)
+    assert parse_batches("4") == (4, 4, 4)
+    assert parse_batches("1,8,32") == (1, 8, 32)
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
