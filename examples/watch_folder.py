@@ -13,7 +13,7 @@ from watchfiles import Change, watch
 
 from edgeparse import Parser, Report
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".heic", ".avif", ".tif", ".tiff"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff"}
 
 
 def arriving(folder: Path, stop: threading.Event) -> Iterator[Path]:

@@ -88,7 +88,6 @@ def test_table_for_people(tmp_path: Path) -> None:
         ["check", "--windows", "0", "x.jpg"],
         ["check", str(SAMPLES)],
         ["check", "--fingerprint", "out.png", "a.jpg", "b.jpg"],
-        ["check", "--fingerprint", "out.png", "-"],
         ["fingerprint", "x.jpg"],
         ["nonsense"],
     ],
@@ -130,8 +129,14 @@ def test_fingerprint_pictures(tmp_path: Path) -> None:
         with Image.open(out) as image:
             assert image.size == size
             assert len(image.getcolors(1 << 20) or []) > 50
-    assert run("check", "--fingerprint", tmp_path / "f.png", sample_files()[0]).exit_code == 0
-    assert (tmp_path / "f.png").exists()
+    assert run("fingerprint", sample_files()[0], "-o", tmp_path / "alone.png").exit_code == 0
+    data = sample_files()[0].read_bytes()
+    for name, stdin in ((sample_files()[0], None), ("-", data)):  # what was read once for the report is enough
+        assert run("check", "--fingerprint", tmp_path / "f.png", name, stdin=stdin).exit_code == 0
+        assert (tmp_path / "f.png").read_bytes() == (tmp_path / "alone.png").read_bytes()
+        (tmp_path / "f.png").unlink()
+    assert run("check", "--fingerprint", tmp_path / "f.png", tmp_path / "none.png").exit_code == 1
+    assert not (tmp_path / "f.png").exists()
 
 
 def test_fingerprint_failures(tmp_path: Path) -> None:

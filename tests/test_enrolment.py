@@ -179,7 +179,9 @@ def test_embeddings_of_another_size_are_refused_before_they_are_kept(tmp_path: P
     theirs, mine = store(tmp_path / "theirs"), store(tmp_path / "mine")
     theirs.add("a", np.eye(10, 16, dtype=np.float32))
     theirs.export(tmp_path / "out.npz")
-    with pytest.raises(GalleryError, match=f"embeddings of 16 numbers, those of {open_bundle().label} have {DIMENSION}"):
+    with pytest.raises(
+        GalleryError, match=f"embeddings of 16 numbers, those of {open_bundle().label} have {DIMENSION}"
+    ):
         mine.take(tmp_path / "out.npz")
     assert mine.entries() == []
     with pytest.raises(GalleryError, match="cannot be in one gallery"):
