@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -15,7 +16,7 @@ from PIL import Image
 
 import edgeparse
 from edgeparse.cli import main
-from tests.conftest import SAMPLES, encoded, noise, sample_files
+from tests.conftest import SAMPLES, comparing, edit_manifest, encoded, noise, sample_files
 
 SCHEMA = json.loads((Path(edgeparse.__file__).parent / "report.schema.json").read_text())
 
@@ -109,6 +110,19 @@ def test_a_file_whose_name_is_no_text_is_one_more_picture(tmp_path: Path) -> Non
     assert done.returncode == 1, done.stderr
     assert done.stdout.decode().count("\ufffd.png") == 2
     assert "\ufffd.png" in page.read_text(encoding="utf-8")
+
+
+def test_names_that_a_bundle_gives_are_no_markup(bundle_copy: Path) -> None:
+    comparing(bundle_copy, reported=True)
+
+    def change(fields: dict[str, Any]) -> None:
+        fields["labels"]["family"] = [f"[red]{name}[/]" for name in fields["labels"]["family"]]
+        fields["labels"]["losses"] = [loss | {"name": f"[/x]{loss['name']}"} for loss in fields["labels"]["losses"]]
+
+    edit_manifest(bundle_copy, change)
+    done = run("check", "--bundle", bundle_copy, sample_files()[0])
+    assert done.exit_code == 0, done.output
+    assert "[red]" in done.stdout
 
 
 def test_empty_folder(tmp_path: Path) -> None:
