@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 
 from edgeparse.backends import compiler, cuda, flavours
+from edgeparse.backends.batches import BATCHES
 from edgeparse.backends.compiler import Progress
 from edgeparse.backends.plans import Key, Place, Record, Store
 from edgeparse.backends.tensorrt import TensorRTBackend
 from edgeparse.bundle import Bundle
-from edgeparse.errors import BackendError
+from edgeparse.errors import BackendError, EngineDamagedError
 from edgeparse.precision import variant_for
 
-BATCHES = (1, 8, 32)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def key_of(bundle: Bundle, order: Order) -> tuple[Key, bytes]:
 def build(bundle: Bundle, order: Order, store: Store, progress: Progress | None = None) -> tuple[Record, bool]:
     """Compile an engine, or find the one that was compiled from the same; the second value is whether it was compiled now.
 
-    Two processes that want the same engine compile it once: the other waits.
+    Two processes that want the same engine compile it once: the other waits. A damaged one is compiled again; one that others may
+    have written is refused, and so is never mistaken for damage.
 
     Raises:
         BundleError: the bundle has no such model, or a damaged one.
@@ -78,8 +81,12 @@ def build(bundle: Bundle, order: Order, store: Store, progress: Progress | None 
     with store.lock(key):
         present = store.get(key)
         if present is not None:
-            store.read(present)
-            return present, False
+            try:
+                store.read(present)
+            except EngineDamagedError as error:
+                _log.warning("compiled anew: %s", error)
+            else:
+                return present, False
         compiled = compiler.compile_engine(model, key, progress)
         record = Record(
             key=key,
@@ -99,7 +106,8 @@ def models_of(bundle: Bundle) -> frozenset[str]:
 
 
 def find(bundle: Bundle, flavour_name: str, store: Store, precision: str | None = None) -> Record:
-    """The latest engine of a bundle that fits the library and the GPU here.
+    """The engine of a bundle that fits the library and the GPU here: of the precision that is named, else of the bundle's best for a
+    GPU where there is one; not one for a DLA core where there is another.
 
     Raises:
         EngineMissingError, EngineMismatchError: there is none, why, and how to compile one.
@@ -109,7 +117,8 @@ def find(bundle: Bundle, flavour_name: str, store: Store, precision: str | None 
     version = flavours.library(flavour).__version__
     gpu = cuda.gpu()
     place = Place(flavour.name, version, gpu.capability, gpu.name, flavours.system(), models_of(bundle))
-    return store.find(place, command(flavour.name), precision)
+    preferred = variant_for(bundle, flavour.name).removesuffix("-tensorrt")
+    return store.find(place, command(flavour.name), precision, preferred)
 
 
 def built_for(bundle: Bundle, flavour_name: str, store: Store) -> bool:
@@ -126,17 +135,3 @@ def load(bundle: Bundle, flavour_name: str, store: Store, precision: str | None 
     """
     record = find(bundle, flavour_name, store, precision)
     return TensorRTBackend(record, store.read(record), store.runtime_cache(record))
-
-
-def parse_batches(text: str) -> tuple[int, int, int]:
-    """The smallest, usual and largest batch from "1,8,32", or one size for all three.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    numbers = [int(part) for part in text.split(",")]
-    if len(numbers) == 1:
-        numbers *= 3
-    if len(numbers) != 3 or not 1 <= numbers[0] <= numbers[1] <= numbers[2]:
-        raise ValueError(f"{text!r} is not one batch size, nor the smallest, usual and largest as 1,8,32")
-    return numbers[0], numbers[1], numbers[2]

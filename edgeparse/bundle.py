@@ -208,6 +208,8 @@ def _parse(folder: Path, fields: dict[str, Any], sha256: str) -> Bundle:
     for variant, file in fields["variants"].items():
         if file not in hashes:
             raise ValueError(f"variant {variant!r} is the file {file!r}, which `files` does not list")
+    if fields["default_variant"] not in fields["variants"]:
+        raise ValueError(f"default_variant {fields['default_variant']!r} is none of {', '.join(fields['variants'])}")
     labels = fields["labels"]
     framing = fields.get("framing", "windows")
     if framing not in FRAMINGS:
@@ -217,6 +219,11 @@ def _parse(folder: Path, fields: dict[str, Any], sha256: str) -> Bundle:
     # `same` is optional, so that bundles made before pictures could be compared still open.
     calibration = None if fields["calibration"] is None else dict(fields["calibration"])
     same = None if calibration is None else calibration.pop("same", None)
+    for name, value in ((calibration or {}) | (same or {})).items():
+        if not math.isfinite(value):
+            raise ValueError(f"calibration has {name} {value!r}")
+    if same is not None and not (same["scale"] != 0 and 0 < same["threshold"] < 1):
+        raise ValueError(f"calibration.same has scale {same['scale']!r} and threshold {same['threshold']!r}")
     return Bundle(
         folder=folder,
         name=str(fields["name"]),

@@ -39,6 +39,9 @@ from edgeparse.commands.common import (
 from edgeparse.errors import ImageError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from edgeparse.images import Source
     from edgeparse.parser import Look, Parser
     from edgeparse.report import Report
@@ -146,8 +149,6 @@ def check(
     names = expand(paths, recursive)
     if fingerprint_file is not None and len(names) != 1:
         raise click.UsageError(f"--fingerprint takes one picture, {len(names)} were given")
-    if fingerprint_file is not None and names == ["-"]:
-        raise click.UsageError("--fingerprint reads the picture a second time, which - cannot; name a file")
     from rich.console import Console
 
     run = Interruptible()
@@ -162,6 +163,8 @@ def check(
 
             page = Page(parser.bundle, len(names))
             watchers.append(page.add)
+        if fingerprint_file is not None:
+            watchers.append(partial(_keep_fingerprint, output=fingerprint_file))
         if shown:
             from edgeparse.terminal import show_fingerprint
 
@@ -173,10 +176,10 @@ def check(
                 done = []
                 for report in run.until(track(looks, len(names), bar, "checking")):
                     if as_jsonl:
-                        click.echo(json.dumps(report.to_json()))
+                        click.echo(json.dumps(report.to_json(), allow_nan=False))
                     done.append(report)
                 if as_json:
-                    click.echo(json.dumps([report.to_json() for report in done], indent=2))
+                    click.echo(json.dumps([report.to_json() for report in done], indent=2, allow_nan=False))
             else:
                 from edgeparse.table import show
 
@@ -184,8 +187,6 @@ def check(
                 done = show(reports, console, parser if explain else None)
         if report_file is not None:
             _write(report_file, page.render(len(names)).encode())
-        if fingerprint_file is not None and done[0].status == "ok":
-            _write_fingerprint(parser, names[0], fingerprint_file)
     if run.interrupted and len(done) < len(names):
         click.echo(f"interrupted: {len(done)} of {len(names)} pictures done", err=True)
         sys.exit(EXIT_INTERRUPTED)
@@ -200,7 +201,7 @@ def check(
     "--output",
     type=click.Path(path_type=Path),
     required=True,
-    help="The file to write: a PNG to look at, or .npy, the numbers as float32[N, 3, 128, 128].",
+    help="The file to write: a PNG to look at, or .npy, the numbers as float32[N, 3, S, S], S the bundle's window, 128 by default.",
 )
 @click.option(
     "--spectrum", is_flag=True, help="Write the windows' mean spectrum instead, where up-sampling leaves peaks."
@@ -218,7 +219,7 @@ def fingerprint(image: str, output: Path, spectrum: bool, backend: str, bundle: 
     with errors_end_the_run():
         parser = open_parser(backend, bundle, windows)
         try:
-            _write_fingerprint(parser, image, output, spectrum=spectrum)
+            _write_fingerprint(parser.fingerprint(sys.stdin.buffer if image == "-" else image), output, spectrum)
         except ImageError as error:
             click.echo(f"error: {image}: {error.kind}: {error}", err=True)
             sys.exit(EXIT_INPUT)
@@ -269,14 +270,19 @@ def _tell_of_other_networks(parser: Parser, gallery: Path, quiet: bool) -> None:
         )
 
 
-def _write_fingerprint(parser: Parser, image: str, output: Path, spectrum: bool = False) -> None:
+def _keep_fingerprint(_report: Report, look: Look | None, output: Path) -> None:
+    if look is not None:
+        _write_fingerprint(look.fingerprint, output)
+
+
+def _write_fingerprint(windows: NDArray[np.float32], output: Path, spectrum: bool = False) -> None:
+    """float32[N, 3, S, S] as a picture, or as numbers where the file's name says so."""
     import io
 
     import numpy as np
 
     from edgeparse import render
 
-    windows = parser.fingerprint(sys.stdin.buffer if image == "-" else image)
     if output.suffix.lower() == ".npy":
         buffer = io.BytesIO()
         np.save(buffer, render.spectrum(windows) if spectrum else windows)

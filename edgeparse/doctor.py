@@ -53,8 +53,7 @@ def examine(folder: Path | None = None) -> list[Line]:
         )
     )
     lines += [line for flavour in flavours.FLAVOURS.values() if (line := _parses(flavour, bundle))]
-    store = Store()
-    lines.append(Line("engines", f"{len(store.records())} in {store.folder}"))
+    lines.append(_engines())
     for finding in select.survey(bundle):
         lines.append(Line(f"backend {finding.name}", finding.reason or "can run", finding.usable))
     try:
@@ -63,6 +62,15 @@ def examine(folder: Path | None = None) -> list[Line]:
         return [*lines, Line("auto", str(error), False, required=True)]
     lines.append(Line("auto", f"takes {backend.name}, the best of {', '.join(select.PREFERENCE)} that runs here", True))
     return lines
+
+
+def _engines() -> Line:
+    """How many there are, or why nobody can say."""
+    store = Store()
+    try:
+        return Line("engines", f"{len(store.records())} in {store.folder}")
+    except BackendError as error:
+        return Line("engines", str(error), False)
 
 
 def _gpu() -> Line:

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeparse import files
 from edgeparse.bundle import Bundle
 from edgeparse.errors import GalleryError
 from edgeparse.gallery import Gallery, centre
@@ -34,6 +33,8 @@ MAX_NAME = 100
 LOCK_SECONDS = 30.0
 # Two embeddings closer than this are of one picture.
 SAME_PICTURE = 1 - 1e-6
+# How far from one an embedding's length may be.
+UNIT = 1e-3
 
 _FILE = re.compile(r"gallery-[0-9a-f]{16}\.npz")
 
@@ -74,6 +75,7 @@ class Store:
 
     def __init__(self, folder: Path, bundle: Bundle) -> None:
         self._folder = folder
+        self._bundle = bundle
         self._network = bundle.network
         self._label = bundle.label
         self._file = folder / f"gallery-{bundle.network[:16]}.npz"
@@ -105,7 +107,11 @@ class Store:
     def others(self) -> dict[str, list[str]]:
         """Names that were enrolled with other networks, by the bundle that had it: of no use to this one."""
         found: dict[str, list[str]] = {}
-        for path in sorted(self._folder.glob("gallery-*.npz")):
+        try:
+            paths = sorted(self._folder.glob("gallery-*.npz"))
+        except OSError as error:
+            raise _unreadable(self._folder, error) from error
+        for path in paths:
             if path != self._file and _FILE.fullmatch(path.name):
                 # A damaged file of another network is no concern of this one.
                 with suppress(GalleryError):
@@ -120,10 +126,12 @@ class Store:
         Pictures that it already has are left out.
 
         Raises:
-            GalleryError: also where it would have fewer than `MIN_PICTURES` pictures.
+            GalleryError: also where it would have fewer than `MIN_PICTURES` pictures, or the vectors have not unit length.
             ValueError: the name is empty, too long or not printable.
         """
         check_name(name)
+        if not _unit_length(vectors):
+            raise GalleryError(f"the embeddings of {name} have not unit length; give them as Parser.embed gives them")
 
         def change(content: _Content) -> None:
             old = content.vectors.get(name)
@@ -169,7 +177,7 @@ class Store:
         """Add the generators of an exported file; one of a name that is here gets the pictures of both.
 
         Raises:
-            GalleryError: also where the file was made with another network.
+            GalleryError: also where the file was made with another network, or its embeddings are none of this one.
         """
         given = _load(path)
         if given.network != self._network:
@@ -178,6 +186,14 @@ class Store:
                 f"{self._network[:12]}, and embeddings of two networks cannot be compared; open it with that bundle (--bundle), or "
                 "enrol the pictures again with `edgeparse gallery add`"
             )
+
+        own = Gallery.load(self._bundle.read(self._bundle.gallery)) if self._bundle.gallery else None
+        for vectors in given.vectors.values():
+            if own is not None and own.names and vectors.shape[1] != own.vectors.shape[1]:
+                raise GalleryError(
+                    f"{path} has embeddings of {vectors.shape[1]} numbers, those of {self._label} have {own.vectors.shape[1]}; "
+                    "it was not exported from a gallery of this network"
+                )
 
         def change(content: _Content) -> None:
             now = _now()
@@ -191,9 +207,11 @@ class Store:
         return [content.entries[name] for name in given.entries]
 
     def _read(self) -> _Content:
-        if not self._file.exists():
+        try:
+            data = _bytes(self._file)
+        except FileNotFoundError:
             return _Content(self._network, self._label, {}, {})
-        content = _load(self._file)
+        content = _parse(self._file, data)
         if content.network != self._network:
             raise GalleryError(
                 f"{self._file} holds embeddings of network {content.network[:12]}, not of {self._network[:12]}, which its name says; "
@@ -218,6 +236,11 @@ class Store:
         with self._locked():
             content = self._read()
             change(content)
+            widths = sorted({vectors.shape[1] for vectors in content.vectors.values()})
+            if len(widths) > 1:
+                raise GalleryError(
+                    f"embeddings of {' and of '.join(map(str, widths))} numbers cannot be in one gallery; give those of {self._label}"
+                )
             _replace(self._file, _dump(content))
             return content
 
@@ -253,7 +276,7 @@ def check_name(name: str) -> None:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def _merge(old: NDArray[np.float32] | None, new: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -289,9 +312,39 @@ def _dump(content: _Content) -> bytes:
 
 
 def _load(path: Path) -> _Content:
+    """The file of a gallery that has to be there."""
+    try:
+        return _parse(path, _bytes(path))
+    except FileNotFoundError as error:
+        raise GalleryError(f"there is no file {path}") from error
+
+
+def _bytes(path: Path) -> bytes:
+    """What is in a file, where that is little enough to be a gallery.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        GalleryError: it is too large or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if len(data) > MAX_BYTES:
+        raise GalleryError(f"{path} is larger than {MAX_BYTES / 2**20:.0f} MiB; no gallery of embeddings is so large")
+    return data
+
+
+def _unreadable(path: Path, error: OSError) -> GalleryError:
+    return GalleryError(f"{path} cannot be read: {error.strerror or error}")
+
+
+def _parse(path: Path, data: bytes) -> _Content:
     """A gallery's file, checked; nothing in it can run code."""
     try:
-        data = path.read_bytes()
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             size = sum(member.file_size for member in archive.infolist())
             if size > MAX_BYTES:
@@ -304,19 +357,13 @@ def _load(path: Path) -> _Content:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             vectors, owner = file["vectors"].astype(np.float32), file["owner"]
         entries = [Entry(**entry) for entry in fields["generators"]]
-        if vectors.ndim != 2 or owner.shape != (len(vectors),) or not np.isfinite(vectors).all():
-            raise ValueError(f"vectors of shape {vectors.shape}, owners of shape {owner.shape}")
-        for i, entry in enumerate(entries):
-            check_name(entry.name)
-            if (owner == i).sum() != entry.pictures or entry.pictures < 1:
-                raise ValueError(f"{entry.name} has {(owner == i).sum()} vectors, {entry.pictures} are listed")
-    except FileNotFoundError as error:
-        raise GalleryError(f"there is no file {path}") from error
-    except OSError as error:
-        raise GalleryError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, EOFError) as error:
+        _check(fields, entries, vectors, owner)
+    except GalleryError:
+        raise
+    except Exception as error:  # zipfile, zlib and NumPy raise a dozen unrelated classes on forged archives
         raise GalleryError(
-            f"{path} is not a gallery, or is damaged: {error}; move it away, and import an exported one or enrol again"
+            f"{path} is not a gallery, or is damaged: {str(error) or type(error).__name__}; move it away, and import an exported one or "
+            "enrol again"
         ) from error
     return _Content(
         str(fields["network"]),
@@ -326,24 +373,41 @@ def _load(path: Path) -> _Content:
     )
 
 
+def _check(fields: dict[str, Any], entries: list[Entry], vectors: NDArray[np.float32], owner: NDArray[Any]) -> None:
+    """Whatever reads a gallery later may rely on it.
+
+    Raises:
+        ValueError, TypeError, AttributeError: what is wrong.
+    """
+    for name in ("network", "bundle"):
+        if not isinstance(fields[name], str) or not fields[name].isprintable():
+            raise ValueError(f"{name} is {fields[name]!r}")
+    if vectors.ndim != 2 or owner.shape != (len(vectors),) or owner.dtype.kind not in "iu":
+        raise ValueError(f"vectors of shape {vectors.shape}, owners of shape {owner.shape}")
+    if not _unit_length(vectors):
+        raise ValueError("not every vector has unit length")
+    if len({entry.name for entry in entries}) != len(entries):
+        raise ValueError("a generator is listed twice")
+    for i, entry in enumerate(entries):
+        check_name(entry.name)
+        for date in (entry.added, entry.changed):
+            datetime.fromisoformat(date)
+        if (owner == i).sum() != entry.pictures:
+            raise ValueError(f"{entry.name} has {(owner == i).sum()} vectors, {entry.pictures} are listed")
+        if entry.pictures < MIN_PICTURES:
+            raise ValueError(f"{entry.name} has {entry.pictures} pictures, fewer than {MIN_PICTURES}")
+    if sum(entry.pictures for entry in entries) != len(vectors):
+        raise ValueError("some vectors belong to no generator")
+
+
+def _unit_length(vectors: NDArray[np.float32]) -> bool:
+    """Whether every row of float32[P, D] has length one; what is no number has no length."""
+    return bool((np.abs(np.linalg.norm(vectors, axis=1) - 1) <= UNIT).all())
+
+
 def _replace(path: Path, data: bytes) -> None:
-    """The whole file or the old one, whatever happens, a loss of power too."""
+    """The whole file or the old one."""
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        if os.name == "posix":
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        files.replace(path, data)
     except OSError as error:
         raise GalleryError(f"{path} cannot be written: {error.strerror or error}") from error

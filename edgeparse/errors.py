@@ -61,5 +61,9 @@ class EngineDamagedError(EngineError):
     """An engine's files are not what was written when it was compiled."""
 
 
+class EngineUntrustedError(EngineError):
+    """An engine's files belong to another user, or others may change them."""
+
+
 class UnsupportedModelError(EngineError):
     """The compiler refuses something in the model."""

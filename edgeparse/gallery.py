@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeparse.errors import BundleError
+from edgeparse.errors import BundleError, GalleryError
 from edgeparse.readout import unit
 from edgeparse.report import Candidate
 
@@ -50,9 +50,18 @@ class Gallery:
         np.savez_compressed(file, names=np.array(self.names), vectors=self.vectors)
 
     def over(self, below: Gallery) -> Gallery:
-        """Both together; where both know a name, this one's vector counts."""
+        """Both together; where both know a name, this one's vector counts.
+
+        Raises:
+            GalleryError: their vectors have not equally many numbers.
+        """
         if not self.names or not below.names:
             return self if self.names else below
+        if self.vectors.shape[1] != below.vectors.shape[1]:
+            raise GalleryError(
+                f"the enrolled generators have embeddings of {self.vectors.shape[1]} numbers, the bundle's have "
+                f"{below.vectors.shape[1]}; enrol them again with this bundle"
+            )
         kept = [i for i, name in enumerate(below.names) if name not in self.names]
         return Gallery(
             self.names + tuple(below.names[i] for i in kept), np.concatenate([self.vectors, below.vectors[kept]])

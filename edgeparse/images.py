@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-import struct
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # A 108-megapixel phone picture passes; what unpacks to several gigabytes does not.
 MAX_PIXELS = 128_000_000
 MAX_BYTES = 512 * 1024 * 1024
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,19 @@ def read(source: Source) -> Picture:
 
 
 def name_of(source: Source) -> str | None:
-    """What a report calls the source: its path, or the file object's name, where it has one."""
+    """What a report calls the source: its path, or the file object's name, where it has one.
+
+    Bytes of a file's name that are no text are U+FFFD: a report can be printed and written as UTF-8, whatever the file is called.
+    """
     if isinstance(source, (str, os.PathLike)):
-        return os.fspath(source)
+        return _as_text(os.fsdecode(source))
     name = getattr(source, "filename", None) or getattr(source, "name", None)
-    return name if isinstance(name, str) and name else None
+    return _as_text(name) if isinstance(name, str) and name else None
+
+
+def _as_text(name: str) -> str:
+    # os.fsencode(name).decode("utf-8", "replace") would do where the file system's encoding is UTF-8, and for every string.
+    return _SURROGATES.sub("\ufffd", name)
 
 
 def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
@@ -113,17 +123,18 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _from_path(path: Path) -> bytes:
+    name = _as_text(str(path))
     try:
         if path.is_dir():
             raise ImageError(
-                "unreadable", f"{path} is a folder; name a file in it, or read the folder with `edgeparse check -r`"
+                "unreadable", f"{name} is a folder; name a file in it, or read the folder with `edgeparse check -r`"
             )
         with path.open("rb") as file:
             return _from_file(file)
     except FileNotFoundError as error:
-        raise ImageError("not_found", f"there is no file {path}") from error
+        raise ImageError("not_found", f"there is no file {name}") from error
     except OSError as error:
-        raise ImageError("unreadable", f"{path} cannot be opened: {error.strerror or error}") from error
+        raise ImageError("unreadable", f"{name} cannot be opened: {error.strerror or error}") from error
 
 
 def _from_file(file: Any) -> bytes:
@@ -149,10 +160,8 @@ def _decode(data: bytes) -> Picture:
         raise ImageError(
             "not_an_image", f"these {len(data)} bytes are in no picture format that Pillow reads"
         ) from error
-    except Image.DecompressionBombError as error:
-        raise ImageError("too_large", f"the picture would unpack to too many pixels: {error}") from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
-        raise ImageError("truncated", f"the picture's header is damaged: {error}") from error
+    except Exception as error:
+        raise _refusal(error, "the picture's header is damaged") from error
     with image:
         return _from_pil(image)
 
@@ -165,18 +174,30 @@ def _from_pil(image: Image.Image) -> Picture:
             "unsupported",
             f"a {type(image).__name__} is not a picture; give a path, bytes, a file, a PIL image or an array",
         )
-    _check_size(*image.size)
     form = image.format
-    # A phone's MPO holds the photo first and a preview or depth map behind it.
-    if getattr(image, "n_frames", 1) > 1 and form != "MPO":
-        raise ImageError(
-            "animated", f"the {form} has {getattr(image, 'n_frames', 1)} frames; extract the one to look at"
-        )
     try:
+        _check_size(*image.size)
+        frames = getattr(image, "n_frames", 1)
+        # A phone's MPO holds the photo first and a preview or depth map behind it.
+        if frames > 1 and form != "MPO":
+            raise ImageError("animated", f"the {form} has {frames} frames; extract the one to look at")
         image.load()
         return Picture(_from_array(_to_array(ImageOps.exif_transpose(image))), form)
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
-        raise ImageError("truncated", f"the {form or 'picture'} ends early or is damaged: {error}") from error
+    except ImageError:
+        raise
+    except Exception as error:
+        raise _refusal(error, f"the {form or 'picture'} ends early or is damaged") from error
+
+
+def _refusal(error: Exception, damage: str) -> ImageError:
+    """What a decoder's error means. On hostile files Pillow raises whatever its parsers stumble over: KeyError, TypeError, zlib.error."""
+    from PIL import Image
+
+    if isinstance(error, Image.DecompressionBombError):
+        return ImageError("too_large", f"the picture would unpack to too many pixels: {error}")
+    if isinstance(error, MemoryError):
+        return ImageError("too_large", "the picture needs more memory than there is; crop it")
+    return ImageError("truncated", f"{damage}: {_as_text(str(error)) or type(error).__name__}")
 
 
 def _to_array(image: Image.Image) -> NDArray[np.uint8]:

@@ -19,7 +19,6 @@ from edgeparse.bundle import Bundle, Parameter
 from edgeparse.compare import Comparison
 from edgeparse.errors import BundleError
 from edgeparse.report import Choice, Interval, Report
-from edgeparse.windows import SIZE
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -47,7 +46,7 @@ class Detail:
 
 @dataclass(frozen=True)
 class Window:
-    """A window on the picture, in its pixels, with its score and the kind of that score."""
+    """A window on the picture, or the whole of it, in its pixels, with its score and the kind of that score."""
 
     number: int
     left: int
@@ -139,14 +138,14 @@ class Page:
 
     def _windows(self, look: Look) -> list[Window]:
         height, width = look.pixels.shape[:2]
-        calibration = self._calibration
+        calibration, whole, size = self._calibration, self._bundle.framing == "resize", self._bundle.window
         return [
             Window(
                 number,
                 left,
                 top,
-                min(SIZE, width - left),
-                min(SIZE, height - top),
+                width if whole else min(size, width - left),
+                height if whole else min(size, height - top),
                 score,
                 "generated"
                 if score >= calibration.generated
@@ -167,7 +166,13 @@ class Page:
             bundle=self._bundle,
             calibration=self._calibration,
             json=[entry.report.to_json() for entry in self._entries],
-            not_meant=words.NOT_MEANT,
+            inside=any(name in self._bundle.outputs for name in _inside(self._bundle)),
+            measure="probability" if "attribution" in self._bundle.outputs else "similarity",
+            not_meant=[
+                sentence
+                for sentence in words.NOT_MEANT
+                if sentence != words.NO_MAP or self._bundle.framing == "windows"
+            ],
             verdicts=words.VERDICTS,
             version=__version__,
             style=style,
@@ -191,6 +196,11 @@ def matrix_svg(done: Comparison) -> str:
             bundle=done.bundle,
         )
     )
+
+
+def _inside(bundle: Bundle) -> list[str]:
+    """The outputs that say what a generator is like inside; not every bundle has one."""
+    return ["family", "continuous", "losses", *(discrete.name for discrete in bundle.discrete)]
 
 
 def _range(parameter: Parameter, answer: Interval) -> Range:

@@ -33,12 +33,13 @@ class Look:
     Attributes:
         report: the answer, as `parse` gives it.
         pixels: the picture, uint8[H, W, 3], RGB.
-        corners: where each window begins, (top, left), in pixels; a window is 128x128.
+        corners: where each window begins, (top, left), in pixels; a window has the bundle's `window` pixels along each side. Of a
+            bundle whose `framing` is "resize" there is one, the whole picture.
         scores: each window's own calibrated score, 0 (camera) to 1 (generated); the report's probability rests on all of them.
             Empty where the bundle does not tell the two apart.
         embedding: float32[D], unit length; the cosine of two embeddings says how alike their generators are. None where the bundle
             has none.
-        fingerprint: float32[N, 3, 128, 128], a window each.
+        fingerprint: float32[N, 3, S, S], a window each, S the bundle's `window`: 128 in the default bundle.
     """
 
     report: Report
@@ -47,6 +48,17 @@ class Look:
     scores: tuple[float, ...]
     embedding: NDArray[np.float32] | None
     fingerprint: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A report, what was looked at, and what the network said of it."""
+
+    report: Report
+    pixels: NDArray[np.uint8]
+    corners: tuple[tuple[int, int], ...]
+    outputs: readout.Outputs
+    embedding: NDArray[np.float32] | None
 
 
 class Parser:
@@ -145,14 +157,16 @@ class Parser:
             ImageError: the picture cannot be read.
             BackendError: the inference library failed.
         """
-        return self._look(source, self._outputs, candidates).report
+        return self._see(source, self._outputs, candidates).report
 
     def look(self, source: Source, candidates: int = readout.CANDIDATES) -> Look:
         """The report about one picture with its windows, their scores, fingerprints and the embedding; arguments and errors as `parse`."""
         self._must_answer("fingerprint")
-        return self._look(source, ["fingerprint", *self._outputs], candidates)
+        seen = self._see(source, ["fingerprint", *self._outputs], candidates)
+        scores = readout.scores(seen.outputs, self._bundle)
+        return Look(seen.report, seen.pixels, seen.corners, scores, seen.embedding, seen.outputs["fingerprint"])
 
-    def _look(self, source: Source, names: list[str], candidates: int) -> Look:
+    def _see(self, source: Source, names: list[str], candidates: int) -> _Seen:
         begun = time.perf_counter()
         picture = images.read(source)
         opened = time.perf_counter()
@@ -161,7 +175,7 @@ class Parser:
         read = time.perf_counter()
         outputs = self._backend.run(cut.pixels, names)
         inferred = time.perf_counter()
-        reading = readout.aggregate(outputs, self._bundle)
+        reading = readout.aggregate(outputs, self._bundle, self.backend)
         camera = reading.verdict == "camera"
         generator = None if camera else reading.generator or self._identify(reading.embedding, candidates)
         done = time.perf_counter()
@@ -183,17 +197,7 @@ class Parser:
             bundle=self._bundle.label,
             timing_ms=Timing((read - begun) * 1e3, (inferred - read) * 1e3, (done - begun) * 1e3),
         )
-        calibration = self._bundle.calibration
-        return Look(
-            report,
-            picture.pixels,
-            cut.corners,
-            tuple(readout.calibrated(float(value), calibration) for value in outputs["generated"][:, 0])
-            if calibration is not None
-            else (),
-            reading.embedding,
-            outputs.get("fingerprint", np.empty((0, 3, self._bundle.window, self._bundle.window), np.float32)),
-        )
+        return _Seen(report, picture.pixels, cut.corners, outputs, reading.embedding)
 
     def parse_many(self, sources: Iterable[Source]) -> Iterator[Report]:
         """A report a picture, in order, as each is done; one that cannot be read gives `status` "error" and the run goes on.
@@ -252,9 +256,9 @@ class Parser:
             BackendError: the inference library failed.
         """
         self._must_answer("embedding")
-        look = self._look(source, self._outputs, readout.CANDIDATES)
-        assert look.embedding is not None
-        return look.report, look.embedding
+        seen = self._see(source, self._outputs, readout.CANDIDATES)
+        assert seen.embedding is not None
+        return seen.report, seen.embedding
 
     def compare(self, sources: Iterable[Source]) -> Comparison:
         """How probable it is that one generator made two pictures, for every pair, and the groups that follow.

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeparse.bundle import Bundle, Calibration
+from edgeparse.errors import BackendError
 from edgeparse.report import Candidate, Choice, FamilyAnswer, GeneratorAnswer, Interval, Verdict
 
 Outputs = Mapping[str, NDArray[np.float32]]
@@ -31,15 +32,24 @@ class Reading:
     embedding: NDArray[np.float32] | None
 
 
-def aggregate(outputs: Outputs, bundle: Bundle) -> Reading:
+def aggregate(outputs: Outputs, bundle: Bundle, backend: str = "the backend") -> Reading:
     """One answer from the outputs of N windows: logits and estimates are averaged, then calibrated.
 
     What the network does not predict better than a constant on unseen generators are left out.
+
+    Raises:
+        BackendError: an output is not a finite number; `backend` is what the message calls the one that computed it.
     """
     mean = {name: values.mean(axis=0) for name, values in outputs.items() if name != "fingerprint"}
+    wrong = [name for name, values in mean.items() if not np.isfinite(values).all()]
+    if wrong:
+        raise BackendError(
+            f"{backend} computed what is no finite number for {', '.join(wrong)}; the precision that it ran may overflow, or its engine "
+            'be faulty: take another --backend, or Parser(variant="fp32")'
+        )
     calibration = bundle.calibration
-    logit = _logit(mean, bundle)
-    probability = None if logit is None or calibration is None else calibrated(logit, calibration)
+    logit = logits(mean, bundle)
+    probability = None if logit is None or calibration is None else calibrated(float(logit), calibration)
     return Reading(
         probability_generated=probability,
         verdict=None if probability is None or calibration is None else verdict(probability, calibration),
@@ -51,14 +61,26 @@ def aggregate(outputs: Outputs, bundle: Bundle) -> Reading:
     )
 
 
-def _logit(mean: Outputs, bundle: Bundle) -> float | None:
-    """How much likelier a generator is than a camera, before calibration; of a closed set of generators, the likeliest."""
-    if "generated" in mean:
-        return float(mean["generated"][0])
-    if "attribution" in mean:
-        camera = bundle.attribution.index("camera")
-        return float(np.delete(mean["attribution"], camera).max() - mean["attribution"][camera])
+def logits(outputs: Outputs, bundle: Bundle) -> NDArray[np.float32] | None:
+    """How much likelier a generator is than a camera, before calibration; of a closed set of generators, the likeliest.
+
+    float32[...] from outputs of float32[..., C]: of each window, or of their mean. None where the bundle does not tell the two apart.
+    """
+    if "generated" in outputs:
+        return outputs["generated"][..., 0]
+    if "attribution" in outputs:
+        values, camera = outputs["attribution"], bundle.attribution.index("camera")
+        likeliest: NDArray[np.float32] = np.delete(values, camera, axis=-1).max(axis=-1) - values[..., camera]
+        return likeliest
     return None
+
+
+def scores(outputs: Outputs, bundle: Bundle) -> tuple[float, ...]:
+    """Each window's own calibrated score, 0 (camera) to 1 (generated); none where the bundle does not tell the two apart."""
+    calibration, each = bundle.calibration, logits(outputs, bundle)
+    if calibration is None or each is None:
+        return ()
+    return tuple(calibrated(float(value), calibration) for value in each)
 
 
 def _attributed(mean: Outputs, bundle: Bundle) -> GeneratorAnswer | None:

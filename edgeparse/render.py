@@ -13,7 +13,8 @@ def fingerprint_picture(fingerprint: NDArray[np.float32]) -> NDArray[np.uint8]:
     centred = fingerprint - fingerprint.mean(axis=(1, 2), keepdims=True)
     spread = max(float(centred.std()), 1e-8)
     grey: NDArray[np.float32] = np.clip(centred / (6 * spread) + 0.5, 0, 1) * 255
-    return grey.round().astype(np.uint8).transpose(1, 2, 0)
+    picture: NDArray[np.uint8] = grey.round().astype(np.uint8).transpose(1, 2, 0)
+    return picture
 
 
 def spectrum(fingerprints: NDArray[np.float32]) -> NDArray[np.float32]:

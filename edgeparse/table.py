@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
-from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -37,7 +36,8 @@ def show(reports: Iterable[Report], console: Console | None = None, explain: Par
 
 def panel(report: Report, explain: Parser | None = None) -> Panel:
     """One report as a panel."""
-    title = escape(report.source or "(no name)")
+    # Names come from files and bundles: as Text, nothing in them is markup.
+    title = Text(report.source or "(no name)")
     if report.error is not None or report.image is None:
         failure = report.error
         text = Text(f"{failure.kind}: {failure.message}" if failure else "no answer", style="red")
@@ -68,21 +68,20 @@ def _answers(report: Report) -> Table:
     if report.generator is not None:
         near = ", ".join(f"{candidate.name} {candidate.score:.2f}" for candidate in report.generator.candidates[:3])
         name = report.generator.name or "unknown"
-        table.add_row("generator", f"{escape(name)}  (nearest known: {escape(near)})")
+        table.add_row("generator", Text(f"{name}  (nearest known: {near})"))
     if report.family is not None:
         ranked = sorted(report.family.probabilities.items(), key=lambda item: -item[1])[:3]
-        table.add_row("family", ", ".join(f"{name} {chance:.2f}" for name, chance in ranked))
+        table.add_row("family", Text(", ".join(f"{name} {chance:.2f}" for name, chance in ranked)))
     for name, answer in (report.architecture or {}).items():
         if isinstance(answer, Interval):
             text = f"{count(answer.value)}  ({count(answer.low)} to {count(answer.high)})"
         else:
             text = f"{answer.value}  {answer.probability:.2f}"
-        table.add_row(name.replace("_", " "), text)
+        table.add_row(Text(name.replace("_", " ")), Text(text))
     if report.losses:
         ranked = sorted(report.losses.items(), key=lambda item: -item[1])
-        table.add_row(
-            "losses", ", ".join(f"{name} {chance:.2f}" for name, chance in ranked if chance >= 0.1) or "none likely"
-        )
+        likely = ", ".join(f"{name} {chance:.2f}" for name, chance in ranked if chance >= 0.1)
+        table.add_row("losses", Text(likely or "none likely"))
     return table
 
 
@@ -96,7 +95,7 @@ def _distances(generator: GeneratorAnswer, parser: Parser, needed: float) -> Tab
     for candidate in generator.candidates:
         missing = needed - candidate.score
         table.add_row(
-            escape(candidate.name),
+            Text(candidate.name),
             f"{candidate.score:.3f}",
             f"{missing:.3f}" if missing > 0 else "near enough",
             "your gallery" if candidate.name in parser.enrolled else "the bundle",

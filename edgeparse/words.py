@@ -11,12 +11,17 @@ VERDICTS: dict[Verdict, str] = {
     "inconclusive": "inconclusive: the traces do not settle it",
 }
 
+NO_MAP = (
+    "The coloured windows are not a map of manipulated places. The answer rests on all of them together, and a single one is often "
+    "wrong."
+)
+
 NOT_MEANT = (
     "It is no proof. A high probability does not prove a generator, and a low one does not prove a camera. Do not base a decision about "
     "a person, or about whether something happened, on it alone.",
     "It says nothing about what the picture shows. A staged or retouched photo is still a camera's, and an honest illustration may be "
     "generated.",
-    "The coloured windows are not a map of manipulated places. The answer rests on all of them together, and a single one is often wrong.",
+    NO_MAP,
     "A named generator is the nearest of those that are known. Two versions of one model are not told apart reliably, and an unknown one "
     "may lie near a known one by chance.",
     "Resizing, screenshots and strong compression remove what is looked for, in photos and in generated pictures alike.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import click
 
 from edgeparse import build as builder
+from edgeparse.backends.batches import BATCHES, parse_batches
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
 from edgeparse.backends.plans import Store
 from edgeparse.bundle import open_bundle
@@ -58,7 +60,7 @@ def build(out: Path, names: tuple[str, ...], bundle: Path | None) -> None:
 def check(out: Path, recipe: str | None, pictures: Path | None, windows: int, bundle: Path | None) -> None:
     """Check the files in OUT and, on a device, that an engine computes what ONNX Runtime computes from the fp32 model.
 
-    Prints the differences of every output as JSON.
+    Prints the differences of every output as JSON. Nothing is run where a file is not what the manifest says.
 
     Exit status: 0 all is well, 1 an engine differs or a file is wrong, 3 it cannot run here.
     """
@@ -67,7 +69,8 @@ def check(out: Path, recipe: str | None, pictures: Path | None, windows: int, bu
     try:
         wrong = fleet.verify_files(out)
         result: dict[str, object] = {"files_wrong": wrong}
-        if recipe is not None and pictures is not None:
+        # What the manifest does not vouch for is not run.
+        if recipe is not None and pictures is not None and not wrong:
             opened = open_bundle(bundle)
             chosen = recipes.load(recipe)
             engine = builder.load(opened, chosen.flavour, Store(out / chosen.name), chosen.precision)
@@ -75,11 +78,12 @@ def check(out: Path, recipe: str | None, pictures: Path | None, windows: int, bu
             given = verify.windows_of(pictures, opened, windows)
             differences = verify.compare(engine, reference, given, opened.outputs)
             far = verify.too_far(differences, chosen.precision)
-            result |= {"windows": len(given), "too_far": far, "outputs": {k: asdict(d) for k, d in differences.items()}}
+            figures = {name: _figures(difference) for name, difference in differences.items()}
+            result |= {"windows": len(given), "too_far": far, "outputs": figures}
             wrong = [*wrong, *far]
     except (EdgeparseError, recipes.RecipeError) as error:
         _fail(str(error))
-    click.echo(json.dumps(result, indent=1))
+    click.echo(json.dumps(result, indent=1, allow_nan=False))
     if wrong:
         sys.exit(EXIT_WRONG)
 
@@ -91,7 +95,7 @@ def check(out: Path, recipe: str | None, pictures: Path | None, windows: int, bu
 )
 @click.option(
     "--batch",
-    default=",".join(map(str, builder.BATCHES)),
+    default=",".join(map(str, BATCHES)),
     show_default=True,
     help="Of the ONNX file: as edgeparse build.",
 )
@@ -103,10 +107,15 @@ def repository(out: Path, plans: tuple[Path, ...], batch: str, bundle: Path | No
         if plans:
             path = triton.with_plans(out, opened, [Store(folder) for folder in plans])
         else:
-            path = triton.with_onnx(out, opened, builder.parse_batches(batch))
+            path = triton.with_onnx(out, opened, parse_batches(batch))
     except (EdgeparseError, ValueError) as error:
         _fail(str(error))
     click.echo(path)
+
+
+def _figures(difference: verify.Difference) -> dict[str, float | None]:
+    """As JSON knows them: null for what is no number."""
+    return {name: value if math.isfinite(value) else None for name, value in asdict(difference).items()}
 
 
 def _fail(message: str) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from edgeparse import __version__, build, precision
+from edgeparse import __version__, build, files, precision
 from edgeparse.backends import cuda, flavours
-from edgeparse.backends.plans import FOLDER_VARIABLE, Store, replace
+from edgeparse.backends.plans import FOLDER_VARIABLE, MODE, Store
 from edgeparse.bundle import Bundle
 from edgeparse.errors import BackendError, BundleError
 from engines.recipes import Recipe
@@ -105,22 +105,23 @@ def make(
         "engines": [asdict(entry) for entry in built],
         "on_device": [asdict(entry) for entry in left],
     }
-    replace(out / "manifest.json", json.dumps(manifest, indent=1).encode() + b"\n")
-    script = out / SCRIPT
-    replace(script, script_for(left).encode())
-    script.chmod(0o755)
+    files.replace(out / "manifest.json", json.dumps(manifest, indent=1).encode() + b"\n", MODE)
+    files.replace(out / SCRIPT, script_for(left).encode(), 0o755)
     return built, left
 
 
 def script_for(left: Sequence[Left]) -> str:
     """A POSIX shell script that takes a recipe's name and, for another bundle than the default one, a folder."""
     cases = "\n".join(
-        f'  # {entry.device}, {entry.needs}\n  {entry.recipe}) set -- {entry.command} "$@" ;;' for entry in left
+        f'  # {_line(entry.device)}, {_line(entry.needs)}\n  {shlex.quote(entry.recipe)}) set -- {entry.command} "$@" ;;'
+        for entry in left
     )
     known = " ".join(entry.recipe for entry in left) or "none: every engine was compiled ahead of time"
+    usage = shlex.quote(f"usage: {SCRIPT} RECIPE [BUNDLE]; recipes: {known}")
     return f"""#!/bin/sh
 # Compiles, on the device itself, the engine that could not be compiled elsewhere.
-# Usage: {SCRIPT} RECIPE [BUNDLE]     {FOLDER_VARIABLE} says where engines are kept, by default the user's cache.
+# Usage: {SCRIPT} RECIPE [BUNDLE]     {FOLDER_VARIABLE} says where engines are kept, by default in the folder RECIPE beside this
+# script, where `python -m engines verify` looks for them.
 set -eu
 recipe="${{1:-}}"
 bundle="${{2:-}}"
@@ -128,10 +129,17 @@ set --
 [ -z "$bundle" ] || set -- --bundle "$bundle"
 case "$recipe" in
 {cases}
-  *) echo "usage: {SCRIPT} RECIPE [BUNDLE]; recipes: {known}" >&2; exit 2 ;;
+  *) echo {usage} >&2; exit 2 ;;
 esac
+here="$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)"
+export {FOLDER_VARIABLE}="${{{FOLDER_VARIABLE}:-$here/$recipe}}"
 exec "$@"
 """
+
+
+def _line(text: str) -> str:
+    """Words that cannot leave a comment."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def verify_files(out: Path) -> list[str]:

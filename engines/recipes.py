@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from edgeparse.backends.batches import parse_batches
 from edgeparse.backends.flavours import FLAVOURS
-from edgeparse.build import Order, parse_batches
+from edgeparse.build import Order
 
+# A recipe's name becomes a folder's, and a word of a shell script.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 FOLDER = Path(__file__).parent / "recipes"
 
 
@@ -79,6 +83,8 @@ def load(name: str) -> Recipe:
         RecipeError: there is none, or it is not as expected; the message says which field.
     """
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    if not NAME.fullmatch(path.stem):
+        raise RecipeError(f"{path.stem!r} is no name for a recipe; take letters, digits, dots, dashes and underscores")
     try:
         data = tomllib.loads(path.read_text())
     except OSError as error:
@@ -90,6 +96,12 @@ def load(name: str) -> Recipe:
     known = {field.name for field in fields(Recipe)} - {"name"}
     if unknown := sorted(data.keys() - known):
         raise RecipeError(f"{path} has {', '.join(unknown)}; a recipe knows {', '.join(sorted(known))}")
+    for key, value in data.items():
+        if isinstance(value, str) and not value.isprintable():
+            raise RecipeError(f"{path}: {key} is not printable on one line")
+    for key in ("device", "note", "jetpack"):
+        if not isinstance(data.get(key, ""), str):
+            raise RecipeError(f"{path}: {key} is {data[key]!r}, a string was expected")
     try:
         recipe = Recipe(
             name=path.stem,

@@ -29,4 +29,5 @@ def main(names: list[str], page_file: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], Path("report.html")))
+    # A status is a byte: 256 failures would be none.
+    sys.exit(min(main(sys.argv[1:], Path("report.html")), 1))

@@ -13,7 +13,7 @@ from watchfiles import Change, watch
 
 from edgeparse import Parser, Report
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".heic", ".avif", ".tif", ".tiff"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff"}
 
 
 def arriving(folder: Path, stop: threading.Event) -> Iterator[Path]:
@@ -34,6 +34,6 @@ def reports(folder: Path, stop: threading.Event) -> Iterator[Report]:
 if __name__ == "__main__":
     try:
         for report in reports(Path(sys.argv[1]), threading.Event()):
-            print(json.dumps(report.to_json()), flush=True)
+            print(json.dumps(report.to_json(), allow_nan=False), flush=True)
     except KeyboardInterrupt:
         pass

@@ -35,6 +35,7 @@ class Cuda:
         self.recording: list[Any] | None = None
         self.launched = 0
         self.lock = threading.Lock()
+        self.devices = threading.local()
 
     def _done(self, name: str, *values: Any) -> tuple[Any, ...]:
         status = self.fails.get(name, OK)
@@ -53,7 +54,11 @@ class Cuda:
         return self._done("cudaGetDeviceCount", 1)
 
     def cudaGetDevice(self) -> tuple[Any, ...]:
-        return self._done("cudaGetDevice", 0)
+        return self._done("cudaGetDevice", getattr(self.devices, "current", 0))
+
+    def cudaSetDevice(self, device: int) -> tuple[Any, ...]:
+        self.devices.current = device
+        return self._done("cudaSetDevice")
 
     def cudaGetDeviceProperties(self, _device: int) -> tuple[Any, ...]:
         properties = real.cudaDeviceProp()
@@ -142,6 +147,7 @@ class Context:
     def execute_async_v3(self, _stream: int) -> bool:
         if self.engine.fails:
             return False
+        self.engine.devices.add(self.engine.cuda.cudaGetDevice()[1])
         if self.engine.cuda.recording is not None:
             self.engine.cuda.recording.append(self.compute)
             return True
@@ -176,6 +182,7 @@ class Engine:
         self.computed: list[int] = []
         self.contexts = 0
         self.most_contexts = 99
+        self.devices: set[int] = set()
         self.fails = False
         self.drift = self.drifts = 0.0
 

@@ -82,6 +82,12 @@ def test_other_schema(bundle_copy: Path, schema: object) -> None:
         lambda fields: fields["files"].update({"../escape": {"sha256": "0"}}),
         lambda fields: fields["variants"].update(fp16="model.fp16.onnx"),
         lambda fields: fields["calibration"].update(same={"scale": 1.0}),
+        lambda fields: fields["calibration"].update(same={"scale": 0.0, "bias": 0.0, "threshold": 0.5}),
+        lambda fields: fields["calibration"].update(same={"scale": 1.0, "bias": 0.0, "threshold": 1.0}),
+        lambda fields: fields["calibration"].update(same={"scale": 1.0, "bias": 0.0, "threshold": 0}),
+        lambda fields: fields["calibration"].update(bias=math.nan),
+        lambda fields: fields["calibration"].update(bias="0"),
+        lambda fields: fields.update(default_variant="int4"),
         lambda fields: fields["files"].update({"/etc/passwd": {"sha256": "0"}}),
     ],
 )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -14,7 +16,7 @@ from PIL import Image
 
 import edgeparse
 from edgeparse.cli import main
-from tests.conftest import SAMPLES, encoded, noise, sample_files
+from tests.conftest import SAMPLES, comparing, edit_manifest, encoded, noise, sample_files
 
 SCHEMA = json.loads((Path(edgeparse.__file__).parent / "report.schema.json").read_text())
 
@@ -87,7 +89,6 @@ def test_table_for_people(tmp_path: Path) -> None:
         ["check", "--windows", "0", "x.jpg"],
         ["check", str(SAMPLES)],
         ["check", "--fingerprint", "out.png", "a.jpg", "b.jpg"],
-        ["check", "--fingerprint", "out.png", "-"],
         ["fingerprint", "x.jpg"],
         ["nonsense"],
     ],
@@ -97,6 +98,31 @@ def test_wrong_usage(arguments: list[str]) -> None:
     assert done.exit_code == 2
     assert done.stdout == ""
     assert "Error" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are text there")
+def test_a_file_whose_name_is_no_text_is_one_more_picture(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xff.png")).write_bytes(encoded(noise(64, 64)))
+    (tmp_path / os.fsdecode(b"\xfe.png")).write_bytes(b"junk")
+    page = tmp_path / "page.html"
+    command = [sys.executable, "-m", "edgeparse", "check", "-r", str(tmp_path), "--report", str(page)]
+    done = subprocess.run(command, capture_output=True, check=False, env=os.environ | {"PYTHONUTF8": "1"})
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.decode().count("\ufffd.png") == 2
+    assert "\ufffd.png" in page.read_text(encoding="utf-8")
+
+
+def test_names_that_a_bundle_gives_are_no_markup(bundle_copy: Path) -> None:
+    comparing(bundle_copy, reported=True)
+
+    def change(fields: dict[str, Any]) -> None:
+        fields["labels"]["family"] = [f"[red]{name}[/]" for name in fields["labels"]["family"]]
+        fields["labels"]["losses"] = [loss | {"name": f"[/x]{loss['name']}"} for loss in fields["labels"]["losses"]]
+
+    edit_manifest(bundle_copy, change)
+    done = run("check", "--bundle", bundle_copy, sample_files()[0])
+    assert done.exit_code == 0, done.output
+    assert "[red]" in done.stdout
 
 
 def test_empty_folder(tmp_path: Path) -> None:
@@ -117,8 +143,14 @@ def test_fingerprint_pictures(tmp_path: Path) -> None:
         with Image.open(out) as image:
             assert image.size == size
             assert len(image.getcolors(1 << 20) or []) > 50
-    assert run("check", "--fingerprint", tmp_path / "f.png", sample_files()[0]).exit_code == 0
-    assert (tmp_path / "f.png").exists()
+    assert run("fingerprint", sample_files()[0], "-o", tmp_path / "alone.png").exit_code == 0
+    data = sample_files()[0].read_bytes()
+    for name, stdin in ((sample_files()[0], None), ("-", data)):  # what was read once for the report is enough
+        assert run("check", "--fingerprint", tmp_path / "f.png", name, stdin=stdin).exit_code == 0
+        assert (tmp_path / "f.png").read_bytes() == (tmp_path / "alone.png").read_bytes()
+        (tmp_path / "f.png").unlink()
+    assert run("check", "--fingerprint", tmp_path / "f.png", tmp_path / "none.png").exit_code == 1
+    assert not (tmp_path / "f.png").exists()
 
 
 def test_fingerprint_failures(tmp_path: Path) -> None:

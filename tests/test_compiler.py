@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeparse import BackendError, Parser, build
 from edgeparse.backends import compiler, cuda, flavours, select
+from edgeparse.backends.batches import parse_batches
 from edgeparse.backends.compiler import Compiled, compile_engine
 from edgeparse.backends.plans import FOLDER_VARIABLE, Key, Store
 from edgeparse.bundle import open_bundle
@@ -23,6 +24,7 @@ from edgeparse.errors import (
     BundleError,
     EngineDamagedError,
     EngineError,
+    EngineUntrustedError,
     LibraryMissingError,
     NoDeviceError,
     UnsupportedModelError,
@@ -198,11 +200,24 @@ def test_an_engine_is_compiled_once(store: Store) -> None:
     assert not build.built_for(open_bundle(), "tensorrt", store)
 
 
-def test_a_damaged_engine_is_not_handed_out(store: Store) -> None:
+def test_a_damaged_engine_is_compiled_anew(store: Store) -> None:
     order = build.Order("tensorrt-rtx", "fp32", capabilities=("sm86",))
     record, _ = build.build(open_bundle(), order, store)
     (store.folder / record.file).write_bytes(b"x")
-    with pytest.raises(EngineDamagedError):
+    with pytest.raises(EngineDamagedError, match="compile it again"):
+        store.read(record)
+    again, compiled = build.build(open_bundle(), order, store)
+    assert compiled
+    assert again.key == record.key
+    assert store.read(again)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+def test_an_engine_that_everybody_may_change_is_not_compiled_over(store: Store) -> None:
+    order = build.Order("tensorrt-rtx", "fp32", capabilities=("sm86",), batches=(1, 1, 1))
+    record, _ = build.build(open_bundle(), order, store)
+    (store.folder / record.file).chmod(0o666)
+    with pytest.raises(EngineUntrustedError, match="chmod o-w"):
         build.build(open_bundle(), order, store)
 
 
@@ -214,12 +229,12 @@ def test_a_bundle_without_the_precision_says_what_it_has(store: Store) -> None:
 @pytest.mark.parametrize("text", ["", "a", "0", "2,1,3", "1,2", "1,2,3,4"])
 def test_batches_that_are_none(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        build.parse_batches(text)
+        parse_batches(text)
 
 
 def test_batches() -> None:
-    assert build.parse_batches("4") == (4, 4, 4)
-    assert build.parse_batches("1,8,32") == (1, 8, 32)
+    assert parse_batches("4") == (4, 4, 4)
+    assert parse_batches("1,8,32") == (1, 8, 32)
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
@@ -275,6 +290,16 @@ def test_auto_passes_over_engines_and_says_how_to_compile_one(
     assert Parser().backend == "onnxruntime-cpu"
     assert "edgeparse build --backend tensorrt-rtx compiles one" in caplog.text
     assert not store.records()
+
+
+def test_a_folder_of_engines_that_cannot_be_read_stops_only_engines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / ("x" * 300)))
+    assert Parser().backend == "onnxruntime-cpu"
+    status, out, _ = run("doctor")
+    assert status == 0
+    assert "--  engines: " in out
 
 
 def test_auto_with_an_engine_but_no_gpu(

@@ -82,6 +82,24 @@ def test_a_recipe_that_is_wrong_says_where(tmp_path: Path, change: str, words: s
     assert run("build", tmp_path / "out", "--recipe", path).exit_code == 3
 
 
+@pytest.mark.parametrize(
+    ("stem", "change", "words"),
+    [
+        ("a; reboot", "", "no name for a recipe"),
+        ("-x", "", "no name for a recipe"),
+        ("$(reboot)", "", "no name for a recipe"),
+        ("mine", 'device = "RTX\\nreboot"', "device is not printable"),
+        ("mine", "device = 5", "a string was expected"),
+    ],
+)
+def test_a_recipe_cannot_bring_words_into_the_script(tmp_path: Path, stem: str, change: str, words: str) -> None:
+    lines = (recipes.FOLDER / "rtx-40.toml").read_text().splitlines()
+    path = tmp_path / f"{stem}.toml"
+    path.write_text("\n".join([change, *lines[1:]] if change else lines))
+    with pytest.raises(recipes.RecipeError, match=words):
+        recipes.load(str(path))
+
+
 def test_an_unknown_recipe_lists_the_known() -> None:
     with pytest.raises(recipes.RecipeError, match=r"choose from .*jetson-orin-nano"):
         recipes.load("raspberry")
@@ -108,11 +126,11 @@ def test_what_can_be_compiled_here_is_and_the_rest_becomes_a_script(tmp_path: Pa
     assert "JetPack 6.1 or later" in script.read_text()
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
-    (bin_folder / "edgeparse").write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
+    (bin_folder / "edgeparse").write_text('#!/bin/sh\nprintf "%s|" "$@"\nprintf %s "$EDGEPARSE_ENGINES" >&2\n')
     (bin_folder / "edgeparse").chmod(0o755)
 
-    def on_device(*arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": f"{bin_folder}:/usr/bin:/bin"}
+    def on_device(*arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": f"{bin_folder}:/usr/bin:/bin"} | extra
         return subprocess.run([script, *arguments], env=environment, capture_output=True, text=True, check=False)
 
     done = on_device("jetson-orin-nano", "a bundle")
@@ -120,6 +138,8 @@ def test_what_can_be_compiled_here_is_and_the_rest_becomes_a_script(tmp_path: Pa
     assert done.stdout == (
         "build|--backend|tensorrt|--precision|fp32|--batch|1,8,16|--workspace|256|--bundle|a bundle|"
     )
+    assert done.stderr == str(tmp_path / "jetson-orin-nano"), "verify --recipe looks elsewhere"
+    assert on_device("jetson-orin-nano", EDGEPARSE_ENGINES="/mine").stderr == "/mine"
     assert "--dla|0|" in on_device("jetson-agx-orin-dla").stdout
     for wrong in ((), ("rtx-30",)):
         done = on_device(*wrong)
@@ -142,7 +162,7 @@ def test_a_bundle_without_a_recipes_precision_is_refused_before_anything_is_comp
 
 
 @pytest.mark.parametrize("damage", ["changed", "plan gone", "sidecar gone", "manifest changed"])
-def test_a_damaged_fleet_is_noticed(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_fleet_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
     fleet.make([fp32("rtx-40")], open_bundle(), tmp_path)
     (plan,) = tmp_path.glob("rtx-40/*.plan")
     if damage == "changed":
@@ -155,7 +175,8 @@ def test_a_damaged_fleet_is_noticed(tmp_path: Path, damage: str) -> None:
         manifest = json.loads((tmp_path / "manifest.json").read_text())
         manifest["engines"][0]["sha256"] = "0" * 64
         (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    done = run("verify", tmp_path)
+    monkeypatch.setattr("edgeparse.build.load", lambda *_: pytest.fail("what differs from the manifest was run"))
+    done = run("verify", tmp_path, "--recipe", "rtx-40", "--pictures", SAMPLES)
     assert done.exit_code == 1
     (wrong,) = json.loads(done.stdout)["files_wrong"]
     assert plan.name in wrong

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 import zipfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from edgeparse.enrolment import MIN_PICTURES, Store
 from edgeparse.gallery import Gallery
 from tests.conftest import ANY, comparing, noise
 
-DIMENSION = 16
+DIMENSION = Gallery.load(open_bundle().read("gallery.npz")).vectors.shape[1]
 # A fresh interpreter for every process, as two shells would have: no lock or file handle is inherited.
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -142,14 +143,16 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
             mine.add("b", pictures(2))
         assert mine.file.read_bytes() == data
 
-    def forged(**changes: object) -> bytes:
+    def forged(vectors: np.ndarray | None = None, **changes: object) -> bytes:
         fields = {"schema": 1, "network": open_bundle().network, "bundle": "b", "generators": []} | changes
-        np.savez(tmp_path / "forged.npz", vectors=pictures(1), owner=np.zeros(MIN_PICTURES, np.int32))
+        held = pictures(1) if vectors is None else vectors
+        np.savez(tmp_path / "forged.npz", vectors=held, owner=np.zeros(len(held), np.int32))
         with zipfile.ZipFile(tmp_path / "forged.npz", "a") as archive:
             archive.writestr("gallery.json", json.dumps(fields))
         return (tmp_path / "forged.npz").read_bytes()
 
-    entry = {"name": "a", "pictures": 10, "added": "", "changed": ""}
+    date = "2026-01-01T00:00:00+00:00"
+    entry = {"name": "a", "pictures": 10, "added": date, "changed": date}
     mine.file.write_bytes(forged(generators=[entry]))
     assert len(mine.entries()) == 1
     for data, words in (
@@ -157,16 +160,67 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
         (forged(generators=[entry | {"pictures": 3}]), "3 are listed"),
         (forged(generators=[entry | {"name": "\x1b[2J"}]), "printable"),
         (forged(generators=[{"name": "a"}]), "damaged"),
+        (forged(generators=[entry | {"added": 20260101}]), "damaged"),
+        (forged(generators=[entry | {"changed": "\x1b[2J"}]), "damaged"),
+        (forged(generators=[entry], bundle="\x1b[2J"), "bundle is"),
+        (forged(generators=[entry, entry]), "listed twice"),
+        (forged(generators=[]), "belong to no generator"),
+        (forged(2 * pictures(1), generators=[entry]), "unit length"),
+        (forged(np.full((10, 4), np.nan), generators=[entry]), "unit length"),
+        (forged(pictures(1, 3), generators=[entry | {"pictures": 3}]), "fewer than 10"),
     ):
         mine.file.write_bytes(data)
         with pytest.raises(GalleryError, match=words):
             mine.entries()
 
 
-def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(enrolment, "MAX_BYTES", 100)
+def test_embeddings_of_another_size_are_refused_before_they_are_kept(tmp_path: Path) -> None:
+    """One import of them would end every later check."""
+    theirs, mine = store(tmp_path / "theirs"), store(tmp_path / "mine")
+    theirs.add("a", np.eye(10, 16, dtype=np.float32))
+    theirs.export(tmp_path / "out.npz")
+    with pytest.raises(
+        GalleryError, match=f"embeddings of 16 numbers, those of {open_bundle().label} have {DIMENSION}"
+    ):
+        mine.take(tmp_path / "out.npz")
+    assert mine.entries() == []
+    with pytest.raises(GalleryError, match="cannot be in one gallery"):
+        theirs.add("b", np.eye(10, 12, dtype=np.float32))
+    assert [entry.name for entry in theirs.entries()] == ["a"]
+    with pytest.raises(GalleryError, match="unit length"):
+        mine.add("a", 3 * pictures(1))
+    with pytest.raises(GalleryError, match="enrol them again"):
+        Parser(gallery=tmp_path / "theirs")
+
+
+def test_a_folder_that_cannot_be_looked_into(tmp_path: Path) -> None:
+    with pytest.raises(GalleryError, match="cannot be read"):
+        store(tmp_path / ("x" * 300)).entries()
+
+
+@pytest.mark.parametrize("error", [MemoryError, zlib.error, NotImplementedError, RuntimeError])
+def test_whatever_a_forged_archive_raises_is_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
     mine = store(tmp_path)
     mine.add("a", pictures(1))
+
+    def stumble(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(np, "load", stumble)
+    with pytest.raises(GalleryError, match=f"damaged: {error.__name__}"):
+        mine.entries()
+
+
+def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = store(tmp_path)
+    mine.add("a", pictures(1))
+    monkeypatch.setattr(enrolment, "MAX_BYTES", mine.file.stat().st_size - 1)
+    with pytest.raises(GalleryError, match="is larger than"):
+        mine.entries()
+    with zipfile.ZipFile(mine.file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("gallery.json", " " * 100_000)
     with pytest.raises(GalleryError, match="unpacks to"):
         mine.entries()
 

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from edgeparse import ImageError, images
 from tests.conftest import encoded, noise
@@ -44,6 +46,20 @@ def test_names() -> None:
     assert images.name_of(Path("b.jpg")) == "b.jpg"
     assert images.name_of(b"bytes") is None
     assert images.name_of(noise(8, 8)) is None
+    assert images.name_of("a\udcff\ud800.jpg") == "a\ufffd\ufffd.jpg"
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are text there")
+def test_a_name_that_is_no_text_is_reported(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))
+    with pytest.raises(ImageError, match=r"no file .*\ufffd") as caught:
+        images.read(path)
+    assert str(caught.value).encode()
+    path.write_bytes(encoded(noise(8, 8)))
+    assert images.read(path).height == 8
+    assert images.name_of(path) == f"{tmp_path}/\ufffd.png"
+    with path.open("rb") as file:
+        assert images.name_of(file) == f"{tmp_path}/\ufffd.png"
 
 
 @settings(max_examples=40, deadline=None)
@@ -161,6 +177,53 @@ def test_damaged_files_are_read_or_refused_but_never_crash(form: str, place: flo
     damaged = data[:at] + junk + data[at + len(junk) :]
     with contextlib.suppress(ImageError):
         assert images.read(damaged).pixels.dtype == np.uint8
+
+
+def mutated(data: bytes, rng: np.random.Generator) -> bytes:
+    """A few bytes changed, most of them near the beginning: random, all ones, all zeros, or doubled."""
+    damaged = bytearray(data)
+    reach = min(len(data), 200) if rng.random() < 0.7 else len(data)
+    for _ in range(rng.integers(1, 6)):
+        at = int(rng.integers(0, reach))
+        piece = damaged[at : at + int(rng.integers(1, 5))]
+        what = rng.integers(0, 4)
+        new = (rng.bytes(len(piece)), b"\xff" * len(piece), b"\0" * len(piece), bytes(piece * 2))[what]
+        damaged[at : at + len(piece)] = new
+    return bytes(damaged)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("form", ["TIFF", "TIFF_LZW", "PNG", "JPEG", "WEBP", "GIF"])
+def test_hostile_files_are_read_or_refused_as_pictures(form: str) -> None:
+    """Whatever a parser stumbles over, a batch goes on: hundreds of mutants, the same ones in every run."""
+    options = {"compression": "tiff_lzw"} if form == "TIFF_LZW" else {}
+    data, rng = encoded(noise(24, 24), form.split("_")[0], **options), np.random.default_rng(0)
+    refused = 0
+    for _ in range(150):
+        try:
+            images.read(mutated(data, rng))
+        except ImageError:
+            refused += 1
+    assert refused > 10
+
+
+@pytest.mark.parametrize("error", [KeyError(273), TypeError("x"), SyntaxError("x"), zlib.error("x"), RecursionError()])
+@pytest.mark.parametrize("where", ["n_frames", "load"])
+def test_whatever_pillow_raises_is_damage(monkeypatch: pytest.MonkeyPatch, error: Exception, where: str) -> None:
+    def stumble(*_: object) -> None:
+        raise error
+
+    data = encoded(noise(8, 8), "TIFF")
+    monkeypatch.setattr(TiffImageFile, where, property(stumble) if where == "n_frames" else stumble)
+    assert error_kind(data) == "truncated"
+
+
+def test_too_little_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(TiffImageFile, "load", stumble)
+    assert error_kind(encoded(noise(8, 8), "TIFF")) == "too_large"
 
 
 def png_that_claims(width: int, height: int) -> bytes:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import edgeparse
 
 HEAVY = ("torch", "onnxruntime", "PIL", "numpy", "rich", "click")
@@ -23,6 +25,17 @@ def test_the_command_line_loads_no_inference_library_until_it_needs_one() -> Non
     code = f"import sys, edgeparse.cli; print([m for m in {libraries!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["build", "--help"], ["gallery", "--help"]])
+def test_help_does_not_wait_for_numpy(arguments: list[str]) -> None:
+    heavy = (*HEAVY[:-1], "jinja2", "filelock")
+    code = (
+        "import sys; from edgeparse.cli import main\n"
+        f"main({arguments!r}, standalone_mode=False); print([m for m in {heavy!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_import_time() -> None:

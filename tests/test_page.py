@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +267,36 @@ def test_an_early_end_is_said(parser: Parser, shown: Open) -> None:
     page = Page(parser.bundle, 30)
     page.add(look.report, look)
     assert "1 of 30 pictures were looked at" in shown(page.render(30)).inner_text("main")
+
+
+def test_a_bundle_of_another_size_that_resizes_is_shown_as_it_is(parser: Parser) -> None:
+    """As the published networks: the whole picture in one small window, and a closed set of generators."""
+    look = parser.look(noise(200, 300))
+    report = replace(look.report, windows=1, family=None, architecture=None, losses=None, verdict="inconclusive")
+    small = replace(
+        look, report=report, corners=((0, 0),), scores=(0.5,), fingerprint=np.zeros((1, 3, 64, 64), np.float32)
+    )
+    published = replace(parser.bundle, window=64, framing="resize", outputs=("fingerprint", "attribution"), discrete=())
+    page = Page(published, 1)
+    page.add(report, small)
+    html = page.render()
+    assert re.search(r'class="outline" x="0" y="0" width="300" height="200"', html)
+    assert "as a whole, resized to 64 \N{MULTIPLICATION SIGN} 64" in html
+    assert 'width="64" height="64" alt="Fingerprint of the picture"' in html
+    assert "has no outputs for family, architecture and losses" in html
+    for words_that_do_not_fit in (
+        'width="128"',
+        "Windows and scores",
+        "better than a constant",
+        "similarity",
+        words.NO_MAP,
+    ):
+        assert words_that_do_not_fit not in re.sub(
+            r"data:image[^\"]*|<style>.*?</style>|<footer.*", "", html, flags=re.S
+        )
+    page = Page(replace(parser.bundle, window=64), 1)
+    page.add(report, replace(small, corners=((0, 16),)))
+    assert 'class="outline" x="16" y="0" width="64" height="64"' in page.render()
 
 
 def test_more_pictures_get_less_each(parser: Parser) -> None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from edgeparse import BackendError, ImageError, Parser, readout
-from edgeparse.backends import onnxruntime, select
+from edgeparse.backends import onnxruntime, plans, select
 from edgeparse.bundle import open_bundle
 from edgeparse.report import Choice, Interval
-from tests.conftest import SAMPLES, encoded, noise, sample_files
+from tests.conftest import SAMPLES, edit_manifest, encoded, noise, sample_files
 
 GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
 
@@ -135,6 +138,33 @@ def test_a_session_that_fell_back_is_an_error(monkeypatch: pytest.MonkeyPatch) -
         onnxruntime.OnnxRuntimeBackend(open_bundle().model("fp32"), "cuda")
 
 
+def test_onnx_runtimes_engines_are_kept_apart_by_their_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its key is the graph's names and structure, which a retrained network shares."""
+    monkeypatch.setenv(plans.FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(onnxruntime, "available", lambda: dict.fromkeys(onnxruntime.PROVIDERS))
+    given: list[dict[str, str]] = []
+
+    class Library:
+        SessionOptions = SimpleNamespace
+
+        @staticmethod
+        def InferenceSession(_model: bytes, _options: object, providers: list[tuple[str, dict[str, str]]]) -> None:
+            given.append(providers[0][1])
+            raise RuntimeError("enough was seen")
+
+    monkeypatch.setattr(onnxruntime, "_library", lambda: Library)
+    for name in ("onnxruntime-tensorrt", "onnxruntime-tensorrt-rtx"):
+        for model in (b"one", b"other"):
+            with pytest.raises(BackendError, match="enough was seen"):
+                onnxruntime.OnnxRuntimeBackend(model, name)
+            folder = tmp_path / "onnxruntime" / hashlib.sha256(model).hexdigest()
+            options = onnxruntime.PROVIDERS[name].folder
+            assert {given[-1][option] for option in options} == {str(folder)}
+    folder.chmod(0o777)
+    with pytest.raises(BackendError, match="programs"):
+        onnxruntime.OnnxRuntimeBackend(b"other", "onnxruntime-tensorrt")
+
+
 def test_no_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     assert onnxruntime.version() is None
@@ -167,6 +197,50 @@ def test_look_gives_the_report_and_what_it_rests_on(parser: Parser) -> None:
     assert all(0 <= score <= 1 for score in look.scores)
     assert np.linalg.norm(look.embedding) == pytest.approx(1, abs=1e-5)
     assert np.array_equal(parser.embed(picture)[1], look.embedding)
+
+
+class Said:
+    """A backend that says the same of every window, or of each what it is told."""
+
+    name = "said"
+
+    def __init__(self, **outputs: list[list[float]]) -> None:
+        self.outputs = {name: np.array(values, np.float32) for name, values in outputs.items()}
+
+    def run(self, windows: np.ndarray, outputs: list[str]) -> dict[str, np.ndarray]:
+        shown = self.outputs | {"fingerprint": np.zeros((1, 3, 128, 128), np.float32)}
+        return {name: np.resize(shown[name], (len(windows), *shown[name].shape[1:])) for name in outputs}
+
+
+def saying(folder: Path, monkeypatch: pytest.MonkeyPatch, classes: tuple[str, ...] = (), **outputs: Any) -> Parser:
+    """A parser whose network has these outputs alone."""
+
+    def change(fields: dict[str, Any]) -> None:
+        fields["outputs"] = ["fingerprint", *outputs]
+        fields["labels"]["attribution"] = list(classes)
+
+    monkeypatch.setattr("edgeparse.parser.create", lambda *_: Said(**outputs))
+    return Parser(edit_manifest(folder, change))
+
+
+def test_look_scores_windows_by_the_classes_of_attribution(bundle_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bundle with a calibration and a closed set of generators, and no output `generated`."""
+    said = [[9.0, 0.0, 1.0], [0.0, 9.0, 1.0]]
+    look = saying(bundle_copy, monkeypatch, ("one", "camera", "two"), attribution=said).look(noise(128, 192))
+    calibration = open_bundle().calibration
+    assert calibration is not None
+    assert look.scores == tuple(readout.calibrated(value, calibration) for value in (9.0, -8.0))
+    assert look.report.probability_generated == pytest.approx(readout.calibrated(4.5 - 4.5, calibration))
+    assert look.embedding is None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_number_is_an_error_and_no_answer(
+    bundle_copy: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    parser = saying(bundle_copy, monkeypatch, generated=[[value]], embedding=[[1.0, 0.0]])
+    with pytest.raises(BackendError, match=r"said computed what is no finite number for generated;.*fp32"):
+        parser.parse(noise(128, 128))
 
 
 def test_warm_up_changes_no_answer(parser: Parser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import os
 import re
 import stat
 import time
@@ -13,9 +14,16 @@ from pathlib import Path
 
 import pytest
 
+from edgeparse import files
 from edgeparse.backends import plans
 from edgeparse.backends.plans import Key, Place, Record, Store, Tensor, refusal
-from edgeparse.errors import EngineDamagedError, EngineError, EngineMismatchError, EngineMissingError
+from edgeparse.errors import (
+    EngineDamagedError,
+    EngineError,
+    EngineMismatchError,
+    EngineMissingError,
+    EngineUntrustedError,
+)
 
 PLAN = b"a compiled engine"
 KEY = Key(
@@ -110,19 +118,60 @@ def test_nothing_was_compiled_yet(tmp_path: Path) -> None:
         Store(tmp_path / "none").find(PLACE, "edgeparse build --backend tensorrt")
 
 
-@pytest.mark.parametrize("damage", ["changed", "missing", "open"])
+def test_a_gpu_goes_before_a_dla_core_and_the_preferred_precision_before_the_latest(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    changes = ({}, {"precision": "int8", "onnx": "b" * 64}, {"dla": 0, "batches": (8, 8, 8)})
+    gpu, small, dla = (
+        record(replace(KEY, **change), built=f"2026-0{month}-01T00:00:00+00:00")  # type: ignore[arg-type]
+        for month, change in enumerate(changes, 1)
+    )
+    store.write(dla, PLAN)
+    assert store.find(PLACE, "build", preferred="fp16") == dla
+    for entry in (gpu, small):
+        store.write(entry, PLAN)
+    assert store.find(PLACE, "build", preferred="fp16") == gpu
+    assert store.find(PLACE, "build", preferred="fp32") == small
+    assert store.find(PLACE, "build", "int8", preferred="fp16") == small
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing"])
 def test_a_damaged_engine_is_not_read(tmp_path: Path, damage: str) -> None:
     store = Store(tmp_path)
     store.write(record(), PLAN)
     path = tmp_path / record().file
     if damage == "changed":
         path.write_bytes(PLAN[:-1] + b"!")
-    elif damage == "missing":
-        path.unlink()
     else:
-        path.chmod(0o666)
+        path.unlink()
     with pytest.raises(EngineDamagedError, match=record().file):
         store.read(record())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="owners and permissions are POSIX's")
+@pytest.mark.parametrize("which", ["plan", "json", "folder"])
+@pytest.mark.parametrize("wrong", ["mode", "owner"])
+def test_an_engine_that_others_may_have_written_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str, wrong: str
+) -> None:
+    store = Store(tmp_path / "engines")
+    store.write(record(), PLAN)
+    path = store.folder if which == "folder" else store.folder / f"{KEY.digest}.{which}"
+    if wrong == "mode":
+        path.chmod(path.stat().st_mode | 0o002)
+    elif os.geteuid() == 0:
+        os.chown(path, 12345, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(EngineUntrustedError, match="engine"):
+        store.read(record())
+    if which == "folder":
+        with pytest.raises(EngineUntrustedError, match=plans.FOLDER_VARIABLE):
+            store.write(record(), PLAN)
+
+
+def test_a_folder_that_cannot_be_read_is_an_engine_error(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=plans.FOLDER_VARIABLE):
+        Store(tmp_path / ("x" * 300)).records()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 2}', "null"])
@@ -144,14 +193,14 @@ def test_a_sidecar_under_another_name_is_passed_over(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
-    plans.replace(path, b"old")
+    files.replace(path, b"old")
 
     def full(_self: Path, _target: Path) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OSError, match="No space"):
-        plans.replace(path, b"new")
+        files.replace(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -192,6 +241,13 @@ def test_two_processes_do_not_compile_the_same_engine_at_once(tmp_path: Path) ->
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     assert log.read_text().split() == ["in", "out"] * 3
+
+
+def test_what_a_killed_writer_left_is_cleared_away(tmp_path: Path) -> None:
+    left = tmp_path / f".{KEY.digest}.plan.0123"
+    left.write_bytes(b"half")
+    with Store(tmp_path).lock(KEY):
+        assert not left.exists()
 
 
 def test_a_lock_that_is_never_freed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -43,13 +44,16 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     fake = fake_gpu.Cuda()
     engine = fake_gpu.Engine(fake, tensorrt_rtx, 4)
     logger = SimpleNamespace(errors=[])
-    state = SimpleNamespace(cuda=fake, engine=engine, logger=logger, loads=True)
+    state = SimpleNamespace(cuda=fake, engine=engine, logger=logger, loads=True, dla=None)
 
     class Runtime:
+        DLA_core = -1
+
         def __init__(self, _logger: object) -> None: ...
 
         def deserialize_cuda_engine(self, plan: bytes) -> Any:
             assert plan == PLAN
+            state.dla = self.DLA_core
             return engine if state.loads else None
 
     library = SimpleNamespace(
@@ -86,6 +90,7 @@ def test_the_gpu_that_is_none_has_only_what_the_real_libraries_have() -> None:
         (fake_gpu.Cuda, real_cuda),
         (fake_gpu.Engine, tensorrt_rtx.ICudaEngine),
         (fake_gpu.Context, tensorrt_rtx.IExecutionContext),
+        (SimpleNamespace(DLA_core=0), tensorrt_rtx.Runtime),
         (fake_gpu.RuntimeConfig, tensorrt_rtx.IRuntimeConfig),
         (fake_gpu.RuntimeCache, tensorrt_rtx.IRuntimeCache),
     ):
@@ -204,10 +209,46 @@ def test_the_kernels_of_tensorrt_for_rtx_are_kept(gpu: SimpleNamespace, tmp_path
     assert not (tmp_path / "none.runtime").exists()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="owners and permissions are POSIX's")
+@pytest.mark.parametrize("closed", ["file", "folder"])
+def test_kernels_that_others_may_have_written_are_not_read(gpu: SimpleNamespace, tmp_path: Path, closed: str) -> None:
+    cache = tmp_path / "engine.runtime"
+    cache.write_bytes(b"kernels of a stranger")
+    (cache if closed == "file" else tmp_path).chmod(0o777)
+    TensorRTBackend(record("tensorrt-rtx"), PLAN, cache)
+    assert cache.read_bytes() == b"kernels"
+
+
+def test_kernels_that_cannot_be_read_cost_only_their_time(gpu: SimpleNamespace, tmp_path: Path) -> None:
+    (tmp_path / "engine.runtime").mkdir()
+    TensorRTBackend(record("tensorrt-rtx"), PLAN, tmp_path / "engine.runtime")
+
+
+def test_every_thread_runs_on_the_gpu_that_the_engine_was_loaded_on(gpu: SimpleNamespace) -> None:
+    gpu.cuda.cudaSetDevice(1)
+    backend = TensorRTBackend(record(), PLAN)
+
+    def work(seed: int) -> int:
+        right(windows(3, seed), backend.run(windows(3, seed), BOTH))
+        return gpu.cuda.cudaGetDevice()[1]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(work, range(20))) == {0}, "a caller's own GPU was changed"
+    assert gpu.engine.devices == {1}
+
+
+def test_an_engine_for_a_dla_core_is_loaded_on_it(gpu: SimpleNamespace) -> None:
+    made = record(batches=(4, 4, 4))
+    TensorRTBackend(made, PLAN)
+    assert gpu.dla == -1
+    TensorRTBackend(replace(made, key=replace(made.key, dla=1)), PLAN)
+    assert gpu.dla == 1
+
+
 def test_an_engine_that_tensorrt_cannot_read(gpu: SimpleNamespace) -> None:
     gpu.loads = False
     gpu.logger.errors = []
-    with pytest.raises(EngineDamagedError, match="it gave no reason; compile it again"):
+    with pytest.raises(EngineDamagedError, match="it gave no reason; delete it and compile it again"):
         TensorRTBackend(record(), PLAN)
 
 

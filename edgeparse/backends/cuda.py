@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +89,24 @@ def gpu() -> Gpu:
         capability=f"sm{properties.major}{properties.minor}",
         memory=int(properties.totalGlobalMem),
     )
+
+
+def device() -> int:
+    """The number of this thread's GPU."""
+    return int(check(runtime().cudaGetDevice()))
+
+
+@contextlib.contextmanager
+def on(number: int) -> Iterator[None]:
+    """Work on one GPU. CUDA keeps the current one for each thread, and a new thread begins with the first: it is put back after."""
+    before = device()
+    if before != number:
+        check(runtime().cudaSetDevice(number))
+    try:
+        yield
+    finally:
+        if before != number:
+            check(runtime().cudaSetDevice(before))
 
 
 def free_memory() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeparse import files
 from edgeparse.backends import plans
-from edgeparse.errors import BackendError
+from edgeparse.errors import BackendError, EngineUntrustedError
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class OnnxRuntimeBackend:
         reason = available()[device]
         if reason is not None:
             raise BackendError(f"{device} was asked for, but {reason}")
-        folder = _engine_folder() if provider.folder else ""
+        folder = _engine_folder(model) if provider.folder else ""
         settings = provider.options | dict.fromkeys(provider.folder, folder)
         try:
             self._session = library.InferenceSession(model, options, providers=[(provider.name, settings)])
@@ -129,12 +131,16 @@ class OnnxRuntimeBackend:
         return dict(zip(outputs, values, strict=True))
 
 
-def _engine_folder() -> str:
-    folder: Path = plans.default_folder() / "onnxruntime"
+def _engine_folder(model: bytes) -> str:
+    """A model's own: ONNX Runtime finds an engine by the names and the structure of a graph, which a retrained one shares."""
+    folder: Path = plans.default_folder() / "onnxruntime" / hashlib.sha256(model).hexdigest()
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        reason = files.strangers(folder)
     except OSError as error:
         raise BackendError(
             f"{folder} cannot be written to ({error.strerror or error}); set {plans.FOLDER_VARIABLE} to a folder that can"
         ) from error
+    if reason is not None:
+        raise EngineUntrustedError(f"{reason}: it holds engines, which are programs")
     return str(folder)

@@ -1,7 +1,8 @@
 """Compiled engines on disk: what each was compiled from, with and for, in a JSON file beside it; and why one does not fit here.
 
-An engine is code that a GPU runs: none is handed to TensorRT that this package did not compile, whose bytes are not those that it
-wrote, or that was compiled for another library version, GPU, system or model.
+An engine is code that a GPU runs: none is handed to TensorRT that belongs to another user, or that others may change, whose bytes are
+not those of its JSON file, or that was compiled for another library version, GPU, system or model. A JSON file is not signed: whoever
+may write to the folder may put an engine there.
 """
 
 from __future__ import annotations
@@ -10,19 +11,26 @@ import contextlib
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from edgeparse import __version__
-from edgeparse.errors import EngineDamagedError, EngineError, EngineMismatchError, EngineMissingError
+from edgeparse import __version__, files
+from edgeparse.errors import (
+    EngineDamagedError,
+    EngineError,
+    EngineMismatchError,
+    EngineMissingError,
+    EngineUntrustedError,
+)
 
 SCHEMA = 1
 FOLDER_VARIABLE = "EDGEPARSE_ENGINES"
 LOCK_SECONDS = 1800.0
+# Others may read an engine, as a service does that somebody else installed, and nobody else may write one.
+MODE = 0o644
 
 
 @dataclass(frozen=True)
@@ -151,9 +159,21 @@ class Store:
         self.folder = folder if folder is not None else default_folder()
 
     def records(self) -> list[Record]:
-        """Every engine with a readable sidecar, the latest first."""
+        """Every engine with a readable sidecar, the latest first.
+
+        Raises:
+            EngineError: the folder cannot be read.
+        """
         found = []
-        for path in self.folder.glob("*.json") if self.folder.is_dir() else ():
+        try:
+            paths = sorted(self.folder.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise EngineError(
+                f"{self.folder} cannot be read ({error.strerror or error}); set {FOLDER_VARIABLE} to a folder that can"
+            ) from error
+        for path in (path for path in paths if path.suffix == ".json"):
             with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, OSError):
                 record = Record.from_json(json.loads(path.read_bytes()))
                 if path.name == f"{record.key.digest}.json":
@@ -164,22 +184,27 @@ class Store:
         """The engine of a key."""
         return next((record for record in self.records() if record.key == key), None)
 
-    def find(self, place: Place, command: str, precision: str | None = None) -> Record:
-        """The latest engine that fits, of one precision if that is given; `command` is what would compile one.
+    def find(self, place: Place, command: str, precision: str | None = None, preferred: str | None = None) -> Record:
+        """An engine that fits: for the GPU before for a DLA core, of the preferred precision before another, the latest of several.
+
+        `precision` is the only one to take, where it is given; `command` is what would compile an engine.
 
         Raises:
+            EngineError: the folder cannot be read.
             EngineMissingError: nothing was compiled from these models with this library.
             EngineMismatchError: something was, and does not fit; the message says what and why.
         """
-        reasons = []
+        reasons, fitting = [], []
         for record in self.records():
             if precision is not None and record.key.precision != precision:
                 continue
             reason = refusal(record.key, place)
             if reason is None:
-                return record
-            if record.key.flavour == place.flavour and record.key.onnx in place.models:
+                fitting.append(record)
+            elif record.key.flavour == place.flavour and record.key.onnx in place.models:
                 reasons.append(f"{record.file} ({record.key.precision}): {reason}")
+        if fitting:
+            return min(fitting, key=lambda record: (record.key.dla is not None, record.key.precision != preferred))
         if reasons:
             raise EngineMismatchError(
                 f"no engine in {self.folder} fits here. {'; '.join(reasons[:4])}. Compile one with: {command}"
@@ -193,14 +218,16 @@ class Store:
         """An engine's bytes, after they were compared with what was written.
 
         Raises:
-            EngineDamagedError: missing, changed, or open to changes by anybody.
+            EngineDamagedError: missing or changed.
+            EngineUntrustedError: others may have written it, its sidecar, or the folder.
         """
         path = self.folder / record.file
         try:
-            if os.name == "posix" and path.stat().st_mode & stat.S_IWOTH:
-                raise EngineDamagedError(
-                    f"{path} may be changed by every user of this machine; chmod o-w it, or compile it again"
-                )
+            for each in (self.folder, self.folder / f"{record.key.digest}.json", path):
+                if (reason := files.strangers(each)) is not None:
+                    raise EngineUntrustedError(
+                        f"{reason}: an engine is a program, and none is run that others may have written"
+                    )
             data = path.read_bytes()
         except OSError as error:
             raise EngineDamagedError(f"{path} cannot be read: {error.strerror or error}; compile it again") from error
@@ -215,11 +242,12 @@ class Store:
 
         Raises:
             EngineError: the folder cannot be written to.
+            EngineUntrustedError: the folder is another user's, or others may write to it.
         """
         sidecar = json.dumps(record.to_json(), indent=1).encode() + b"\n"
         with self._writing():
-            replace(self.folder / record.file, plan)
-            replace(self.folder / f"{record.key.digest}.json", sidecar)
+            files.replace(self.folder / record.file, plan, MODE)
+            files.replace(self.folder / f"{record.key.digest}.json", sidecar, MODE)
 
     @contextlib.contextmanager
     def lock(self, key: Key) -> Iterator[None]:
@@ -239,6 +267,9 @@ class Store:
                 f"another process has been compiling this engine for {LOCK_SECONDS / 60:.0f} minutes; end it and try again"
             ) from error
         try:
+            # What a killed writer left behind; nobody else writes these now.
+            for left in (*self.folder.glob(f".{key.digest}.plan.*"), *self.folder.glob(f".{key.digest}.json.*")):
+                left.unlink(missing_ok=True)
             yield
         finally:
             lock.release()
@@ -247,6 +278,10 @@ class Store:
     def _writing(self) -> Iterator[None]:
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if (reason := files.strangers(self.folder)) is not None:
+                raise EngineUntrustedError(
+                    f"{reason}, or set {FOLDER_VARIABLE} to a folder of yours: engines are programs"
+                )
             yield
         except TimeoutError:  # an OSError too, and a lock's own
             raise
@@ -258,13 +293,3 @@ class Store:
     def runtime_cache(self, record: Record) -> Path:
         """Where TensorRT for RTX keeps what it compiled for this GPU when the engine was first run."""
         return self.folder / f"{record.key.digest}.runtime"
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Write a file so that others see the old one or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -62,12 +62,12 @@ def create(name: str, bundle: Bundle, variant: str | None = None, threads: int |
         return _load(name, bundle, variant, threads)
     reasons = []
     for candidate in PREFERENCE:
-        reason = _pass_over(candidate, bundle)
-        if reason is None:
-            try:
+        try:
+            reason = _pass_over(candidate, bundle)
+            if reason is None:
                 return _load(candidate, bundle, variant, threads)
-            except BackendError as error:
-                reason = str(error)
+        except BackendError as error:
+            reason = str(error)
         _log.info("auto passes over %s: %s", candidate, reason)
         reasons.append(f"{candidate}: {reason}")
     raise BackendError("no backend can run here. " + "; ".join(reasons))

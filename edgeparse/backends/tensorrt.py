@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeparse import files
 from edgeparse.backends import cuda, flavours
 from edgeparse.backends.flavours import Flavour
-from edgeparse.backends.plans import Record, Tensor, replace
+from edgeparse.backends.plans import MODE, Record, Tensor
 from edgeparse.errors import BackendError, DeviceMemoryError, EngineDamagedError
 
 # Runs that may be on the GPU at a time; each has a context with its own device memory, and more would only wait for one another.
@@ -93,19 +94,24 @@ class TensorRTBackend:
         self._flavour = flavours.flavour(record.key.flavour)
         trt = flavours.library(self._flavour)
         cuda.gpu()  # says in one sentence why there is none; TensorRT would say it in many
+        self._device = cuda.device()
         logger = flavours.logger(self._flavour)
         logger.errors.clear()
         self._runtime = trt.Runtime(logger)
+        if record.key.dla is not None:
+            self._runtime.DLA_core = record.key.dla
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             said = "; ".join(logger.errors) or "it gave no reason"
             if "memory" in said.lower():
                 raise DeviceMemoryError(f"the GPU has not enough memory for {record.file}: {said}")
-            raise EngineDamagedError(f"{record.key.flavour} cannot load {record.file}: {said}; compile it again")
+            raise EngineDamagedError(
+                f"{record.key.flavour} cannot load {record.file}: {said}; delete it and compile it again"
+            )
         tensors = tensors_of(self._engine, trt)
         if set(tensors) != set(record.tensors):
             raise EngineDamagedError(
-                f"{record.file} has other inputs or outputs than its record says; compile it again"
+                f"{record.file} has other inputs or outputs than its record says; delete it and compile it again"
             )
         self._batches = record.key.batches
         self._layouts = layouts(tensors, self._batches[2])
@@ -133,7 +139,7 @@ class TensorRTBackend:
             raise BackendError(
                 f"the engine takes uint8[N, {', '.join(map(str, wanted))}], not {windows.dtype}{list(windows.shape)}"
             )
-        with self._lane() as lane:
+        with cuda.on(self._device), self._lane() as lane:
             parts = [lane.run(part, outputs) for part in split(windows, self._batches[0], self._batches[2])]
         return {name: np.concatenate([part[name] for part in parts])[: len(windows)] for name in outputs}
 
@@ -181,7 +187,7 @@ class _Kernels:
         if graphs:
             self._config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
         self._cache = self._config.create_runtime_cache()
-        if cache is not None and cache.exists() and not self._cache.deserialize(cache.read_bytes()):
+        if cache is not None and (kept := _kept(cache)) is not None and not self._cache.deserialize(kept):
             _log.info("%s is of another GPU, driver or library; its kernels are compiled anew", cache)
         self._config.set_runtime_cache(self._cache)
 
@@ -209,10 +215,23 @@ class _Kernels:
             return
         try:
             data = bytes(self._cache.serialize())
-            if not self._path.exists() or self._path.read_bytes() != data:
-                replace(self._path, data)
+            if _kept(self._path) != data:
+                files.replace(self._path, data, MODE)
         except OSError as error:
             _log.info("%s cannot be written: %s", self._path, error)
+
+
+def _kept(cache: Path) -> bytes | None:
+    """The kernels that an earlier process kept; None where there are none, or others may have written them."""
+    try:
+        if (reason := files.strangers(cache) or files.strangers(cache.parent)) is None:
+            return cache.read_bytes()
+        _log.warning("the kernels of an engine are compiled anew: %s", reason)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        _log.info("%s cannot be read: %s", cache, error)
+    return None
 
 
 class _Lane:

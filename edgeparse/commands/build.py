@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgeparse.backends.batches import BATCHES, parse_batches
 from edgeparse.backends.flavours import FLAVOURS
-from edgeparse.build import BATCHES
 from edgeparse.commands.common import bundle_option, errors_end_the_run, examples
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def build(
     from edgeparse.bundle import open_bundle
 
     try:
-        batches = builder.parse_batches(batch)
+        batches = parse_batches(batch)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--batch") from error
     capabilities = tuple(compute_capability.split(",")) if compute_capability else ()

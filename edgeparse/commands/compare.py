@@ -81,7 +81,7 @@ def compare(
             except OSError as error:
                 raise click.UsageError(f"{matrix} cannot be written: {error.strerror or error}") from error
         if as_json:
-            click.echo(json.dumps(done.to_json(), indent=2))
+            click.echo(json.dumps(done.to_json(), indent=2, allow_nan=False))
         else:
             from rich.console import Console
 

@@ -133,7 +133,8 @@ def list_(as_json: bool, bundle: Path | None, gallery: Path | None) -> None:
         store = _store(gallery, bundle)
         entries, others = store.entries(), store.others()
         if as_json:
-            click.echo(json.dumps({"generators": [asdict(entry) for entry in entries], "others": others}, indent=2))
+            listed = {"generators": [asdict(entry) for entry in entries], "others": others}
+            click.echo(json.dumps(listed, indent=2, allow_nan=False))
             return
         for entry in entries:
             click.echo(f"{entry.name}  {entry.pictures} pictures, changed {entry.changed[:10]}")
@@ -154,7 +155,7 @@ def show(name: str, as_json: bool, bundle: Path | None, gallery: Path | None) ->
     with errors_end_the_run():
         shown = _describe(name, bundle, gallery)
         if as_json:
-            click.echo(json.dumps(shown, indent=2))
+            click.echo(json.dumps(shown, indent=2, allow_nan=False))
             return
         click.echo(
             f"{name}: {shown['pictures']} pictures, added {shown['added'][:10]}, changed {shown['changed'][:10]}"
