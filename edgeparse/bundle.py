@@ -219,9 +219,10 @@ def _parse(folder: Path, fields: dict[str, Any], sha256: str) -> Bundle:
     # `same` is optional, so that bundles made before pictures could be compared still open.
     calibration = None if fields["calibration"] is None else dict(fields["calibration"])
     same = None if calibration is None else calibration.pop("same", None)
-    for name, value in ((calibration or {}) | (same or {})).items():
-        if not math.isfinite(value):
-            raise ValueError(f"calibration has {name} {value!r}")
+    for numbers in (calibration or {}, same or {}):
+        for name, value in numbers.items():
+            if not math.isfinite(value):
+                raise ValueError(f"calibration has {name} {value!r}")
     if same is not None and not (same["scale"] != 0 and 0 < same["threshold"] < 1):
         raise ValueError(f"calibration.same has scale {same['scale']!r} and threshold {same['threshold']!r}")
     return Bundle(

@@ -80,7 +80,7 @@ def test_other_schema(bundle_copy: Path, schema: object) -> None:
         lambda fields: (fields["outputs"].append("attribution"), fields["labels"].update(attribution=["a", "b"])),
         lambda fields: fields["labels"]["continuous"][0].update(surprise=1),
         lambda fields: fields["files"].update({"../escape": {"sha256": "0"}}),
-        lambda fields: fields["variants"].update(fp16="model.fp16.onnx"),
+        lambda fields: fields["variants"].update(fp8="model.fp8.onnx"),
         lambda fields: fields["calibration"].update(same={"scale": 1.0}),
         lambda fields: fields["calibration"].update(same={"scale": 0.0, "bias": 0.0, "threshold": 0.5}),
         lambda fields: fields["calibration"].update(same={"scale": 1.0, "bias": 0.0, "threshold": 1.0}),
