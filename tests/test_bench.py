@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -166,6 +167,52 @@ def test_a_quiet_machine_is_not_doubted(fake_machine: Path) -> None:
     with machine.Watch(own=lambda: 0.0) as watch:
         pass
     assert watch.warnings() == []
+
+
+class Nvml:
+    """NVIDIA's management library of a GPU that uses a joule between two questions, and says little else."""
+
+    NVMLError = RuntimeError
+
+    def __init__(self) -> None:
+        self.millijoules = 0
+        self.open = 0
+
+    def nvmlInit(self) -> None:
+        self.open += 1
+
+    def nvmlShutdown(self) -> None:
+        self.open -= 1
+
+    def nvmlDeviceGetHandleByIndex(self, _number: int) -> str:
+        return "handle"
+
+    def nvmlDeviceGetName(self, _device: str) -> str:
+        return "A GPU"
+
+    def nvmlDeviceGetClockInfo(self, _device: str, _kind: int) -> int:
+        raise RuntimeError("not supported")
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, _device: str) -> int:
+        self.millijoules += 1000
+        return self.millijoules
+
+    def nvmlDeviceGetCurrentClocksThrottleReasons(self, _device: str) -> int:
+        return 0x40
+
+
+def test_a_gpu_tells_its_energy_and_heat(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pynvml
+
+    fake = Nvml()
+    assert all(hasattr(pynvml, name) for name in dir(fake) if name.startswith("nvml"))
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    with machine.Watch() as watch:
+        pass
+    assert watch.energy_j == 1
+    assert "the GPU was slowed down" in " ".join(watch.warnings())
+    assert machine.describe()["gpu"] == {"name": "A GPU", "clock_mhz": None}
+    assert fake.open == 0
 
 
 def test_doubtful_figures_fail_a_strict_run(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 
-from benchmarks import bars, growth, made, networks, peers, plots, render, results, runtimes, scenario, soak
+from benchmarks import bars, growth, made, peers, plots, render, results, scenario, soak
 from benchmarks.__main__ import main
 from benchmarks.contenders import ON_GPU, Contender, contenders
 from benchmarks.worker import Worker, WorkerError
@@ -212,45 +211,6 @@ def test_contenders_of_a_gpu_are_left_out_without_one() -> None:
     assert len({contender.name for contender in without}) == len(without)
 
 
-def test_openvino_computes_what_onnx_runtime_does() -> None:
-    bundle = open_bundle()
-    window = made.window(bundle.window)
-    expected = OnnxRuntimeBackend(bundle.model("fp32"), threads=1).run(window, bundle.outputs)
-    found = runtimes.open_contender(Contender("edgeparse", "openvino", "fp32"), 1)["all"]()
-    for name in bundle.outputs:
-        np.testing.assert_allclose(found[name], expected[name], rtol=1e-2, atol=1e-3)  # type: ignore[index]
-
-
-def test_our_network_in_pytorch_is_the_bundles() -> None:
-    import onnx
-
-    bundle = open_bundle()
-    module = networks.our_module(bundle)
-    stored = onnx.load_from_string(bundle.model("fp32")).graph.initializer
-    exported = sum(int(np.prod(tensor.dims)) for tensor in stored if tensor.data_type == onnx.TensorProto.FLOAT)
-    trained = sum(parameter.numel() for parameter in module.parameters())
-    # Batch norms are folded into the layers before them.
-    assert exported == pytest.approx(trained, rel=0.01)
-    outputs = runtimes.open_contender(Contender("edgeparse", "pytorch", "fp32"), 1)["all"]()
-    assert len(outputs) == len(bundle.outputs)  # type: ignore[arg-type]
-
-
-def test_the_light_detector_is_as_published() -> None:
-    module = networks.floor_module()
-    assert sum(parameter.numel() for parameter in module.parameters()) == 1297
-    assert module.layers(torch.zeros(1, 3, 256, 256)).shape == (1, 8, 126, 126)  # type: ignore[operator]
-
-
-def test_published_networks_with_random_weights_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(made, "cache", lambda: tmp_path)
-    networks._write_checkpoint("parsing", made.checkpoint("parsing"))
-    with torch.inference_mode():
-        fingerprint, *answers = networks.published_module("parsing")(torch.from_numpy(made.window(64)))
-    assert fingerprint.shape == (1, 3, 64, 64)
-    assert 1e-3 < float(fingerprint.std()) < 1e6
-    assert all(bool(torch.isfinite(answer).all()) for answer in answers)
-
-
 class Flaky:
     """A backend whose answers depend on how many windows it is asked about."""
 
@@ -356,3 +316,9 @@ def test_the_command_keeps_what_it_measures(tmp_path: Path, monkeypatch: pytest.
     assert section["setup"]["pictures"][0]["source"] == "made.jpg"
     assert section["report_ms"]["samples"] == 2
     assert CliRunner().invoke(main, ["peers", "--only", "nobody"]).exit_code == 2
+
+
+def test_contributing_names_every_command() -> None:
+    text = (made.ROOT / "CONTRIBUTING.md").read_text().partition("## Measuring")[2].partition("\n## ")[0]
+    assert {name for name in main.commands if f"`{name}`" in text} == set(main.commands) - {"all"}
+    assert "python -m benchmarks all --machine" in text
