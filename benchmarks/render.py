@@ -179,7 +179,7 @@ def scenarios(found: dict[str, Any], _name: str) -> Iterator[str]:
                 entry["scenario"],
                 f"{entry['backend']}, {entry['precision']}",
                 ", ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in entry["asked"].items()),
-                _headline(entry["found"]),
+                _headline(entry),
                 str(entry["found"].get("result_validity", "")).lower(),
             )
             for entry in found["performance"]
@@ -193,15 +193,13 @@ def scenarios(found: dict[str, Any], _name: str) -> Iterator[str]:
     yield ""
 
 
-def _headline(found: dict[str, Any]) -> str:
-    """The percentiles and rates among a scenario's results."""
-    said = []
-    for key, value in found.items():
-        if key.endswith("_percentile_latency_ns") and key.split("_")[1] in ("50.00", "90.00", "99.00"):
-            said.append(f"p{float(key.split('_')[1]):.0f} {value / 1e6:.2f} ms")
-        elif key.endswith("_per_second") and isinstance(value, (int, float)):
-            said.append(f"{value:.1f} a second")
-    return ", ".join(said)
+def _headline(entry: dict[str, Any]) -> str:
+    """The figure that a scenario is about: the rate of Offline, of the others the latencies."""
+    found = entry["found"]
+    if entry["scenario"] == "Offline":
+        return f"{found['result_samples_per_second']:.1f} windows a second"
+    percentiles = ((percent, found.get(f"result_{percent}.00_percentile_latency_ns")) for percent in (50, 90, 99))
+    return ", ".join(f"p{percent} {value / 1e6:.2f} ms" for percent, value in percentiles if value is not None)
 
 
 def _plain(value: float) -> str:
