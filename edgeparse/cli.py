@@ -53,7 +53,7 @@ EXPLAINED = 8
 class _Commands(click.Group):
     """A group whose larger commands are loaded when they are called."""
 
-    LAZY = ("build", "compare", "completion", "gallery")
+    LAZY = ("bench", "build", "compare", "completion", "gallery")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self.LAZY])
@@ -83,6 +83,7 @@ class _Commands(click.Group):
     "edgeparse compare a.png b.png",
     "edgeparse gallery add 'my model' generated/*.png",
     "edgeparse build --backend tensorrt",
+    "edgeparse bench",
 )
 def main() -> None:
     """Was a picture made by a camera or by a generative model, by which one, and what is that model like inside?"""

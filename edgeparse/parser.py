@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeparse import images, readout, windows
+from edgeparse.backends.base import Backend
 from edgeparse.backends.select import create
 from edgeparse.budget import TimeBudget
 from edgeparse.bundle import Bundle, open_bundle
@@ -119,6 +120,11 @@ class Parser:
     def backend(self) -> str:
         """The name of the backend that was chosen, as in reports."""
         return self._backend.name
+
+    @property
+    def network(self) -> Backend:
+        """The loaded network, for raw outputs and for measuring it alone."""
+        return self._backend
 
     @property
     def gallery(self) -> Gallery:

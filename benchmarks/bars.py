@@ -1,0 +1,138 @@
+"""What the runtime is to reach, and whether a machine's results do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.contenders import ON_GPU, OURS
+from benchmarks.growth import shares, speed_up
+
+Sections = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """`value` finds the figure in a machine's sections, or raises KeyError or ValueError where it was not measured."""
+
+    what: str
+    limit: float
+    unit: str
+    value: Callable[[Sections], float]
+    least: bool = False
+
+    @property
+    def text(self) -> str:
+        """The limit, as in tables."""
+        return f"{'≥' if self.least else '≤'} {_number(self.limit)}{self.unit}"
+
+    def reached(self, value: float) -> bool:
+        """Whether a figure is on the right side."""
+        return value >= self.limit if self.least else value <= self.limit
+
+    def shown(self, value: float) -> str:
+        """A figure, as in tables."""
+        return f"{_number(value)}{self.unit}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _ratio(network: str, runtime: str, precision: str | None = None) -> Callable[[Sections], float]:
+    """The smallest median ratio among those contenders; of the published networks, of parsing and deepfake together."""
+
+    def find(sections: Sections) -> float:
+        return min(
+            entry["median"]
+            for entry in sections["peers"]["ratios"]
+            if (entry["network"], entry["runtime"]) == (network, runtime)
+            and precision in (None, entry["precision"])
+            and entry["parts"] in ("all", "parsing + deepfake")
+        )
+
+    return find
+
+
+def _besides(sections: Sections) -> float:
+    report, stages = sections["report"]["report_ms"], sections["report"]["stages_ms"]
+    rest: float = report["p50"] - stages["decode"]["p50"] - stages["network"]["p50"]
+    return max(rest, stages["windows"]["p50"] + stages["readout"]["p50"])
+
+
+def _size(sections: Sections, megapixels: float) -> dict[str, Any]:
+    return _one(point for point in sections["growth"]["sizes"] if point["megapixels"] == megapixels)
+
+
+def _one(found: Iterator[dict[str, Any]]) -> dict[str, Any]:
+    for point in found:
+        return point
+    raise KeyError("this point was not measured")
+
+
+def _efficiency(sections: Sections) -> float:
+    points = sections["growth"]["processes"]
+    return speed_up(points) / float(points[-1]["processes"])
+
+
+def _on_gpu(sections: Sections) -> float:
+    return min(
+        entry["ms"]["all"]["p50"]
+        for entry in sections["peers"]["contenders"]
+        if entry["network"] == OURS and entry["runtime"] in ON_GPU
+    )
+
+
+BARS = (
+    Bar(
+        "report of one window: the published parsing and deepfake networks in PyTorch take so many times as long",
+        100,
+        "x",
+        _ratio("published", "pytorch"),
+        least=True,
+    ),
+    Bar(
+        "the same, published networks in ONNX Runtime, fp32",
+        70,
+        "x",
+        _ratio("published", "onnxruntime", "fp32"),
+        least=True,
+    ),
+    Bar("the same, our network in PyTorch", 3, "x", _ratio(OURS, "pytorch"), least=True),
+    Bar("the same, our network in OpenVINO at its best precision", 1, "x", _ratio(OURS, "openvino"), least=True),
+    Bar(
+        "JPEG of 1 megapixel, 8 windows, file to report, warm",
+        45,
+        " ms",
+        lambda s: float(s["report"]["report_ms"]["p50"]),
+    ),
+    Bar("of which all but decoding and the network", 2, " ms", _besides),
+    Bar(
+        "JPEG of 12 megapixels, 8 windows: decoding's share",
+        70,
+        " %",
+        lambda s: 100 * shares(_size(s, 12))["decode"],
+        least=True,
+    ),
+    Bar("cold start: `edgeparse check`, whole", 450, " ms", lambda s: float(s["report"]["cold_start"]["command_ms"])),
+    Bar(
+        "peak memory of a process with one report",
+        150,
+        " MB",
+        lambda s: float(s["report"]["cold_start"]["peak_memory_mb"]),
+    ),
+    Bar("the same, picture of 48 megapixels", 400, " MB", lambda s: float(_size(s, 48)["peak_memory_mb"])),
+    Bar("bulk: speed-up of a process a core, for each core", 0.95, "x", _efficiency, least=True),
+    Bar("growth of memory after the first pictures", 2, " MB", lambda s: float(s["soak"]["growth_mb"])),
+    Bar("GPU: one window, transfers included", 0.5, " ms", _on_gpu),
+)
+
+
+def judge(sections: Sections) -> Iterator[tuple[Bar, float | None]]:
+    """Each bar with its figure, or None where that was not measured."""
+    for bar in BARS:
+        try:
+            yield bar, bar.value(sections)
+        except (KeyError, ValueError, TypeError):
+            yield bar, None

@@ -1,0 +1,87 @@
+"""A machine's results as pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from benchmarks.growth import shares
+
+
+def draw(stored: dict[str, Any], folder: Path) -> list[Path]:
+    """Write a picture for each section that has one, beside the JSON."""
+    pictures = {"peers": peers, "growth": growth}
+    return [
+        _save(picture(stored["sections"][section]), folder / f"{stored['name']}-{section}.svg")
+        for section, picture in pictures.items()
+        if section in stored["sections"]
+    ]
+
+
+def peers(found: dict[str, Any]) -> Figure:
+    """Everyone's latency; and accuracy against latency, where the accuracy is known."""
+    figure = _figure(12, 0.28 * len(found["contenders"]) + 1.5)
+    latencies, accuracies = figure.subplots(1, 2, width_ratios=(2, 1))
+    entries = sorted(found["contenders"], key=lambda entry: entry["ms"][_whole(entry)]["p50"])
+    names = [f"{entry['network']} / {entry['runtime']} / {entry['precision']}" for entry in entries]
+    latencies.barh(names, [entry["ms"][_whole(entry)]["p50"] for entry in entries])
+    latencies.invert_yaxis()
+    latencies.set(xscale="log", xlabel="ms for a window and every output, median")
+    for entry in entries:
+        value = (entry["accuracy"] or {}).get("detection_zoo_auc")
+        if value is not None:
+            at = (entry["ms"]["all"]["p50"], value)
+            accuracies.plot(*at, marker="o")
+            accuracies.annotate(f"{entry['runtime']} {entry['precision']}", at, fontsize="small")
+    accuracies.set(xscale="log", xlabel="ms", ylabel="AUC of detection, unseen generators of the zoo")
+    return figure
+
+
+def growth(found: dict[str, Any]) -> Figure:
+    """Five ways in which cost grows."""
+    figure = _figure(15, 6)
+    ((sizes, parts, windows), (batches, threads, processes)) = figure.subplots(2, 3)
+    pixels = [point["megapixels"] for point in found["sizes"]]
+    for part in ("report", "decode", "network"):
+        sizes.plot(pixels, [point["ms"][part]["p50"] for point in found["sizes"]], marker=".", label=part)
+    sizes.set(xscale="log", yscale="log", xlabel="megapixels", ylabel="ms")
+    sizes.legend(fontsize="small")
+    split = [shares(point) for point in found["sizes"]]
+    parts.stackplot(pixels, [[share[name] for share in split] for name in split[0]], labels=list(split[0]))
+    parts.set(xscale="log", ylim=(0, 1), xlabel="megapixels", ylabel="share of the time")
+    parts.legend(fontsize="small")
+    _course(windows, found["windows"], "windows", "report")
+    _course(threads, found["threads"], "threads", "report")
+    _rate(batches, found["batches"], "batch", "windows a second")
+    _rate(processes, found["processes"], "processes", "reports a second")
+    return figure
+
+
+def _whole(entry: dict[str, Any]) -> str:
+    return "all" if "all" in entry["ms"] else "parsing + deepfake"
+
+
+def _course(axes: Axes, points: list[dict[str, Any]], name: str, part: str) -> None:
+    axes.plot([point[name] for point in points], [point["ms"][part]["p50"] for point in points], marker=".")
+    axes.set(xlabel=name, ylabel="ms a report", ylim=(0, None))
+
+
+def _rate(axes: Axes, points: list[dict[str, Any]], name: str, unit: str) -> None:
+    axes.plot([point[name] for point in points], [point["per_second"] for point in points], marker=".")
+    axes.set(xlabel=name, ylabel=unit, ylim=(0, None))
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    return figure
+
+
+def _save(figure: Figure, file: Path) -> Path:
+    # Without a date, drawing the same twice gives the same file.
+    figure.savefig(file, metadata={"Date": None})
+    return file

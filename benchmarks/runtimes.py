@@ -1,0 +1,125 @@
+"""One network on one inference library: a window in, every output computed.
+
+Each function returns what to call again and again. Libraries are loaded when they are needed: a process that measures one holds no
+other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks import made
+from benchmarks.contenders import OURS, PUBLISHED, Contender
+from edgeparse import build
+from edgeparse.backends.base import Backend
+from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
+from edgeparse.backends.plans import Store
+from edgeparse.backends.tensorrt import TensorRTBackend
+from edgeparse.bundle import Bundle, open_bundle
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Run = Callable[[], object]
+
+
+def open_contender(contender: Contender, threads: int, bundle: str | None = None) -> dict[str, Run]:
+    """The parts of a contender by name: one for each network that a picture is shown to. `bundle` is ours.
+
+    Raises:
+        Exception: whatever the library raises where it cannot run here.
+    """
+    if contender.network == "published":
+        return {
+            task: _open(contender, threads, open_bundle(made.bundle(task)), partial(_published_module, task))
+            for task in PUBLISHED
+        }
+    ours = open_bundle(bundle)
+    if contender.network == OURS:
+        return {"all": _open(contender, threads, ours, partial(_our_module, ours))}
+    window = made.window(ours.window)
+    if contender.runtime == "pytorch":
+        return {"all": _torch(_floor_module(), window, threads)}
+    backend = OnnxRuntimeBackend(made.floor(ours.window).read_bytes(), threads=threads)
+    return {"all": lambda: backend.run(window, ["generated"])}
+
+
+def _open(contender: Contender, threads: int, bundle: Bundle, module: Callable[[], nn.Module]) -> Run:
+    window = made.window(bundle.window)
+    runtime, precision = contender.runtime, contender.precision
+    if runtime in ("pytorch", "torch.compile", "pytorch-cuda"):
+        return _torch(module(), window, threads, compiled=runtime == "torch.compile", cuda=runtime == "pytorch-cuda")
+    if runtime == "openvino":
+        return _openvino(bundle, precision, window, threads)
+    if runtime.startswith("tensorrt"):
+        return _backend(_tensorrt(bundle, runtime, precision), bundle, window)
+    device = "cuda" if runtime == "onnxruntime-cuda" else "cpu"
+    return _backend(OnnxRuntimeBackend(bundle.model(precision), device, threads), bundle, window)
+
+
+def _published_module(task: str) -> nn.Module:
+    from benchmarks.networks import published_module
+
+    return published_module(task)
+
+
+def _our_module(bundle: Bundle) -> nn.Module:
+    from benchmarks.networks import our_module
+
+    return our_module(bundle)
+
+
+def _floor_module() -> nn.Module:
+    from benchmarks.networks import floor_module
+
+    return floor_module()
+
+
+def _backend(backend: Backend, bundle: Bundle, window: np.ndarray) -> Run:
+    return lambda: backend.run(window, bundle.outputs)
+
+
+def _tensorrt(bundle: Bundle, flavour: str, precision: str) -> TensorRTBackend:
+    """An engine for one window, compiled where there is none."""
+    store = Store()
+    record, _ = build.build(bundle, build.Order(flavour, precision, batches=(1, 1, 1)), store)
+    return TensorRTBackend(record, store.read(record), store.runtime_cache(record))
+
+
+def _torch(module: nn.Module, window: np.ndarray, threads: int, compiled: bool = False, cuda: bool = False) -> Run:
+    import torch
+
+    torch.set_num_threads(threads)
+    device = torch.device("cuda" if cuda else "cpu")
+    module = module.to(device)
+    call = torch.compile(module) if compiled else module
+
+    def run() -> object:
+        with torch.inference_mode():
+            outputs = call(torch.from_numpy(window).to(device))
+            values = outputs.values() if isinstance(outputs, dict) else outputs
+            return [value.cpu().numpy() for value in values]
+
+    return run
+
+
+def _openvino(bundle: Bundle, precision: str, window: np.ndarray, threads: int) -> Run:
+    import openvino
+
+    core = openvino.Core()
+    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise RuntimeError("this processor has no BF16")
+    model = core.read_model(bundle.model("int8" if precision == "int8" else "fp32"), b"")
+    # A fixed batch lets it plan memory once.
+    model.reshape([1, bundle.window, bundle.window, 3])
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+    }
+    request = core.compile_model(model, "CPU", settings).create_infer_request()
+    return lambda: request.infer([window], share_inputs=True)

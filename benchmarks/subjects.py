@@ -1,0 +1,63 @@
+"""What a measuring process can measure, from a description in JSON."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+# One run: milliseconds of each of its parts, in the same order every time.
+Subject = Callable[[], dict[str, float]]
+
+
+def open_subject(order: dict[str, Any]) -> Subject:
+    """The subject that an order describes by its `kind`: a contender, a batch of windows, or a report.
+
+    Raises:
+        Exception: whatever keeps it from running here.
+    """
+    fields = {name: value for name, value in order.items() if name != "kind"}
+    return {"contender": _contender, "batch": _batch, "report": _report}[order["kind"]](**fields)
+
+
+def _contender(network: str, runtime: str, precision: str, threads: int, bundle: str | None = None) -> Subject:
+    from benchmarks.contenders import Contender
+    from benchmarks.runtimes import open_contender
+
+    parts = open_contender(Contender(network, runtime, precision), threads, bundle)
+    return lambda: {name: _timed(run) for name, run in parts.items()}
+
+
+def _batch(count: int, threads: int, backend: str = "auto", bundle: str | None = None) -> Subject:
+    """The network alone, `count` windows at a time."""
+    from edgeparse.backends.select import create
+    from edgeparse.bundle import open_bundle
+
+    opened = open_bundle(bundle)
+    network = create(backend, opened, threads=threads)
+    shape = (count, opened.window, opened.window, 3)
+    windows = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    names = [name for name in opened.outputs if name != "fingerprint"]
+    return lambda: {"network": _timed(lambda: network.run(windows, names))}
+
+
+def _report(picture: str, settings: dict[str, Any], stages: bool = True) -> Subject:
+    """A picture from file to report: whole, and with `stages` once more, taken apart."""
+    from edgeparse import bench
+    from edgeparse.parser import Parser
+
+    parser = Parser(**settings)
+
+    def run() -> dict[str, float]:
+        taken = {"report": _timed(lambda: parser.parse(picture))}
+        return taken | (bench.apart(parser, picture, settings.get("windows", 8)) if stages else {})
+
+    return run
+
+
+def _timed(run: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    run()
+    return (time.perf_counter() - begun) * 1e3

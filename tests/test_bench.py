@@ -1,0 +1,239 @@
+"""`edgeparse bench`: what it measures follows the schema, and what should not be believed is said."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import edgeparse
+from edgeparse import Parser, bench, coldstart, machine
+from edgeparse.bundle import open_bundle
+from edgeparse.cli import main
+from edgeparse.latency import summarize
+from tests.conftest import encoded, noise, sample_files
+
+SCHEMA = json.loads((Path(edgeparse.__file__).parent / "bench.schema.json").read_text())
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["bench", *map(str, arguments)])
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(bench, "WARM_UP", 1)
+    file = tmp_path / "small.jpg"
+    file.write_bytes(encoded(noise(160, 192), "JPEG"))
+    return file
+
+
+def test_json_follows_the_schema(small: Path) -> None:
+    done = run("--runs", 3, "--cold", 0, "--windows", 2, "--precision", "fp32", "--threads", 1, "--json", small)
+    assert done.exit_code == 0, done.stderr
+    result = json.loads(done.stdout)
+    jsonschema.validate(result, SCHEMA)
+    assert result["report_ms"]["samples"] == 3
+    assert result["report_ms"]["p90"] is None
+    assert (result["setup"]["precision"], result["setup"]["threads"]) == ("fp32", 1)
+    assert result["setup"]["pictures"] == [
+        {"source": str(small), "width": 192, "height": 160, "format": "JPEG", "windows": 2}
+    ]
+    assert result["setup"]["bundle_sha256"] == open_bundle().sha256
+    assert result["cold_start"] is None
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(result | {"schema": 2}, SCHEMA)
+
+
+def test_a_picture_is_made_where_none_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(bench, "WARM_UP", 1)
+    plot = tmp_path / "latency.svg"
+    done = run("--runs", 1, "--cold", 0, "--windows", 1, "--plot", plot)
+    assert done.exit_code == 0, done.stderr
+    assert "1155x866 JPEG" in done.stdout
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:6]] == ["report", *bench.STAGES]
+    assert plot.read_text().startswith("<?xml")
+
+
+def test_a_first_report_is_timed_in_a_new_process(small: Path) -> None:
+    found = coldstart.measure(small, 1, {"backend": "cpu", "windows": 1})
+    assert found.phases_ms["total"] == pytest.approx(
+        sum(found.phases_ms[name] for name in coldstart.PHASES[:-1]), rel=0.2
+    )
+    assert found.peak_memory_mb is not None
+    assert 20 < found.peak_memory_mb < 250
+    jsonschema.validate(found.to_json(), SCHEMA["properties"]["cold_start"])
+
+
+def test_a_process_that_fails_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(edgeparse.EdgeparseError, match="new process failed"):
+        coldstart.measure(tmp_path / "missing.jpg", 1, {})
+
+
+def test_stages_answer_as_the_parser_does(parser: Parser) -> None:
+    """What is taken apart is what is measured whole: the same calls, with the same windows."""
+    seen: list[np.ndarray] = []
+
+    class Spy:
+        bundle, gallery = parser.bundle, parser.gallery
+
+        class network:
+            @staticmethod
+            def run(windows: np.ndarray, outputs: list[str]) -> dict[str, np.ndarray]:
+                seen.append(windows)
+                return parser.network.run(windows, outputs)
+
+    taken = bench.apart(Spy(), sample_files()[0], 3)  # type: ignore[arg-type]
+    assert tuple(taken) == bench.STAGES
+    assert min(taken.values()) > 0
+    corners = Parser(windows=3).look(sample_files()[0]).corners
+    pixels = np.asarray(Image.open(sample_files()[0]).convert("RGB"))
+    assert [pixels[top : top + 128, left : left + 128].tolist() for top, left in corners] == seen[0].tolist()
+
+
+def test_transfers_are_told_where_the_backend_knows(parser: Parser) -> None:
+    class Device:
+        bundle, gallery = parser.bundle, parser.gallery
+
+        class network:
+            @staticmethod
+            def timed(windows: np.ndarray, outputs: list[str]) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+                return parser.network.run(windows, outputs), dict.fromkeys(bench.TRANSFERS, 0.5)
+
+    taken = bench.apart(Device(), noise(130, 130), 1)  # type: ignore[arg-type]
+    assert {name: taken[name] for name in bench.TRANSFERS} == dict.fromkeys(bench.TRANSFERS, 0.5)
+
+
+def test_percentiles_need_ten_samples_beyond_them() -> None:
+    assert summarize([1.0] * 99).p90 is None
+    assert summarize([1.0] * 100).p90 == 1.0
+    assert summarize(range(999)).p99 is None
+    full = summarize(range(1001))
+    assert (full.p50, full.p90, full.p99, full.max, full.spread) == (500, 900, 990, 1000, 1.0)
+    with pytest.raises(ValueError, match="no samples"):
+        summarize([])
+
+
+def test_samples_that_spread_or_drift_are_doubted() -> None:
+    assert bench.doubts([10.0, 10.1] * 60) == []
+    (spread,) = bench.doubts([10.0, 14.0] * 60)
+    assert "something disturbs" in spread
+    assert bench.doubts([10.0, 14.0] * 60, pictures=2) == []
+    (drift,) = bench.doubts([10.0] * 100 + [11.5] * 50)
+    assert "15% slower" in drift
+
+
+@pytest.fixture
+def fake_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for path, text in {
+        "proc/stat": "cpu  100 0 100 1000 0 0 0 0 0 0\n",
+        "proc/cpuinfo": "processor: 0\ncpu MHz : 2000.0\n",
+        "proc/device-tree/model": "Small Board 2\0",
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "powersave\n",
+        "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": "4\n",
+    }.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    return tmp_path
+
+
+def test_a_board_says_its_name(fake_machine: Path) -> None:
+    assert machine.cpu_name() == "Small Board 2"
+    assert machine.clock_mhz() == 2000
+
+
+def test_what_disturbs_a_measurement_is_told(fake_machine: Path) -> None:
+    with machine.Watch(own=lambda: 0.0) as watch:
+        (fake_machine / "proc/stat").write_text("cpu  100000 0 100 1000 0 0 0 90000 0 0\n")
+        (fake_machine / "proc/cpuinfo").write_text("cpu MHz : 1500.0\n")
+        (fake_machine / "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count").write_text("9\n")
+    told = " ".join(watch.warnings())
+    assert watch.slower == 0.25
+    assert watch.throttled == 5
+    for words in ("other processes", "hypervisor", "clock fell by 25%", "for heat 5 times", "governor powersave"):
+        assert words in told
+
+
+def test_a_quiet_machine_is_not_doubted(fake_machine: Path) -> None:
+    (fake_machine / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").write_text("performance\n")
+    with machine.Watch(own=lambda: 0.0) as watch:
+        pass
+    assert watch.warnings() == []
+
+
+class Nvml:
+    """NVIDIA's management library of a GPU that uses a joule between two questions, and says little else."""
+
+    NVMLError = RuntimeError
+
+    def __init__(self) -> None:
+        self.millijoules = 0
+        self.open = 0
+
+    def nvmlInit(self) -> None:
+        self.open += 1
+
+    def nvmlShutdown(self) -> None:
+        self.open -= 1
+
+    def nvmlDeviceGetHandleByIndex(self, _number: int) -> str:
+        return "handle"
+
+    def nvmlDeviceGetName(self, _device: str) -> str:
+        return "A GPU"
+
+    def nvmlDeviceGetClockInfo(self, _device: str, _kind: int) -> int:
+        raise RuntimeError("not supported")
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, _device: str) -> int:
+        self.millijoules += 1000
+        return self.millijoules
+
+    def nvmlDeviceGetCurrentClocksThrottleReasons(self, _device: str) -> int:
+        return 0x40
+
+
+def test_a_gpu_tells_its_energy_and_heat(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pynvml
+
+    fake = Nvml()
+    assert all(hasattr(pynvml, name) for name in dir(fake) if name.startswith("nvml"))
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    with machine.Watch() as watch:
+        pass
+    assert watch.energy_j == 1
+    assert "the GPU was slowed down" in " ".join(watch.warnings())
+    assert machine.describe()["gpu"] == {"name": "A GPU", "clock_mhz": None}
+    assert fake.open == 0
+
+
+def test_doubtful_figures_fail_a_strict_run(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine.Watch, "warnings", lambda _self: ["hot"])
+    done = run("--runs", 1, "--cold", 0, "--windows", 1, "--strict", small)
+    assert done.exit_code == 1
+    assert "not to be believed: hot" in done.stderr
+
+
+def test_wrong_usage_ends_before_anything_is_measured(small: Path, tmp_path: Path) -> None:
+    assert run("--plot", tmp_path / "latency.doc", small).exit_code == 2
+    assert run("--plot", tmp_path / "no" / "latency.png", small).exit_code == 2
+    missing = run("--runs", 1, "--cold", 0, tmp_path / "missing.jpg")
+    assert missing.exit_code == 1
+    assert "not_found" in missing.stderr or "no file" in missing.stderr
+    assert run("--bundle", tmp_path, small).exit_code == 3
+
+
+def test_a_made_picture_is_the_same_everywhere_and_as_large_as_asked() -> None:
+    data = bench.made_picture(0.1)
+    assert data == bench.made_picture(0.1)
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.width * picture.height == pytest.approx(1e5, rel=0.02)
+        assert picture.format == "JPEG"

@@ -1,0 +1,52 @@
+"""The networks that are measured beside ours are what they are called, and every library computes the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from benchmarks import made, networks, runtimes
+from benchmarks.contenders import Contender
+from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
+from edgeparse.bundle import open_bundle
+
+
+def test_openvino_computes_what_onnx_runtime_does() -> None:
+    bundle = open_bundle()
+    window = made.window(bundle.window)
+    expected = OnnxRuntimeBackend(bundle.model("fp32"), threads=1).run(window, bundle.outputs)
+    found = runtimes.open_contender(Contender("edgeparse", "openvino", "fp32"), 1)["all"]()
+    for name in bundle.outputs:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-2, atol=1e-3)  # type: ignore[index]
+
+
+def test_our_network_in_pytorch_is_the_bundles() -> None:
+    bundle = open_bundle()
+    module = networks.our_module(bundle)
+    stored = onnx.load_from_string(bundle.model("fp32")).graph.initializer
+    exported = sum(int(np.prod(tensor.dims)) for tensor in stored if tensor.data_type == onnx.TensorProto.FLOAT)
+    trained = sum(parameter.numel() for parameter in module.parameters())
+    # Batch norms are folded into the layers before them.
+    assert exported == pytest.approx(trained, rel=0.01)
+    outputs = runtimes.open_contender(Contender("edgeparse", "pytorch", "fp32"), 1)["all"]()
+    assert len(outputs) == len(bundle.outputs)  # type: ignore[arg-type]
+
+
+def test_the_light_detector_is_as_published() -> None:
+    module = networks.floor_module()
+    assert sum(parameter.numel() for parameter in module.parameters()) == 1297
+    assert module.layers(torch.zeros(1, 3, 256, 256)).shape == (1, 8, 126, 126)  # type: ignore[operator]
+
+
+def test_published_networks_with_random_weights_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(made, "cache", lambda: tmp_path)
+    networks._write_checkpoint("parsing", made.checkpoint("parsing"))
+    with torch.inference_mode():
+        fingerprint, *answers = networks.published_module("parsing")(torch.from_numpy(made.window(64)))
+    assert fingerprint.shape == (1, 3, 64, 64)
+    assert 1e-3 < float(fingerprint.std()) < 1e6
+    assert all(bool(torch.isfinite(answer).all()) for answer in answers)
