@@ -85,7 +85,7 @@ def write(collection: Collection, folder: Path) -> None:
     entries = []
     for number, sample in enumerate(samples):
         name = f"{number:03d}-{collection.sources[sample.source].name}.webp"
-        Image.fromarray(sample.pixels).save(folder / name, lossless=True, quality=100, method=6)
+        Image.fromarray(sample.pixels).save(folder / name, lossless=True, method=3)
         entries.append({"file": name, "source": places[sample.source], "photo": sample.photo, "made": sample.made})
     sources = [collection.sources[i] for i in kept]
     index = {
