@@ -14,7 +14,6 @@ from sklearn.linear_model import LogisticRegression
 from edgeparse import windows
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
 from edgeparse.bundle import SCHEMA, Bundle, open_bundle
-from export.normalize import normalized
 from export.onnx_graph import export, output_names, parity
 from export.variants import write_variants
 from training.dataset import Collection, Sample
@@ -160,7 +159,6 @@ def build(
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    network, embedding = normalized(network, collection)
     model = folder / "model.onnx"
     export(network, model)
     held = calibration_windows(collection)
@@ -219,7 +217,6 @@ def build(
     )
     manifest["metrics"] = {
         "parity_max_relative_error": differences,
-        "embedding_on_validation": embedding,
         "validation_same_generator": {key: same_generator(p[key], bundle.same) for key in ("zoo", "real")},
         "validation_detection": detection(cameras, both, collection, bundle.calibration),
         "variants": compare_variants(folder, val, p, collection, bundle),

@@ -245,9 +245,6 @@ def render(folder: Path, result: dict) -> str:
         "they show, which flatters their figures. Same generator or not, one picture against one, unseen generators: AUC "
         f"{_auc(result['same_generator_zoo'])} (zoo, mixed), {_auc(result['same_generator_zoo_clean'])} (zoo, clean), "
         f"{_auc(result['same_generator_real'])} (public, mixed).",
-        "Within-class covariance normalisation of the embedding, fitted on training generators, moves the same figure on validation ones "
-        f"from {bundle.metrics['embedding_on_validation']['same_generator_auc_before']:.3f} to "
-        f"{bundle.metrics['embedding_on_validation']['same_generator_auc_normalised']:.3f}; it is used where it helps there.",
         *_comparing(result),
         "## What is it like inside, on unseen zoo generators",
         f"{result['parsing']['pictures']} pictures of {result['parsing']['generators']} generators, mixed. Continuous values are scaled to "
