@@ -36,7 +36,7 @@ FALSE_ALARM = 0.01
 MISS = 0.05
 # Share of validation pictures whose true value lies in the interval.
 COVERAGE = 0.8
-# Photos that a set needs for its own share of false alarms to mean something.
+# Predictions that a set needs for its own share of false alarms to mean something; every photo has two, as a crop and whole.
 LARGE_SET = 50
 # A parameter is reported where it beats its constants by this much on validation generators: a tenth of the error, or this much of F1.
 # What beats them by less may owe it to the few generators that it was tried on.
@@ -116,7 +116,6 @@ def _thresholds(by_set: dict[str, np.ndarray], generated: np.ndarray) -> dict[st
     rather like the worst of these than like their mean.
     """
     camera = np.concatenate(list(by_set.values()))
-    # Every photo is here twice, as a crop and whole.
     logits = np.r_[camera, generated][:, None]
     truth = np.r_[np.zeros(len(camera)), np.ones(len(generated))]
     fit = LogisticRegression(class_weight="balanced", C=1e3).fit(logits, truth)

@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from training import metrics
-from training.dataset import CHAINS, Batches, Collection, add_variants, join, load_public, load_zoo
+from training.dataset import CHAINS, Batches, Collection, add_variants
+from training.evaluate import load_collection
 from training.photos import photo_split, read_index
 
 # Bits of 64 in which the perceptual hashes of two shots of one scene may differ; unrelated photos differ in half.
@@ -90,7 +91,7 @@ def format_aucs(collection: Collection, seed: int = 0, pictures: int = 600) -> d
 @click.argument("zoo", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def main(data: Path, zoo: Path) -> None:
     """Look for photos, generators and labels on both sides of a split, and for file formats that tell the classes apart."""
-    collection = join(load_public(data), load_zoo(zoo))
+    collection = load_collection(data, zoo)
     found = {
         "near_duplicates_across_splits": near_duplicates(data),
         "contents_across_splits": shared_contents(collection),

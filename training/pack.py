@@ -17,8 +17,8 @@ from PIL import Image
 
 from edgeparse.backends.select import create
 from edgeparse.bundle import Bundle, open_bundle
-from training.dataset import Collection, Generator, Sample, join, load_public, load_zoo
-from training.evaluate import detection, parsing, predict, same_generator
+from training.dataset import Collection, Generator, Sample
+from training.evaluate import detection, load_collection, parsing, predict, same_generator
 from training.labels import Labels
 
 ROOT = Path(__file__).parent
@@ -153,7 +153,7 @@ def main() -> None:
 @click.argument("zoo", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def write_command(data: Path, zoo: Path) -> None:
     """Choose the pictures from DATA and ZOO."""
-    write(join(load_public(data), load_zoo(zoo)), FOLDER)
+    write(load_collection(data, zoo), FOLDER)
 
 
 @main.command()
