@@ -18,7 +18,12 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff"}
 
 def arriving(folder: Path, stop: threading.Event) -> Iterator[Path]:
     """Each picture once it is there and its writer paused; one that is written again comes again."""
-    for changes in watch(folder, stop_event=stop):
+    watching = False
+    for changes in watch(folder, stop_event=stop, rust_timeout=500, yield_on_timeout=True):
+        if not watching:
+            # Only now: a picture that came before the watch stood would never be reported.
+            print(f"watching {folder}", file=sys.stderr, flush=True)
+            watching = True
         paths = {Path(path) for change, path in changes if change is not Change.deleted}
         yield from sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
 
@@ -27,7 +32,6 @@ def reports(folder: Path, stop: threading.Event) -> Iterator[Report]:
     """A report a picture; one that cannot be read gives a report with its reason, and the watch goes on."""
     parser = Parser()
     parser.warm_up()
-    print(f"watching {folder}", file=sys.stderr, flush=True)
     return parser.parse_many(arriving(folder, stop))
 
 

@@ -30,7 +30,7 @@ def main() -> None:
 @main.command()
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="The zoo's folder.")
-@click.option("--count", default=168, show_default=True, help="How many generators, balanced over families.")
+@click.option("--count", default=175, show_default=True, help="How many generators, balanced over families.")
 @click.option("--seed", default=0, show_default=True, help="The same seed draws the same configs.")
 @click.option("--families", default=",".join(REGISTRY), show_default=True, help="Which families, by commas.")
 @click.option(

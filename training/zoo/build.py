@@ -16,7 +16,7 @@ from training.labels import Labels
 from training.zoo import losses
 from training.zoo.base import Terms
 from training.zoo.families import REGISTRY
-from training.zoo.inspection import inspect
+from training.zoo.inspection import inspect, latent_size
 from training.zoo.space import Config
 
 BATCH = 4
@@ -85,7 +85,10 @@ def to_pixels(picture: Tensor, low: float) -> np.ndarray:
 
 
 def initialise(module: nn.Module) -> None:
-    """He initialisation (arXiv 1502.01852): PyTorch's default shrinks the signal at every layer, which stalls nets without norms."""
+    """He initialisation (arXiv 1502.01852): PyTorch's default shrinks the signal at every layer, which stalls nets without norms.
+
+    A convolution that keeps size and channels begins near the identity: a deep stack without skips else stays a blur in the steps it gets.
+    """
     for part in module.modules():
         if isinstance(part, (nn.Conv2d, nn.ConvTranspose2d)):
             # Of a strided transposed convolution only 1 / stride^2 of the kernel meets each output.
@@ -97,6 +100,9 @@ def initialise(module: nn.Module) -> None:
             )
             nn.init.normal_(part.weight, std=(2.0 / fan_in) ** 0.5)
             nn.init.zeros_(part.bias)
+        if type(part) is nn.Conv2d and part.stride == (1, 1) and part.in_channels == part.out_channels:
+            with torch.no_grad():
+                part.weight.mul_(0.2).add_(nn.init.dirac_(torch.empty_like(part.weight)))
 
 
 class Trainer:
@@ -176,10 +182,14 @@ class Trainer:
         return np.concatenate(made)[:, :size, :size]
 
     @torch.no_grad()
+    def given(self) -> Tensor:
+        """What the generator is given for one patch."""
+        return self.maker.given(self.sample()[:1])[0]
+
+    @torch.no_grad()
     def labels(self) -> Labels:
         """Labels by inspection; the losses are those that training really summed."""
-        given, _ = self.maker.given(self.sample()[:1])
-        return inspect(self.maker.generator, given, self.config.family, tuple(self.summed))
+        return inspect(self.maker.generator, self.given(), self.config.family, tuple(self.summed))
 
 
 def fast_bfloat16(device: torch.device) -> bool:
@@ -218,6 +228,7 @@ def build_one(config: Config, photos: Photos, budget: Budget, out: Path, device:
         "name": config.name,
         "config": asdict(config),
         "labels": labels.to_json(),
+        "latent_size": latent_size(trainer.given(), PATCH),
         "steps": steps,
         "quality": quality,
         "contrast": float(pictures.astype(np.float32).std(axis=(1, 2)).mean()),

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from training.zoo import diffusion
+from training.zoo import diffusion, translation
 from training.zoo.attack import Attack
 from training.zoo.autoregressive import TokenModel
 from training.zoo.base import Maker
 from training.zoo.flow import SuperResolutionFlow
 from training.zoo.gan import TextureGAN
 from training.zoo.space import Config
-from training.zoo.translation import Translation
 from training.zoo.vae import Autoencoder
 
 REGISTRY: dict[str, Callable[[Config], Maker]] = {
     "vae": Autoencoder,
     "gan": TextureGAN,
-    "translation": Translation,
+    "translation": translation.build,
     "flow": SuperResolutionFlow,
     "diffusion": diffusion.build,
     "autoregressive": TokenModel,

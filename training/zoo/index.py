@@ -40,7 +40,7 @@ def describe(folder: Path) -> dict[str, object]:
                 "name": path.stem,
                 "split": splits.get(path.stem),
                 "task": entry["config"]["task"],
-                "latent": entry["config"]["latent"],
+                "latent_size": entry["latent_size"],
                 "steps": entry["steps"],
                 "quality": {key: round(value, 3) for key, value in entry["quality"].items()},
                 "contrast": round(entry["contrast"], 2),

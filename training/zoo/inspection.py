@@ -28,6 +28,7 @@ DEFINITIONS: dict[str, str] = {
     "down_sampling": "the most frequent way to a smaller size; convolutions count where their stride is above one",
     "skip_connections": "whether any sum or concatenation joins an earlier signal",
     "kernel_size": "the most frequent side of a convolution's kernel, transposed ones aside",
+    "latent_size": "channels of what the generator is given where that is coarser than its picture, else 0",
     "losses": "the terms that the training loop really summed; a generator may have several",
 }
 
@@ -124,3 +125,11 @@ def inspect(generator: nn.Module, given: Tensor, family: str, losses: tuple[str,
         },
         losses=losses,
     )
+
+
+def latent_size(given: Tensor, side: int) -> int:
+    """Channels of what a generator is given, float[1, C, h, w], where that is coarser than its picture of `side` pixels a side.
+
+    0 where it is given a picture.
+    """
+    return given.shape[1] if given.shape[-1] < side else 0

@@ -28,7 +28,7 @@ class Space:
     down_sampling: tuple[str, ...] = ("strided", "max_pool", "average_pool")
     skip: tuple[bool, ...] = (False, True)
     attention: tuple[bool, ...] = (False, False, True)
-    latent: tuple[int, ...] = (8, 16, 32)
+    latent: tuple[int, ...] = (16, 24, 32)
     reconstruction: tuple[str, ...] = ("L1", "L2", "L1", "cross_entropy")
     regulariser: tuple[str, ...] = ("", "KL", "MMD")
     adversary: tuple[str, ...] = ("", "", "", "", *ADVERSARIAL)
@@ -39,7 +39,7 @@ class Space:
 TASKS: dict[str, tuple[str, ...]] = {
     "vae": ("",),
     "gan": ("plain", "residual", "style"),
-    "translation": ("colour", "super_resolution", "denoise", "deblur"),
+    "translation": ("colour", "super_resolution", "denoise", "deblur", "cycle"),
     "flow": ("super_resolution",),
     "diffusion": ("pixels", "latent", "latent"),
     "autoregressive": ("tokens",),
@@ -114,6 +114,16 @@ def _settle(config: Config) -> Config:
     if family == "translation":
         # Most have skips, as most that are in use: without, a minute's training leaves a blur.
         config = replace(config, skip=config.skip or config.seed % 2 == 0)
+    if config.task == "cycle":
+        # Unpaired pictures can only be learnt from through an adversary; a step takes two networks and five passes.
+        config = replace(
+            config,
+            width=16,
+            kernel=min(config.kernel, 5),
+            adversary=config.adversary or ADVERSARIAL[config.seed % len(ADVERSARIAL)],
+            reconstruction="L1",
+            spectral=False,
+        )
     if family == "attack":
         # Gradients with respect to every pixel cost several passes a picture.
         config = replace(config, reconstruction="", up_sampling="none", width=16)

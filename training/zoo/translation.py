@@ -1,12 +1,17 @@
-"""Image-to-image networks: an encoder-decoder, with U-Net skips or without, that restores what was taken from a photo."""
+"""Image-to-image networks: an encoder-decoder, with U-Net skips or without, that restores what was taken from a photo.
+
+Most learn from pairs; one task learns, as CycleGAN (arXiv 1703.10593) does, from unpaired pictures and the way back.
+"""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.zoo.base import Maker, Terms
+from training.zoo import losses
+from training.zoo.base import RECONSTRUCTION_WEIGHT, Maker, Terms
 from training.zoo.blocks import Concatenation, blocks, down, to_picture, up
 from training.zoo.space import Config
 
@@ -68,6 +73,44 @@ class Translation(Maker):
         super().__init__(config)
         self.generator = EncoderDecoder(config)
 
+    def _signed(self, picture: Tensor) -> Tensor:
+        return picture if self.low < 0 else picture * 2 - 1
+
     def given(self, photo: Tensor) -> tuple[Tensor, Terms]:
-        signed = photo if self.low < 0 else photo * 2 - 1
-        return condition(self.config, signed), []
+        return condition(self.config, self._signed(photo)), []
+
+
+class Cycle(Translation):
+    """From faded pictures to photos and back; no faded picture is ever held against its own photo."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.back = EncoderDecoder(config)
+        rng = np.random.default_rng(config.seed)
+        self.contrast, self.saturation = rng.uniform(0.75, 0.9), rng.uniform(0.4, 0.8)
+        self.tint = rng.uniform(-0.08, 0.08, 3).tolist()
+
+    def given(self, photo: Tensor) -> tuple[Tensor, Terms]:
+        signed = self._signed(photo)
+        grey = signed.mean(1, keepdim=True)
+        tint = torch.tensor(self.tint, device=photo.device)[:, None, None]
+        return self.contrast * (grey + self.saturation * (signed - grey)) + tint, []
+
+    def terms(self, photo: Tensor) -> tuple[Tensor | None, Terms]:
+        faded, _ = self.given(photo.roll(1, 0))
+        signed = self._signed(photo)
+        picture = self.generator(faded).float()
+
+        def distance(made: Tensor, wanted: Tensor) -> Tensor:
+            return losses.reconstruction("L1", self._signed(made.float()), wanted, -1.0)
+
+        cycles = distance(self.back(self._signed(picture)), faded) + distance(
+            self.generator(self._signed(self.back(signed).float())), signed
+        )
+        same = distance(self.generator(signed), signed)
+        return picture, [("L1", RECONSTRUCTION_WEIGHT["L1"] * (cycles + 0.5 * same))]
+
+
+def build(config: Config) -> Maker:
+    """The maker of a translation config."""
+    return Cycle(config) if config.task == "cycle" else Translation(config)
