@@ -9,13 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from tests.test_zoo import CONFIG, photos
-from training.zoo import losses
+from training.zoo import losses, translation
 from training.zoo.attack import Attack
 from training.zoo.autoregressive import MaskedConv2d, Quantizer
 from training.zoo.base import PatchEncoder, denoise, noised
 from training.zoo.build import initialise, to_range
 from training.zoo.flow import DETAILS, Flow
 from training.zoo.gan import TextureGAN
+from training.zoo.inspection import latent_size
+from training.zoo.subpixels import SubPixelModel, cross_entropy, split
 
 
 def pictures(count: int = 2) -> Tensor:
@@ -126,3 +128,52 @@ def test_patch_statistics_tell_sets_apart() -> None:
     a = torch.rand(4, 3, 64, 64)
     smooth = nn.functional.avg_pool2d(torch.rand(4, 3, 64, 64), 5, 1, 2)
     assert losses.patch_mmd(a, torch.rand(4, 3, 64, 64)) < losses.patch_mmd(a, smooth) / 3
+
+
+def test_sub_pixels_come_back_in_their_places() -> None:
+    photo = pictures()
+    shuffle = nn.PixelShuffle(2)
+    assert torch.equal(shuffle(torch.stack(split(photo), dim=2).flatten(1, 2)), photo)
+
+
+def test_a_discretised_logistic_sums_to_one() -> None:
+    levels = torch.arange(256) / 127.5 - 1
+    for mean in (-1.2, 0.3):
+        chances = [
+            torch.exp(-cross_entropy(torch.tensor([mean]), torch.tensor([-3.0]), level[None])) for level in levels
+        ]
+        # Each is held above a millionth, so that its logarithm stays finite.
+        assert float(torch.stack(chances).sum()) == pytest.approx(1, abs=1e-3)
+
+
+def test_sub_pixels_look_back_only() -> None:
+    """A pixel is drawn from those before it, and the first ones are the photo's."""
+    torch.manual_seed(0)
+    model = SubPixelModel(replace(CONFIG, family="autoregressive", task="sub_pixels", normalization="none"))
+    pixels = split(pictures())
+    mean, log_scale = model.generator.distribution(pixels[:2])
+    changed, _ = model.generator.distribution([pixels[0], pixels[1].flip(0)])
+    assert mean.shape == log_scale.shape == pixels[2].shape
+    assert not torch.equal(mean, changed)
+    made = model.pictures(pictures())
+    assert torch.equal(split(made)[0], pixels[0])
+
+
+def test_a_cycle_never_sees_a_faded_picture_beside_its_photo() -> None:
+    torch.manual_seed(0)
+    config = replace(CONFIG, family="translation", task="cycle", adversary="hinge")
+    model = translation.build(config)
+    photo = pictures(4)
+    seen: list[Tensor] = []
+    model.generator.register_forward_hook(lambda _module, given, _made: seen.append(given[0]))
+    picture, terms = model.terms(photo)
+    faded, _ = model.given(photo)
+    assert picture is not None
+    assert [name for name, _ in terms] == ["L1"]
+    assert torch.equal(seen[0], faded.roll(1, 0))
+    assert float((faded - photo).abs().mean()) > 0.01
+
+
+def test_a_latent_is_coarser_than_the_picture() -> None:
+    assert latent_size(torch.zeros(1, 16, 16, 16), 64) == 16
+    assert latent_size(torch.zeros(1, 4, 64, 64), 64) == 0

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from training.zoo.base import Maker, PatchEncoder, Terms
 from training.zoo.space import Config
+from training.zoo.subpixels import SubPixelModel
 from training.zoo.vae import decoder
 
 CODES = 128
@@ -118,3 +119,8 @@ class TokenModel(Maker):
         redrawn = torch.rand_like(tokens[:, :1], dtype=torch.float32) < REDRAWN
         picture: Tensor = self.generator(self.quantizer(torch.where(redrawn, drawn, tokens)))
         return picture
+
+
+def build(config: Config) -> Maker:
+    """The maker of an autoregressive config."""
+    return SubPixelModel(config) if config.task == "sub_pixels" else TokenModel(config)

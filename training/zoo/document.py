@@ -55,6 +55,9 @@ def _labels(kept: list[dict]) -> str:
         seen = f"{min(values):,.4g} / {np.median(values):,.4g} / {max(values):,.4g}"
         scale = f"{p.low:,.4g} to {p.high:,.4g}{', log' if p.log else ''}"
         rows.append([name, DEFINITIONS[name], p.unit, scale, seen])
+    sizes = Counter(g["latent_size"] for g in kept)
+    seen = ", ".join(f"{size}: {count}" for size, count in sorted(sizes.items()))
+    rows.append(["latent_size", DEFINITIONS["latent_size"], "channels", "in the index only", seen])
     return _table(["continuous", "definition", "unit", "scaled range", "lowest / median / highest in the zoo"], rows)
 
 
@@ -70,10 +73,10 @@ def _classes(kept: list[dict]) -> str:
 
 def _probe(probe: dict) -> str:
     rows: list[list[object]] = [
-        [name, f"{f['macro_f1']:.3f}", f"{f['mode_macro_f1']:.3f}", f"{f['accuracy']:.3f}", f"{f['mode_accuracy']:.3f}"]
+        [name, *(f"{f[key]:.3f}" for key in ("macro_f1", "mode_macro_f1", "random_macro_f1", "accuracy", "mode_accuracy"))]
         for name, f in probe["heads"].items()
     ]
-    return _table(["label", "macro-F1", "mode", "accuracy", "mode"], rows)
+    return _table(["label", "macro-F1", "of the mode", "of chance", "accuracy", "of the mode"], rows)
 
 
 def render(index: dict, probe: dict) -> str:
@@ -111,7 +114,8 @@ def render(index: dict, probe: dict) -> str:
         "## Is there something to learn?",
         f"A linear probe on the mean log spectrum of {probe['pictures']['train']} pictures' high-pass residuals, on "
         f"{probe['pictures']['test']} pictures of {probe['generators']['test']} generators that it never saw "
-        f"({probe['generators']['train']} seen), against always answering the most frequent value:",
+        f"({probe['generators']['train']} seen), against always answering the most frequent value, and "
+        "against answers drawn as often as they occur:",
         _probe(probe),
     ]
     return "\n\n".join(sections) + "\n"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from training.zoo import diffusion, translation
+from training.zoo import autoregressive, diffusion, translation
 from training.zoo.attack import Attack
-from training.zoo.autoregressive import TokenModel
 from training.zoo.base import Maker
 from training.zoo.flow import SuperResolutionFlow
 from training.zoo.gan import TextureGAN
@@ -19,6 +18,6 @@ REGISTRY: dict[str, Callable[[Config], Maker]] = {
     "translation": translation.build,
     "flow": SuperResolutionFlow,
     "diffusion": diffusion.build,
-    "autoregressive": TokenModel,
+    "autoregressive": autoregressive.build,
     "attack": Attack,
 }

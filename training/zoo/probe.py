@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from training.dataset import Collection, Sample, load_zoo
-from training.metrics import macro_f1
+from training.metrics import macro_f1, random_macro_f1
 
 TILE = 64
 
@@ -55,6 +55,7 @@ def run(zoo: Path, pictures: int = 30) -> dict[str, object]:
         heads[name] = {
             "macro_f1": macro_f1(truth, said),
             "mode_macro_f1": macro_f1(truth, mode),
+            "random_macro_f1": random_macro_f1(known, truth),
             "accuracy": float((said == truth).mean()),
             "mode_accuracy": float((mode == truth).mean()),
         }

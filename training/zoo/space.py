@@ -42,7 +42,7 @@ TASKS: dict[str, tuple[str, ...]] = {
     "translation": ("colour", "super_resolution", "denoise", "deblur", "cycle"),
     "flow": ("super_resolution",),
     "diffusion": ("pixels", "latent", "latent"),
-    "autoregressive": ("tokens",),
+    "autoregressive": ("tokens", "tokens", "sub_pixels"),
     "attack": ("FGSM", "PGD"),
 }
 
@@ -84,7 +84,7 @@ def _settle(config: Config) -> Config:
     if config.kernel == 7:
         # A wide kernel on many channels would take a whole budget for its pictures alone.
         config = replace(config, width=16)
-    family, decodes = config.family, config.family in ("vae", "autoregressive") or config.task == "latent"
+    family, decodes = config.family, config.family == "vae" or config.task in ("tokens", "latent")
     if family == "gan":
         config = replace(
             config,
@@ -103,12 +103,12 @@ def _settle(config: Config) -> Config:
         config = replace(config, regulariser="")
     if family not in ("translation", "attack") and config.task != "pixels":
         config = replace(config, down_sampling="none")
-    if family in ("flow", "attack") or config.task == "pixels":
+    if family in ("flow", "attack") or config.task in ("pixels", "sub_pixels"):
         # What they minimise is given by what they are.
         config = replace(config, adversary="", spectral=False, last_nonlinearity="none")
-    if family == "flow":
+    if family == "flow" or config.task == "sub_pixels":
         config = replace(config, reconstruction="", up_sampling="pixel_shuffle", levels=1)
-    if family == "autoregressive":
+    if config.task == "tokens":
         # One token a 4x4 patch: the prior's cost grows with their number.
         config = replace(config, levels=2)
     if family == "translation":
