@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeparse import build, coldstart, images, machine, readout, windows
 from edgeparse.backends import flavours
+from edgeparse.backends.base import Timed
 from edgeparse.backends.onnxruntime import usable_cores
 from edgeparse.backends.plans import Store
 from edgeparse.bundle import Bundle
@@ -28,23 +28,11 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 STAGES = ("decode", "windows", "network", "readout")
-# What the network's time consists of, where a backend can tell.
-TRANSFERS = ("host_to_device", "compute", "device_to_host")
 
 WARM_UP = 10
 LEAST, MOST = 100, 10_000
 # Beyond these, runs of one picture are too unlike to be one figure.
 SPREAD, DRIFT = 0.25, 0.1
-
-
-@runtime_checkable
-class Timed(Protocol):
-    """A backend that tells transfers from computing."""
-
-    def timed(
-        self, windows: NDArray[np.uint8], outputs: Sequence[str]
-    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, float]]:
-        """As `Backend.run`, with the milliseconds of each of `TRANSFERS`."""
 
 
 @dataclass(frozen=True)

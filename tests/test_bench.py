@@ -15,6 +15,7 @@ from PIL import Image
 
 import edgeparse
 from edgeparse import Parser, bench, coldstart, machine
+from edgeparse.backends.base import TRANSFERS
 from edgeparse.bundle import open_bundle
 from edgeparse.cli import main
 from edgeparse.latency import summarize
@@ -105,10 +106,10 @@ def test_transfers_are_told_where_the_backend_knows(parser: Parser) -> None:
         class network:
             @staticmethod
             def timed(windows: np.ndarray, outputs: list[str]) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-                return parser.network.run(windows, outputs), dict.fromkeys(bench.TRANSFERS, 0.5)
+                return parser.network.run(windows, outputs), dict.fromkeys(TRANSFERS, 0.5)
 
     taken = bench.apart(Device(), noise(130, 130), 1)  # type: ignore[arg-type]
-    assert {name: taken[name] for name in bench.TRANSFERS} == dict.fromkeys(bench.TRANSFERS, 0.5)
+    assert {name: taken[name] for name in TRANSFERS} == dict.fromkeys(TRANSFERS, 0.5)
 
 
 def test_percentiles_need_ten_samples_beyond_them() -> None:

@@ -18,6 +18,7 @@ import tensorrt_rtx
 from cuda.bindings import runtime as real_cuda
 
 from edgeparse.backends import cuda, flavours, tensorrt
+from edgeparse.backends.base import TRANSFERS, Timed
 from edgeparse.backends.plans import Key, Record, Tensor
 from edgeparse.backends.tensorrt import LANES, TensorRTBackend, layouts, split
 from edgeparse.errors import (
@@ -159,6 +160,17 @@ def test_graphs_are_captured_for_the_engines_own_batch_sizes(gpu: SimpleNamespac
     assert gpu.cuda.launched == launched
     backend.run(windows(4), BOTH)
     assert gpu.cuda.launched == launched + 1
+
+
+def test_a_timed_run_tells_its_stages_and_computes_the_same(gpu: SimpleNamespace) -> None:
+    backend = TensorRTBackend(record(), PLAN)
+    assert isinstance(backend, Timed)
+    for count in (1, 4, 11):
+        given = windows(count)
+        made, spent = backend.timed(given, BOTH)
+        right(given, made)
+        assert tuple(spent) == TRANSFERS
+        assert all(milliseconds > 0 for milliseconds in spent.values())
 
 
 def test_graphs_can_be_left_out(gpu: SimpleNamespace) -> None:

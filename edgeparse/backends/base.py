@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+# What a run on a device consists of.
+TRANSFERS = ("host_to_device", "compute", "device_to_host")
 
 
 class Backend(Protocol):
@@ -22,3 +25,13 @@ class Backend(Protocol):
         Raises:
             BackendError: the library failed.
         """
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """A backend that tells transfers from computing."""
+
+    def timed(
+        self, windows: NDArray[np.uint8], outputs: Sequence[str]
+    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, float]]:
+        """As `Backend.run`, with the milliseconds of each of `TRANSFERS`."""

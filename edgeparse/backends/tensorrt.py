@@ -6,6 +6,7 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgeparse import files
 from edgeparse.backends import cuda, flavours
+from edgeparse.backends.base import TRANSFERS
 from edgeparse.backends.flavours import Flavour
 from edgeparse.backends.plans import MODE, Record, Tensor
 from edgeparse.errors import BackendError, DeviceMemoryError, EngineDamagedError
@@ -24,6 +26,24 @@ from edgeparse.errors import BackendError, DeviceMemoryError, EngineDamagedError
 LANES = 4
 
 _log = logging.getLogger(__name__)
+
+
+class Stopwatch:
+    """Adds up how long each stage of a run takes, in milliseconds."""
+
+    def __init__(self) -> None:
+        self.spent = dict.fromkeys(TRANSFERS, 0.0)
+        self._since = 0.0
+
+    def start(self) -> None:
+        """A part of the run begins."""
+        self._since = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """A stage ends, and the next begins."""
+        now = time.perf_counter()
+        self.spent[stage] += (now - self._since) * 1e3
+        self._since = now
 
 
 @dataclass(frozen=True)
@@ -131,6 +151,20 @@ class TensorRTBackend:
         return self._name
 
     def run(self, windows: NDArray[np.uint8], outputs: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        return self._run(windows, outputs, None)
+
+    def timed(
+        self, windows: NDArray[np.uint8], outputs: Sequence[str]
+    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, float]]:
+        """As `run`, with the milliseconds of each of `TRANSFERS`. Each is waited for before the next begins, so that together they take
+        longer than a run that is left alone."""
+        watch = Stopwatch()
+        made = self._run(windows, outputs, watch)
+        return made, watch.spent
+
+    def _run(
+        self, windows: NDArray[np.uint8], outputs: Sequence[str], watch: Stopwatch | None
+    ) -> dict[str, NDArray[np.float32]]:
         unknown = [name for name in outputs if name not in self._layouts or self._layouts[name].input]
         if unknown:
             raise BackendError(f"the engine has no output {', '.join(unknown)}; it has {', '.join(self._layouts)}")
@@ -140,7 +174,7 @@ class TensorRTBackend:
                 f"the engine takes uint8[N, {', '.join(map(str, wanted))}], not {windows.dtype}{list(windows.shape)}"
             )
         with cuda.on(self._device), self._lane() as lane:
-            parts = [lane.run(part, outputs) for part in split(windows, self._batches[0], self._batches[2])]
+            parts = [lane.run(part, outputs, watch) for part in split(windows, self._batches[0], self._batches[2])]
         return {name: np.concatenate([part[name] for part in parts])[: len(windows)] for name in outputs}
 
     @contextlib.contextmanager
@@ -249,20 +283,33 @@ class _Lane:
             if not self._context.set_tensor_address(name, buffer.address):
                 raise BackendError(f"TensorRT refuses the buffer of {name}")
 
-    def run(self, windows: NDArray[np.uint8], outputs: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    def run(
+        self, windows: NDArray[np.uint8], outputs: Sequence[str], watch: Stopwatch | None
+    ) -> dict[str, NDArray[np.float32]]:
         count = len(windows)
         if count != self._count and not self._context.set_input_shape("windows", (count, *self._window)):
             raise BackendError(f"TensorRT refuses {count} windows")
         self._count = count
+        if watch is not None:
+            watch.start()
         self._buffers["windows"].upload(windows, self._stream)
-        if count in self._captured:
+        self._lap(watch, "host_to_device")
+        recorded = count in self._captured
+        if recorded:
             self._stream.launch(self._captured[count])
-            return self._results(count, outputs)
-        self._execute()
+        else:
+            self._execute()
+        self._lap(watch, "compute")
         results = self._results(count, outputs)
-        if count in self._fixed:
+        self._lap(watch, "device_to_host")
+        if not recorded and count in self._fixed:
             self._capture(count, results)
         return results
+
+    def _lap(self, watch: Stopwatch | None, stage: str) -> None:
+        if watch is not None:
+            self._stream.wait()
+            watch.lap(stage)
 
     def _execute(self) -> None:
         if not self._context.execute_async_v3(self._stream.handle):

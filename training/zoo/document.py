@@ -73,7 +73,10 @@ def _classes(kept: list[dict]) -> str:
 
 def _probe(probe: dict) -> str:
     rows: list[list[object]] = [
-        [name, *(f"{f[key]:.3f}" for key in ("macro_f1", "mode_macro_f1", "random_macro_f1", "accuracy", "mode_accuracy"))]
+        [
+            name,
+            *(f"{f[key]:.3f}" for key in ("macro_f1", "mode_macro_f1", "random_macro_f1", "accuracy", "mode_accuracy")),
+        ]
         for name, f in probe["heads"].items()
     ]
     return _table(["label", "macro-F1", "of the mode", "of chance", "accuracy", "of the mode"], rows)
