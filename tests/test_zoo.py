@@ -14,7 +14,7 @@ from torch import nn
 
 from tests.conftest import noise
 from training.labels import DISCRETE, LOSSES, Labels
-from training.zoo import losses
+from training.zoo import build, losses
 from training.zoo.blocks import Block, Sum
 from training.zoo.build import Budget, Photos, Trainer, build_one
 from training.zoo.families import REGISTRY
@@ -177,6 +177,29 @@ def test_training_lowers_the_loss_and_repeats(tmp_path: Path) -> None:
     assert late < 0.7 * early
     entry = build_one(CONFIG, photos(), Budget(1e-6, {"test": 1}, 3, 3), tmp_path, torch.device("cpu"))
     assert entry["labels"]["losses"] == ["L1"]  # type: ignore[index]
+
+
+def test_what_fails_the_quality_rule_is_trained_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def steps() -> object:
+        return build_one(CONFIG, photos(), Budget(1e-6, {"test": 1}, 3, 3), tmp_path, torch.device("cpu"))["steps"]
+
+    assert steps() == 6
+    monkeypatch.setattr(build, "passes", lambda _entry: True)
+    assert steps() == 3
+
+
+def test_a_stack_without_skips_begins_near_the_identity() -> None:
+    def centres(skip: bool) -> float:
+        """Mean weight from each channel to itself."""
+        torch.manual_seed(0)
+        block = Block(16, replace(CONFIG, skip=skip))
+        build.initialise(block)
+        weight = next(part.weight for part in block.modules() if isinstance(part, nn.Conv2d))
+        return float(weight.detach()[range(16), range(16), 2, 2].mean())
+
+    assert centres(skip=False) == pytest.approx(1, abs=0.1)
+    # Beside a connection, the identity would double the signal.
+    assert centres(skip=True) == pytest.approx(0, abs=0.1)
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
