@@ -164,7 +164,7 @@ def apart(parser: Parser, source: Source, count: int) -> dict[str, float]:
     cut = (
         windows.whole(picture.pixels, bundle.window)
         if bundle.framing == "resize"
-        else windows.cut(picture.pixels, count, bundle.window)
+        else windows.cut(picture, count, bundle.window)
     )
     mark()
     transfers: dict[str, float] = {}

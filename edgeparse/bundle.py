@@ -9,7 +9,6 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +161,7 @@ class Bundle:
 
 def default_folder() -> Path:
     """Where the wheel keeps the default bundle."""
-    return Path(str(resources.files("edgeparse"))) / "models" / "default"
+    return Path(__file__).parent / "models" / "default"
 
 
 def open_bundle(folder: Path | str | None = None) -> Bundle:

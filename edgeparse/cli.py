@@ -150,15 +150,12 @@ def check(
     names = expand(paths, recursive)
     if fingerprint_file is not None and len(names) != 1:
         raise click.UsageError(f"--fingerprint takes one picture, {len(names)} were given")
-    from rich.console import Console
-
     run = Interruptible()
     with errors_end_the_run():
         enrolled = gallery or user_gallery()
         parser = open_parser(backend, bundle, windows, enrolled)
         _tell_of_other_networks(parser, enrolled, quiet)
         watchers: list[Callable[[Report, Look | None], None]] = []
-        console = Console()
         if report_file is not None:
             from edgeparse.page import Page
 
@@ -166,6 +163,10 @@ def check(
             watchers.append(page.add)
         if fingerprint_file is not None:
             watchers.append(partial(_keep_fingerprint, output=fingerprint_file))
+        if not (as_json or as_jsonl):
+            from rich.console import Console
+
+            console = Console()
         if shown:
             from edgeparse.terminal import show_fingerprint
 

@@ -56,7 +56,7 @@ class _Seen:
     """A report, what was looked at, and what the network said of it."""
 
     report: Report
-    pixels: NDArray[np.uint8]
+    picture: images.Picture
     corners: tuple[tuple[int, int], ...]
     outputs: readout.Outputs
     embedding: NDArray[np.float32] | None
@@ -170,14 +170,14 @@ class Parser:
         self._must_answer("fingerprint")
         seen = self._see(source, ["fingerprint", *self._outputs], candidates)
         scores = readout.scores(seen.outputs, self._bundle)
-        return Look(seen.report, seen.pixels, seen.corners, scores, seen.embedding, seen.outputs["fingerprint"])
+        return Look(seen.report, seen.picture.pixels, seen.corners, scores, seen.embedding, seen.outputs["fingerprint"])
 
     def _see(self, source: Source, names: list[str], candidates: int) -> _Seen:
         begun = time.perf_counter()
         picture = images.read(source)
         opened = time.perf_counter()
         count = self._budget.windows((opened - begun) * 1e3) if self._budget is not None else self._windows
-        cut = self._cut(picture.pixels, count)
+        cut = self._cut(picture, count)
         read = time.perf_counter()
         outputs = self._backend.run(cut.pixels, names)
         inferred = time.perf_counter()
@@ -203,7 +203,7 @@ class Parser:
             bundle=self._bundle.label,
             timing_ms=Timing((read - begun) * 1e3, (inferred - read) * 1e3, (done - begun) * 1e3),
         )
-        return _Seen(report, picture.pixels, cut.corners, outputs, reading.embedding)
+        return _Seen(report, picture, cut.corners, outputs, reading.embedding)
 
     def parse_many(self, sources: Iterable[Source]) -> Iterator[Report]:
         """A report a picture, in order, as each is done; one that cannot be read gives `status` "error" and the run goes on.
@@ -250,7 +250,7 @@ class Parser:
             BackendError: the inference library failed.
         """
         self._must_answer("fingerprint")
-        cut = self._cut(images.read(source).pixels, self._windows)
+        cut = self._cut(images.read(source), self._windows)
         return self._backend.run(cut.pixels, ["fingerprint"])["fingerprint"]
 
     def embed(self, source: Source) -> tuple[Report, NDArray[np.float32]]:
@@ -300,9 +300,11 @@ class Parser:
                 f"bundle {self._bundle.label} has no {output}; it answers {', '.join(self._bundle.outputs)}"
             )
 
-    def _cut(self, pixels: NDArray[np.uint8], count: int) -> windows.Windows:
+    def _cut(self, picture: images.Picture, count: int) -> windows.Windows:
         size = self._bundle.window
-        return windows.whole(pixels, size) if self._bundle.framing == "resize" else windows.cut(pixels, count, size)
+        if self._bundle.framing == "resize":
+            return windows.whole(picture.pixels, size)
+        return windows.cut(picture, count, size)
 
     def _identify(self, embedding: NDArray[np.float32] | None, candidates: int) -> GeneratorAnswer | None:
         if embedding is None or self._bundle.calibration is None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeparse.images import Picture
+
 SIZE = 128
 # Places looked at along each side: the cost of choosing stays the same for a 48-megapixel picture.
 GRID = 8
@@ -23,8 +25,8 @@ class Windows:
     corners: tuple[tuple[int, int], ...]
 
 
-def cut(pixels: NDArray[np.uint8], count: int, size: int = SIZE) -> Windows:
-    """At most `count` windows of uint8[H, W, 3]; fewer where the picture has fewer places half a window apart.
+def cut(picture: Picture | NDArray[np.uint8], count: int, size: int = SIZE) -> Windows:
+    """At most `count` windows of a picture, or of uint8[H, W, 3]; fewer where it has fewer places half a window apart.
 
     A side shorter than `size` is extended by reflection.
 
@@ -33,14 +35,19 @@ def cut(pixels: NDArray[np.uint8], count: int, size: int = SIZE) -> Windows:
     """
     if count < 1:
         raise ValueError(f"{count} windows were asked for; at least 1 is needed")
-    pixels = _extend(pixels, size)
-    corners = [(top, left) for top in _starts(pixels.shape[0], size) for left in _starts(pixels.shape[1], size)]
+    if isinstance(picture, np.ndarray):
+        picture = Picture(picture)
+    if min(picture.height, picture.width) < size:
+        picture = Picture(_extend(picture.pixels, size))
+    tops, lefts = _starts(picture.height, size), _starts(picture.width, size)
+    corners = [(top, left) for top in tops for left in lefts]
     if len(corners) > count:
-        texture = [_texture(pixels[top : top + size, left : left + size]) for top, left in corners]
         # A stable sort: of two alike, the one further up and left.
-        best = np.argsort(-np.array(texture), kind="stable")[:count]
+        best = np.argsort(-_textures(picture, tops, lefts, size), kind="stable")[:count]
         corners = [corners[i] for i in sorted(best)]
-    return Windows(np.stack([pixels[top : top + size, left : left + size] for top, left in corners]), tuple(corners))
+    parts = [picture.part(top, left, top + size, left + size) for top, left in corners]
+    # The parts of a turned picture are views, and a stack takes over their order.
+    return Windows(np.ascontiguousarray(np.stack(parts)), tuple(corners))
 
 
 def whole(pixels: NDArray[np.uint8], size: int) -> Windows:
@@ -53,8 +60,6 @@ def whole(pixels: NDArray[np.uint8], size: int) -> Windows:
 
 def _extend(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     missing = [max(0, size - side) for side in pixels.shape[:2]]
-    if not any(missing):
-        return pixels
     return np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
 
 
@@ -64,10 +69,28 @@ def _starts(side: int, size: int) -> list[int]:
     return [round(i * (side - size) / max(1, count - 1)) for i in range(count)]
 
 
-def _texture(window: NDArray[np.uint8]) -> float:
-    """Mean difference of neighbours in green, every other row and column; burnt-out or black pixels count nothing."""
-    green = window[::2, ::2, 1].astype(np.int16)
+def _textures(picture: Picture, tops: list[int], lefts: list[int], size: int) -> NDArray[np.float64]:
+    """Of the window at each place of the grid, the mean difference of neighbours in green, every other row and column; burnt-out or black
+    pixels count nothing."""
+    green = np.empty((len(tops) * len(lefts), -(-size // 2), -(-size // 2)), np.uint8)
+    for i, top in enumerate(tops):
+        rows = picture.green(top, top + size)[::2]
+        for j, left in enumerate(lefts):
+            green[i * len(lefts) + j] = rows[:, left : left + size : 2]
+    # All windows at once and in bytes: a fifth of the time of one after another in int16, and the same sums.
     usable = (green > 4) & (green < 251)
-    down = np.abs(np.diff(green, axis=0)) * usable[1:]
-    right = np.abs(np.diff(green, axis=1)) * usable[:, 1:]
-    return float(down.mean() + right.mean())
+    down = _difference(green[:, 1:], green[:, :-1]) * usable[:, 1:]
+    right = _difference(green[:, :, 1:], green[:, :, :-1]) * usable[:, :, 1:]
+    return _mean(down) + _mean(right)
+
+
+def _difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    difference: NDArray[np.uint8] = np.maximum(a, b) - np.minimum(a, b)
+    return difference
+
+
+def _mean(differences: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Of each window."""
+    _, height, width = differences.shape
+    mean: NDArray[np.float64] = differences.sum(axis=(1, 2), dtype=np.uint32) / (height * width)
+    return mean

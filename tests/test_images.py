@@ -97,6 +97,20 @@ def test_exif_orientation_is_applied(orientation: int, seed: int) -> None:
     assert np.array_equal(picture.pixels, turned)
 
 
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_parts_are_parts_of_the_whole(orientation: int, mode: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    Image.fromarray(noise(2 * images.BAND + 9, images.BAND + 40)).convert(mode).save(buffer, "PNG", exif=exif)
+    picture = images.read(buffer.getvalue())
+    assert picture.pixels.shape == (picture.height, picture.width, 3)
+    assert picture.pixels.flags["C_CONTIGUOUS"]
+    assert np.array_equal(picture.part(3, 10, 50, 31), picture.pixels[3:50, 10:31])
+    assert np.array_equal(picture.green(20, 141), picture.pixels[20:141, :, 1])
+
+
 def test_grey_palette_cmyk_and_16_bit(tmp_path: Path) -> None:
     rgb = noise(20, 30)
     grey = rgb[:, :, 0]

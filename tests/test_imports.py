@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import edgeparse
+from tests.conftest import sample_files
 
 HEAVY = ("torch", "onnxruntime", "PIL", "numpy", "rich", "click")
 
@@ -33,6 +34,23 @@ def test_help_does_not_wait_for_numpy(arguments: list[str]) -> None:
     code = (
         "import sys; from edgeparse.cli import main\n"
         f"main({arguments!r}, standalone_mode=False); print([m for m in {heavy!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_check_loads_neither_the_table_nor_what_runs_engines() -> None:
+    unneeded = (
+        "rich",
+        "edgeparse.build",
+        "edgeparse.backends.tensorrt",
+        "edgeparse.backends.cuda",
+        "importlib.resources",
+    )
+    code = (
+        "import sys; from edgeparse.cli import main\n"
+        f"main(['check', '--jsonl', '--backend', 'cpu', {str(sample_files()[0])!r}], standalone_mode=False)\n"
+        f"print([m for m in {unneeded!r} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

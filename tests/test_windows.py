@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from edgeparse import windows
-from tests.conftest import noise
+from edgeparse import images, windows
+from tests.conftest import encoded, noise
 
 
 @settings(max_examples=60, deadline=None)
@@ -34,6 +35,18 @@ def test_same_windows_every_time() -> None:
     assert np.array_equal(first.pixels, second.pixels)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(600, 450), (100, 300)])
+def test_a_picture_gives_the_windows_of_its_pixels(orientation: int, size: tuple[int, int]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = images.read(encoded(noise(*size), exif=exif))
+    given, expected = windows.cut(picture, 5), windows.cut(picture.pixels, 5)
+    assert given.corners == expected.corners
+    assert np.array_equal(given.pixels, expected.pixels)
+    assert given.pixels.flags["C_CONTIGUOUS"]
+
+
 def test_small_pictures_are_reflected() -> None:
     pixels = noise(100, 30)
     window = windows.cut(pixels, 8).pixels[0]
@@ -46,6 +59,23 @@ def test_texture_comes_first() -> None:
     pixels[256:, 256:] = noise(256, 256)
     corners = windows.cut(pixels, 4).corners
     assert all(top >= 192 and left >= 192 for top, left in corners)
+
+
+@settings(max_examples=30, deadline=None)
+@given(height=st.integers(128, 600), width=st.integers(128, 600), low=st.integers(0, 253), seed=st.integers(0, 99))
+def test_the_most_textured_are_chosen(height: int, width: int, low: int, seed: int) -> None:
+    """By the plain definition, computed one window after another."""
+    pixels = np.random.default_rng(seed).integers(low, min(low + seed + 2, 256), (height, width, 3), np.uint8)
+
+    def texture(top: int, left: int) -> float:
+        green = pixels[top : top + 128 : 2, left : left + 128 : 2, 1].astype(int)
+        usable = (green > 4) & (green < 251)
+        down, right = abs(np.diff(green, axis=0)) * usable[1:], abs(np.diff(green, axis=1)) * usable[:, 1:]
+        return float(down.mean() + right.mean())
+
+    every = windows.cut(pixels, 64).corners
+    best = sorted(every, key=lambda corner: -texture(*corner))[:6]
+    assert windows.cut(pixels, 6).corners == tuple(sorted(best))
 
 
 def test_burnt_out_windows_come_last() -> None:

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeparse import files
-from edgeparse.backends import plans
 from edgeparse.errors import BackendError, EngineUntrustedError
 
 
@@ -133,6 +132,8 @@ class OnnxRuntimeBackend:
 
 def _engine_folder(model: bytes) -> str:
     """A model's own: ONNX Runtime finds an engine by the names and the structure of a graph, which a retrained one shares."""
+    from edgeparse.backends import plans
+
     folder: Path = plans.default_folder() / "onnxruntime" / hashlib.sha256(model).hexdigest()
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

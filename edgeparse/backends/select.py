@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from edgeparse import build
 from edgeparse.backends import flavours, onnxruntime
 from edgeparse.backends.base import Backend
-from edgeparse.backends.plans import Store
 from edgeparse.bundle import Bundle
 from edgeparse.errors import BackendError
 from edgeparse.precision import variant_for
@@ -41,6 +39,9 @@ def survey(bundle: Bundle) -> list[Finding]:
 
 
 def _engine_reason(name: str, bundle: Bundle) -> str | None:
+    from edgeparse import build
+    from edgeparse.backends.plans import Store
+
     store = Store()
     try:
         store.read(build.find(bundle, name, store))
@@ -80,6 +81,9 @@ def _pass_over(name: str, bundle: Bundle) -> str | None:
     flavour = flavours.flavour(name)
     if not flavours.installed(flavour):
         return f"it is not installed: {flavour.install}"
+    from edgeparse import build
+    from edgeparse.backends.plans import Store
+
     if not build.built_for(bundle, name, Store()):
         return f"no engine was compiled for this bundle; {build.command(name)} compiles one"
     return None
@@ -87,5 +91,8 @@ def _pass_over(name: str, bundle: Bundle) -> str | None:
 
 def _load(name: str, bundle: Bundle, variant: str | None, threads: int | None) -> Backend:
     if name in flavours.FLAVOURS:
+        from edgeparse import build
+        from edgeparse.backends.plans import Store
+
         return build.load(bundle, name, Store(), variant)
     return onnxruntime.OnnxRuntimeBackend(bundle.model(variant_for(bundle, name, variant)), name, threads)
