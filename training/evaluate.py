@@ -1,4 +1,4 @@
-"""Evaluate a bundle on generators and photos that training never saw: `python -m training.evaluate BUNDLE DATA ZOO`.
+"""Evaluate a bundle on generators and photos that training never saw: `python -m training.evaluate BUNDLE INDEX`.
 
 The bundle is run as its users run it: by the runtime's own windows, backend and aggregation.
 """
@@ -22,7 +22,8 @@ from edgeparse.gallery import Gallery, centre
 from edgeparse.readout import calibrated, sigmoid, unit, verdict
 from training import codecs, metrics
 from training import parsing as insides
-from training.dataset import Collection, Sample, as_it_comes, chain_seed, join, load_public, load_zoo, through_chain
+from training.dataset import Collection, Sample, as_it_comes, chain_seed, through_chain
+from training.index.load import load
 from training.labels import DISCRETE
 
 HEADS = ["embedding", "generated", "family", "continuous", *DISCRETE, "losses"]
@@ -344,11 +345,6 @@ def evaluate(
     return result
 
 
-def load_collection(data: Path, zoo: Path) -> Collection:
-    """The public pictures and the zoo together."""
-    return join(load_public(data), load_zoo(zoo))
-
-
 def check_splits(bundle: Bundle, collection: Collection) -> None:
     """That no generator has changed sides since the bundle was trained.
 
@@ -367,19 +363,18 @@ def check_splits(bundle: Bundle, collection: Collection) -> None:
 
 @click.command()
 @click.argument("folder", metavar="BUNDLE", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("zoo", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("index", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--split", type=click.Choice(["val", "test"]), default="test", show_default=True)
 @click.option("--variant", help="Precision to run; by default the bundle's choice for the CPU.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Write the JSON here instead of to standard output."
 )
-def main(folder: Path, data: Path, zoo: Path, split: str, variant: str | None, output: Path | None) -> None:
-    """Evaluate BUNDLE on the pictures in DATA and the generators in ZOO that its training never saw."""
+def main(folder: Path, index: Path, split: str, variant: str | None, output: Path | None) -> None:
+    """Evaluate BUNDLE on the pictures of INDEX that its training never saw."""
     bundle = open_bundle(folder)
     assert bundle.gallery is not None
     backend = create("cpu", bundle, variant)
-    collection = load_collection(data, zoo)
+    collection = load(index)
     check_splits(bundle, collection)
     result = evaluate(bundle, backend, Gallery.load(bundle.read(bundle.gallery)), collection, split)
     result |= {"bundle": bundle.label, "bundle_sha256": bundle.sha256, "variant": variant or bundle.default_variant}

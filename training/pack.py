@@ -1,6 +1,6 @@
 """The evaluation pack: test pictures that may be shipped, small enough for the repository and enough for the headline figures.
 
-`python -m training.pack write DATA ZOO` chooses them, `python -m training.pack check BUNDLE` evaluates a bundle on them and fails
+`python -m training.pack write INDEX` chooses them, `python -m training.pack check BUNDLE` evaluates a bundle on them and fails
 where a figure fell by more than a point against training/results/pack.json.
 """
 
@@ -18,7 +18,8 @@ from PIL import Image
 from edgeparse.backends.select import create
 from edgeparse.bundle import Bundle, open_bundle
 from training.dataset import Collection, Generator, Sample
-from training.evaluate import detection, load_collection, parsing, predict, same_generator
+from training.evaluate import detection, parsing, predict, same_generator
+from training.index.load import load as load_index
 from training.labels import Labels
 
 ROOT = Path(__file__).parent
@@ -149,11 +150,10 @@ def main() -> None:
 
 
 @main.command("write")
-@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("zoo", type=click.Path(exists=True, file_okay=False, path_type=Path))
-def write_command(data: Path, zoo: Path) -> None:
-    """Choose the pictures from DATA and ZOO."""
-    write(load_collection(data, zoo), FOLDER)
+@click.argument("index", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def write_command(index: Path) -> None:
+    """Choose the pictures from INDEX."""
+    write(load_index(index), FOLDER)
 
 
 @main.command()
