@@ -24,7 +24,7 @@ from training import codecs, metrics
 from training import parsing as insides
 from training.dataset import Collection, Sample, as_it_comes, chain_seed, through_chain
 from training.index.load import load
-from training.labels import DISCRETE
+from training.labels import DISCRETE, Labels
 
 HEADS = ["embedding", "generated", "family", "continuous", *DISCRETE, "losses"]
 WINDOWS = 8
@@ -52,6 +52,11 @@ class Predictions:
         return np.stack([unit(vector) for vector in self.values["embedding"]])
 
 
+def evaluation_seed(sample: Sample) -> int:
+    """Of a sample's chain in every evaluation: a photo and its twins meet the same."""
+    return chain_seed(sample.content(), 0, 0)
+
+
 def predict(backend: Backend, samples: list[Sample], condition: str) -> Predictions:
     """Run pictures through a condition, or through a random chain each ("mixed", fixed by the content).
 
@@ -59,8 +64,7 @@ def predict(backend: Backend, samples: list[Sample], condition: str) -> Predicti
     """
 
     def prepare(sample: Sample) -> np.ndarray:
-        # A photo and its twins meet the same chain.
-        seed = chain_seed(sample.content(), 0, 0)
+        seed = evaluation_seed(sample)
         if condition == "mixed":
             pixels = through_chain(sample, seed)
         elif condition == "as stored":
@@ -121,6 +125,20 @@ def _training_labels(collection: Collection) -> list:
     return [s.labels for s in collection.sources if s.labels is not None and s.split == "train" and s.zoo]
 
 
+def _labels(made: Predictions, collection: Collection) -> list[Labels]:
+    return [label for i in made.source if (label := collection.sources[i].labels) is not None]
+
+
+def _loss_thresholds(bundle: Bundle) -> dict[str, float]:
+    return {loss.name: loss.threshold for loss in bundle.losses}
+
+
+def true_and_said(made: Predictions, collection: Collection, bundle: Bundle) -> tuple[insides.Answers, insides.Answers]:
+    """What is true of the generators of these pictures, and what the bundle says."""
+    true = insides.Answers.true(_labels(made, collection))
+    return true, insides.Answers.said(made.values, _loss_thresholds(bundle))
+
+
 def parsing(made: Predictions, collection: Collection, bundle: Bundle) -> dict[str, object]:
     """Architecture and losses of unseen zoo generators beside what is known of them without looking."""
     return {
@@ -128,10 +146,10 @@ def parsing(made: Predictions, collection: Collection, bundle: Bundle) -> dict[s
         "pictures": len(made.source),
         **insides.figures(
             made.values,
-            [label for i in made.source if (label := collection.sources[i].labels) is not None],
+            _labels(made, collection),
             _training_labels(collection),
             {parameter.name: parameter.half_width for parameter in bundle.continuous},
-            {loss.name: loss.threshold for loss in bundle.losses},
+            _loss_thresholds(bundle),
         ),
     }
 
