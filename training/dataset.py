@@ -70,11 +70,15 @@ class Collection:
         return chosen
 
 
+def jpeg_of(sample: Sample, seed: int) -> tuple[int, int] | None:
+    """Quality and subsampling of the JPEG in which a picture comes as photos do; None where its own pixels do already."""
+    return codecs.photo_jpeg(sample.photo, np.random.default_rng([seed, 1])) if sample.made else None
+
+
 def as_it_comes(sample: Sample, seed: int) -> np.ndarray:
     """A picture's pixels in the form that photos come in."""
-    if not sample.made:
-        return sample.pixels
-    return codecs.as_photos_come(sample.pixels, sample.photo, np.random.default_rng([seed, 1]))
+    jpeg = jpeg_of(sample, seed)
+    return sample.pixels if jpeg is None else codecs.encode(sample.pixels, "JPEG", *jpeg)
 
 
 def through_chain(sample: Sample, seed: int) -> np.ndarray:
