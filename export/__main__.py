@@ -19,8 +19,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("network", type=_file)
-@click.argument("data", type=_folder)
-@click.argument("zoo", type=_folder)
+@click.argument("index", type=_file)
 @click.argument("out", type=_out)
 @click.option("--name", default="default", show_default=True)
 @click.option("--version", default="1", show_default=True)
@@ -31,14 +30,14 @@ def main() -> None:
     show_default=True,
     help="What a CPU runs by default.",
 )
-def bundle(network: Path, data: Path, zoo: Path, out: Path, name: str, version: str, variant: str) -> None:
-    """Export NETWORK (a network.pt) and write a bundle into OUT, calibrated on validation pictures of DATA and ZOO."""
+def bundle(network: Path, index: Path, out: Path, name: str, version: str, variant: str) -> None:
+    """Export NETWORK (a network.pt) and write a bundle into OUT, calibrated on validation pictures of INDEX."""
     from export.bundle import build
-    from training.evaluate import load_collection
+    from training.index.load import load as load_index
     from training.train import load
 
     trained, stored = load(network)
-    made = build(trained, stored, load_collection(data, zoo), out, name, version, variant)
+    made = build(trained, stored, load_index(index), out, name, version, variant)
     click.echo(json.dumps(made.metrics["variants"], indent=1))
 
 

@@ -25,11 +25,13 @@ from training.evaluate import (
     parsing,
     predict,
     same_generator,
+    true_and_said,
     with_photos_content,
 )
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES
-from training.metrics import macro_f1
+from training.metrics import auc, macro_f1
 from training.networks import WINDOW, Network
+from training.parsing import beats, headline
 
 # Of camera photos of validation, at most this share may be called generated, and of generated pictures at most this share camera.
 FALSE_ALARM = 0.01
@@ -238,12 +240,6 @@ def _fit_labels(labels: dict, made: Predictions, collection: Collection) -> None
             entry["threshold"] = float(grid[int(np.argmax(scores))])
 
 
-def _beats(figure: dict[str, float]) -> bool:
-    """Whether an answer is worth more than the most frequent one, and than one drawn at random as often as it occurs."""
-    constant = max(figure["mode_macro_f1"], figure["random_macro_f1"])
-    return figure["macro_f1"] > constant + F1_MARGIN and figure["accuracy"] >= figure["mode_accuracy"]
-
-
 def _choose_reported(labels: dict, figures: dict) -> None:
     """A report shows only what beats a constant on validation generators, and nothing where these are too few to tell."""
     if figures["generators"] < MIN_GENERATORS:
@@ -251,17 +247,17 @@ def _choose_reported(labels: dict, figures: dict) -> None:
         for entry in (*labels["continuous"], *labels["discrete"], *labels["losses"]):
             entry["reported"] = False
         return
-    labels["family_reported"] = _beats(figures["family"])
+    labels["family_reported"] = beats(figures["family"], F1_MARGIN)
     for entry in labels["continuous"]:
         figure = figures["continuous"][entry["name"]]
         entry["reported"] = figure["l1"] < (1 - ERROR_MARGIN) * min(figure["median_l1"], figure["mean_l1"])
     for entry in labels["discrete"]:
         figure = figures["discrete"][entry["name"]]
-        entry["reported"] = _beats(figure)
+        entry["reported"] = beats(figure, F1_MARGIN)
     for entry in labels["losses"]:
         figure = figures["losses"][entry["name"]]
         ranked = figure["auc"] is not None and figure["auc"] > 0.5 + F1_MARGIN
-        entry["reported"] = entry["reported"] and ranked and _beats(figure)
+        entry["reported"] = entry["reported"] and ranked and beats(figure, F1_MARGIN)
 
 
 def compare_variants(
@@ -278,13 +274,9 @@ def compare_variants(
         if name != bundle.default_variant:
             backend = OnnxRuntimeBackend((folder / file).read_bytes())
             p = {key: predict(backend, samples, "mixed") for key, samples in val.items()}
-        figures = parsing(p["zoo"], collection, bundle)
         table[name] = {
-            "detection_zoo_auc": detection(p["crops"], p["zoo"], collection, bundle.calibration)["auc"],
-            "detection_real_auc": detection(p["photos"], p["real"], collection, bundle.calibration)["auc"],
-            "family_macro_f1": figures["family"]["macro_f1"],
-            "continuous_l1": float(np.mean([f["l1"] for f in figures["continuous"].values()])),
-            "discrete_macro_f1": float(np.mean([f["macro_f1"] for f in figures["discrete"].values()])),
-            "losses_macro_f1": float(np.mean([f["macro_f1"] for f in figures["losses"].values()])),
+            "detection_zoo_auc": auc(p["crops"].logit, p["zoo"].logit),
+            "detection_real_auc": auc(p["photos"].logit, p["real"].logit),
+            **headline(*true_and_said(p["zoo"], collection, bundle)),
         }
     return table

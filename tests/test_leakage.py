@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from PIL import Image
 
 from tests.conftest import noise
 from training import leakage
 from training.codecs import encode
 from training.dataset import CHAINS, Batches, Collection, Generator, Sample, add_variants
 from training.labels import Labels
-from training.photos import Picture
 
 
 def copies(count: int = 12, *, lossless: bool) -> Collection:
@@ -64,16 +60,16 @@ def test_contents_and_labels_on_two_sides_are_found() -> None:
     assert leakage.shared_labels(collection) == [("copy", "copy-2")]
 
 
-def test_near_duplicates_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures = []
+def test_near_duplicates_are_found() -> None:
+    collection = Collection([Generator("set", None, False, "train"), Generator("crops", None, True, "train")], [])
     for name, pixels in (("a", noise(96, 96, 1)), ("b", encode(noise(96, 96, 1), "JPEG", 60)), ("c", noise(96, 96, 9))):
-        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
-        pictures.append(Picture(True, "set", tmp_path / f"{name}.png"))
-    monkeypatch.setattr(leakage, "read_index", lambda _data: pictures)
-    monkeypatch.setattr(leakage, "photo_split", lambda path: "train" if path.stem == "a" else "test")
-    assert leakage.near_duplicates(tmp_path) == [("a.png", "b.png")]
-    monkeypatch.setattr(leakage, "photo_split", lambda _path: "train")
-    assert leakage.near_duplicates(tmp_path) == []
+        collection.samples.append(Sample(pixels, 0, "train" if name == "a" else "test", f"set/{name}.png"))
+    # A crop of the zoo is near its own photo and says nothing new.
+    collection.samples.append(Sample(noise(96, 96, 9), 1, "train", "set/c.png"))
+    assert leakage.near_duplicates(collection) == [("set/a.png", "set/b.png")]
+    for sample in collection.samples:
+        sample.split = "train"
+    assert leakage.near_duplicates(collection) == []
 
 
 def test_windows_keep_their_type() -> None:

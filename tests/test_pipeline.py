@@ -1,4 +1,4 @@
-"""The whole way on toy data: photos -> zoo -> training, stopped and resumed -> bundle -> evaluation -> a report."""
+"""The whole way on toy data: photos -> zoo -> index -> training, stopped and resumed -> bundle -> evaluation -> a report."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from edgeparse import Parser
 from edgeparse.bundle import open_bundle
 from export.__main__ import bundle as export_bundle
 from tests.conftest import noise
-from training import dataset
 from training.evaluate import main as evaluate
+from training.index import scan
+from training.index.__main__ import main as index
 from training.train import main as train
 from training.zoo.__main__ import main as zoo
 
@@ -47,7 +48,9 @@ def run(command: object, *arguments: object) -> str:
 
 
 def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data, zoo_folder, out, bundle = (tmp_path / name for name in ("data", "zoo", "run", "bundle"))
+    data, zoo_folder, pictures, out, bundle = (
+        tmp_path / name for name in ("data", "zoo", "index.jsonl", "run", "bundle")
+    )
     make_data(data)
     options = [
         "--size",
@@ -64,20 +67,21 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(zoo, "build", data, "--out", zoo_folder, *options)
     assert len(list(zoo_folder.glob("[a-z]*-0*.npz"))) == 42
     # Five steps make no picture that the zoo's rule would let through.
-    monkeypatch.setattr(dataset, "passes", lambda _entry: True)
+    monkeypatch.setattr(scan, "passes", lambda _entry: True)
+    run(index, "write", data, zoo_folder, pictures)
 
-    run(train, data, zoo_folder, out, "--minutes", "0.05", "--variants", "2", "--generators", "6")
+    run(train, pictures, out, "--minutes", "0.05", "--variants", "2", "--generators", "6")
     first = (out / "network.pt").read_bytes()
-    run(train, data, zoo_folder, out, "--minutes", "0.1", "--variants", "2", "--generators", "6")
+    run(train, pictures, out, "--minutes", "0.1", "--variants", "2", "--generators", "6")
     assert (out / "network.pt").read_bytes() != first
 
-    run(export_bundle, out / "network.pt", data, zoo_folder, bundle, "--name", "toy")
+    run(export_bundle, out / "network.pt", pictures, bundle, "--name", "toy")
     variants = open_bundle(bundle).variants
     assert set(variants) == {"fp32", "fp16", "int8", "int8-tensorrt"}
     heads = open_bundle(bundle).metrics["variants"]
     assert set(heads) == set(variants)
     assert all(set(figures) == set(heads["fp32"]) for figures in heads.values())
-    result = json.loads(run(evaluate, bundle, data, zoo_folder))
+    result = json.loads(run(evaluate, bundle, pictures))
     assert result["bundle"] == "toy-1"
     assert 0 <= result["detection_zoo"]["mixed"]["auc"] <= 1
     assert set(result["detection_real"]["mixed"]["by_generator"]) == {"ldm-fourier"}

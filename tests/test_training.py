@@ -13,10 +13,11 @@ from export.onnx_graph import TOLERANCE, export, fold_batch_norm, output_names, 
 from export.quantize import quantize
 from tests.conftest import noise
 from training import codecs, metrics
-from training.dataset import Generator, Sample, add_variants, crop, zoo_splits
+from training.dataset import Generator, Sample, add_variants, crop
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
 from training.networks import Network, NetworkConfig
 from training.objectives import Targets, Weights, fingerprint_constraints, heads, supervised_contrastive
+from training.zoo.files import zoo_splits
 
 
 def network(seed: int = 0) -> Network:

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 from tests.test_pipeline import make_data
-from training.dataset import generator_files
-from training.zoo import index
+from training.zoo.description import describe
 from training.zoo.document import render
+from training.zoo.files import generator_files
 
 COUNT = 7
 OPTIONS = ["--count", str(COUNT), "--size", "64", "--pictures", "2,1,1", "--tera-macs", "1e-6", "--min-steps", "4"]
@@ -35,7 +35,7 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def test_killed_twice_ends_with_the_same_index(tmp_path: Path) -> None:
+def test_killed_twice_ends_with_the_same_zoo(tmp_path: Path) -> None:
     data, whole, broken = tmp_path / "data", tmp_path / "whole", tmp_path / "broken"
     make_data(data)
     assert start(data, whole).wait() == 0
@@ -49,8 +49,8 @@ def test_killed_twice_ends_with_the_same_index(tmp_path: Path) -> None:
         wait_for(lambda workers=workers: not any(Path(f"/proc/{pid}").exists() for pid in workers), 30)
     assert len(generator_files(broken)) < COUNT
     assert start(data, broken).wait() == 0
-    described = index.describe(whole)["generators"]
-    assert described == index.describe(broken)["generators"]
+    described = describe(whole)["generators"]
+    assert described == describe(broken)["generators"]
     assert len(described) == COUNT
 
 

@@ -9,6 +9,7 @@ import click
 
 from edgeparse.bundle import default_folder, open_bundle
 from training.labels import FAMILIES
+from training.parsing import beats
 
 ROOT = Path(__file__).parent.parent
 
@@ -68,12 +69,6 @@ def _sources(result: dict) -> list[str]:
     return lines
 
 
-def _beats(figure: dict) -> bool:
-    """Whether an answer beats the most frequent one, and random ones as frequent as in training."""
-    better = figure["macro_f1"] > max(figure["mode_macro_f1"], figure["random_macro_f1"])
-    return better and figure["accuracy"] >= figure["mode_accuracy"]
-
-
 def _parsing(result: dict, reported: set[str]) -> list[str]:
     figures = result["parsing"]
     lines = [
@@ -102,7 +97,7 @@ def _parsing(result: dict, reported: set[str]) -> list[str]:
             auc = f"{f['auc']:.3f}" if f.get("auc") is not None else ""
             lines.append(
                 f"| {name} | {f['macro_f1']:.3f} | {f['mode_macro_f1']:.3f} | {f['random_macro_f1']:.3f} | {of_family} "
-                f"| {f['accuracy']:.3f} | {f['mode_accuracy']:.3f} | {_yes(_beats(f))} | {auc} | {_yes(name in reported)} |"
+                f"| {f['accuracy']:.3f} | {f['mode_accuracy']:.3f} | {_yes(beats(f))} | {auc} | {_yes(name in reported)} |"
             )
     return lines
 

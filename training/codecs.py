@@ -17,12 +17,17 @@ Pixels = np.ndarray
 _FILTERS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 
 
-def encode(pixels: Pixels, format: str, quality: int, subsampling: int = 2) -> Pixels:
-    """Through JPEG or WebP and back; uint8[H, W, 3] -> the same shape. `subsampling` (0: 4:4:4, 2: 4:2:0) is JPEG's."""
+def encoded(pixels: Pixels, format: str, quality: int, subsampling: int = 2) -> bytes:
+    """A file in JPEG or WebP of uint8[H, W, 3]. `subsampling` (0: 4:4:4, 2: 4:2:0) is JPEG's."""
     buffer = io.BytesIO()
     options = {"subsampling": subsampling} if format == "JPEG" else {"method": 2}
     Image.fromarray(pixels).save(buffer, format, quality=quality, **options)
-    with Image.open(buffer) as image:
+    return buffer.getvalue()
+
+
+def encode(pixels: Pixels, format: str, quality: int, subsampling: int = 2) -> Pixels:
+    """Through JPEG or WebP and back; uint8[H, W, 3] -> the same shape."""
+    with Image.open(io.BytesIO(encoded(pixels, format, quality, subsampling))) as image:
         return np.asarray(image.convert("RGB"))
 
 
@@ -53,13 +58,11 @@ def social_media(pixels: Pixels) -> Pixels:
 JPEG_SHARE = 0.78
 
 
-def as_photos_come(pixels: Pixels, photo: str | None, rng: np.random.Generator) -> Pixels:
-    """A generator's lossless picture, saved as JPEG where the `photo` that it was made from was one, and about as well; without a photo
-    as often as photos were. Else the file format tells the classes apart."""
+def photo_jpeg(photo: str | None, rng: np.random.Generator) -> tuple[int, int] | None:
+    """Quality and subsampling of the JPEG that a generator's lossless picture is saved as where the `photo` that it was made from was
+    one, and about as well; without a photo as often as photos were; else None. Else the file format tells the classes apart."""
     was_jpeg = rng.random() < JPEG_SHARE if photo is None else photo.lower().endswith((".jpg", ".jpeg"))
-    if not was_jpeg:
-        return pixels
-    return encode(pixels, "JPEG", int(rng.integers(80, 98)), int(rng.choice([0, 2])))
+    return (int(rng.integers(80, 98)), int(rng.choice([0, 2]))) if was_jpeg else None
 
 
 # The conditions of every robustness table, in its order.

@@ -7,18 +7,14 @@ and windows are cut from those.
 from __future__ import annotations
 
 import hashlib
-import json
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from training import codecs
 from training.labels import Labels
 from training.networks import WINDOW
-from training.photos import NOT_PHOTO_LIKE, Picture, generator_split, photo_split, read_index, split_of
-from training.public import LABELS
 
 
 @dataclass
@@ -39,7 +35,7 @@ class Sample:
     source: int
     split: str
     photo: str | None = None
-    # A generator's picture: it came lossless, as photos seldom do.
+    # As a generator made it: lossless, as photos seldom come.
     made: bool = False
     variants: list[np.ndarray] = field(default_factory=list)
     # Which of its content's chains each variant went through; a picture and its photo share them.
@@ -74,123 +70,15 @@ class Collection:
         return chosen
 
 
-def zoo_splits(labels: dict[str, Labels]) -> dict[str, str]:
-    """Which zoo generators are trained on (two thirds), validated on and tested on (a sixth each), balanced over families.
-
-    A name's number decides, so that a generator more or less moves no other. One with the same labels as another goes where that one is:
-    else one side would know the other's answers.
-    """
-    pattern = ("train", "train", "test", "train", "train", "val")
-    of_labels: dict[bytes, str] = {}
-    return {
-        name: of_labels.setdefault(labels[name].key(), pattern[int(name.rsplit("-", 1)[1]) % len(pattern)])
-        for name in sorted(labels)
-    }
-
-
-def load_zoo(folder: Path) -> Collection:
-    """Every finished generator of a zoo, and the photo crops it was built from, as one camera source a photo set."""
-    entries = {path: read_entry(path) for path in generator_files(folder)}
-    files = [path for path, entry in entries.items() if passes(entry)]
-    labels = {path.stem: Labels.from_json(entries[path]["labels"]) for path in files}
-    splits = zoo_splits(labels)
-    (photos_file,) = folder.glob("photos-*.npz")
-    with np.load(photos_file, allow_pickle=False) as file:
-        photos, photo_splits, photo_names = file["pixels"], file["splits"], file["sources"]
-    collection = Collection([], [])
-    places: dict[str, int] = {}
-    for pixels, split, name in zip(photos, photo_splits, photo_names, strict=True):
-        set_name = name.split("/")[0]
-        if set_name not in places:
-            places[set_name] = len(collection.sources)
-            collection.sources.append(Generator(set_name, None, True, "train"))
-        collection.samples.append(Sample(pixels, places[set_name], str(split), str(name)))
-    for path in files:
-        with np.load(path, allow_pickle=False) as file:
-            source = len(collection.sources)
-            collection.sources.append(Generator(path.stem, labels[path.stem], True, splits[path.stem]))
-            for pixels, split, twin in zip(file["pictures"], file["splits"], file["twins"], strict=True):
-                photo = str(photo_names[twin]) if twin >= 0 else None
-                collection.samples.append(Sample(pixels, source, str(split), photo, made=True))
-    return collection
-
-
-def generator_files(folder: Path) -> list[Path]:
-    """Finished generators' files in a zoo, by name."""
-    return sorted(path for path in folder.glob("*.npz") if not path.name.startswith(("photos", ".")))
-
-
-def read_entry(path: Path) -> dict:
-    """What is kept of a finished generator beside its pictures: config, labels, quality."""
-    with np.load(path, allow_pickle=False) as file:
-        entry: dict = json.loads(str(file["entry"]))
-    return entry
-
-
-def passes(entry: dict) -> bool:
-    """The zoo's quality rule: reconstructions of at least 20 dB; unconditional pictures within 2.0 of photos' mean log spectrum
-    (photos of two halves differ by about 0.1, a flat colour by 5) and with some contrast."""
-    quality = entry["quality"]
-    if "psnr_db" in quality:
-        return quality["psnr_db"] >= 20.0
-    return quality["spectrum_distance"] <= 2.0 and entry["contrast"] >= 10.0
-
-
-def _read(picture: Picture) -> np.ndarray:
-    return picture.read()
-
-
-def load_public(folder: Path) -> Collection:
-    """The data folder's photos and public generators' pictures, whole.
-
-    A picture of a training generator is in `train` or, so that known generators can be tested, in `test`; one made from a photo is where
-    its photo is, and left out where its generator is elsewhere.
-    """
-    collection = Collection([], [])
-    places: dict[str, int] = {}
-    pictures = [p for p in read_index(folder) if p.set not in NOT_PHOTO_LIKE]
-    with ProcessPoolExecutor() as pool:
-        arrays = list(pool.map(_read, pictures, chunksize=64))
-    for picture, pixels in zip(pictures, arrays, strict=True):
-        if picture.set not in places:
-            places[picture.set] = len(collection.sources)
-            labels = None if picture.camera else LABELS.get(picture.set, Labels(None, {}, {}, None))
-            split = "train" if picture.camera else generator_split(picture.set)
-            collection.sources.append(Generator(picture.set, labels, False, split))
-        source = places[picture.set]
-        if picture.camera:
-            split = photo_split(picture.path)
-        elif collection.sources[source].split != "train":
-            split = collection.sources[source].split
-        elif picture.twin is not None:
-            split = photo_split(picture.twin)
-        else:
-            split = split_of(picture.path.stem)
-        if picture.twin is not None and photo_split(picture.twin) != split:
-            continue
-        twin = picture.path if picture.camera else picture.twin
-        photo = f"{twin.parent.name}/{twin.name}" if twin is not None else None
-        collection.samples.append(Sample(pixels, source, split, photo, made=not picture.camera))
-    return collection
-
-
-def join(*collections: Collection) -> Collection:
-    """One collection of several."""
-    joined = Collection([], [])
-    for collection in collections:
-        offset = len(joined.sources)
-        joined.sources += collection.sources
-        for sample in collection.samples:
-            sample.source += offset
-        joined.samples += collection.samples
-    return joined
+def jpeg_of(sample: Sample, seed: int) -> tuple[int, int] | None:
+    """Quality and subsampling of the JPEG in which a picture comes as photos do; None where its own pixels do already."""
+    return codecs.photo_jpeg(sample.photo, np.random.default_rng([seed, 1])) if sample.made else None
 
 
 def as_it_comes(sample: Sample, seed: int) -> np.ndarray:
     """A picture's pixels in the form that photos come in."""
-    if not sample.made:
-        return sample.pixels
-    return codecs.as_photos_come(sample.pixels, sample.photo, np.random.default_rng([seed, 1]))
+    jpeg = jpeg_of(sample, seed)
+    return sample.pixels if jpeg is None else codecs.encode(sample.pixels, "JPEG", *jpeg)
 
 
 def through_chain(sample: Sample, seed: int) -> np.ndarray:

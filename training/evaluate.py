@@ -1,4 +1,4 @@
-"""Evaluate a bundle on generators and photos that training never saw: `python -m training.evaluate BUNDLE DATA ZOO`.
+"""Evaluate a bundle on generators and photos that training never saw: `python -m training.evaluate BUNDLE INDEX`.
 
 The bundle is run as its users run it: by the runtime's own windows, backend and aggregation.
 """
@@ -22,8 +22,9 @@ from edgeparse.gallery import Gallery, centre
 from edgeparse.readout import calibrated, sigmoid, unit, verdict
 from training import codecs, metrics
 from training import parsing as insides
-from training.dataset import Collection, Sample, as_it_comes, chain_seed, join, load_public, load_zoo, through_chain
-from training.labels import DISCRETE
+from training.dataset import Collection, Sample, as_it_comes, chain_seed, through_chain
+from training.index.load import load
+from training.labels import DISCRETE, Labels
 
 HEADS = ["embedding", "generated", "family", "continuous", *DISCRETE, "losses"]
 WINDOWS = 8
@@ -51,6 +52,11 @@ class Predictions:
         return np.stack([unit(vector) for vector in self.values["embedding"]])
 
 
+def evaluation_seed(sample: Sample) -> int:
+    """Of a sample's chain in every evaluation: a photo and its twins meet the same."""
+    return chain_seed(sample.content(), 0, 0)
+
+
 def predict(backend: Backend, samples: list[Sample], condition: str) -> Predictions:
     """Run pictures through a condition, or through a random chain each ("mixed", fixed by the content).
 
@@ -58,8 +64,7 @@ def predict(backend: Backend, samples: list[Sample], condition: str) -> Predicti
     """
 
     def prepare(sample: Sample) -> np.ndarray:
-        # A photo and its twins meet the same chain.
-        seed = chain_seed(sample.content(), 0, 0)
+        seed = evaluation_seed(sample)
         if condition == "mixed":
             pixels = through_chain(sample, seed)
         elif condition == "as stored":
@@ -120,6 +125,20 @@ def _training_labels(collection: Collection) -> list:
     return [s.labels for s in collection.sources if s.labels is not None and s.split == "train" and s.zoo]
 
 
+def _labels(made: Predictions, collection: Collection) -> list[Labels]:
+    return [label for i in made.source if (label := collection.sources[i].labels) is not None]
+
+
+def _loss_thresholds(bundle: Bundle) -> dict[str, float]:
+    return {loss.name: loss.threshold for loss in bundle.losses}
+
+
+def true_and_said(made: Predictions, collection: Collection, bundle: Bundle) -> tuple[insides.Answers, insides.Answers]:
+    """What is true of the generators of these pictures, and what the bundle says."""
+    true = insides.Answers.true(_labels(made, collection))
+    return true, insides.Answers.said(made.values, _loss_thresholds(bundle))
+
+
 def parsing(made: Predictions, collection: Collection, bundle: Bundle) -> dict[str, object]:
     """Architecture and losses of unseen zoo generators beside what is known of them without looking."""
     return {
@@ -127,10 +146,10 @@ def parsing(made: Predictions, collection: Collection, bundle: Bundle) -> dict[s
         "pictures": len(made.source),
         **insides.figures(
             made.values,
-            [label for i in made.source if (label := collection.sources[i].labels) is not None],
+            _labels(made, collection),
             _training_labels(collection),
             {parameter.name: parameter.half_width for parameter in bundle.continuous},
-            {loss.name: loss.threshold for loss in bundle.losses},
+            _loss_thresholds(bundle),
         ),
     }
 
@@ -344,11 +363,6 @@ def evaluate(
     return result
 
 
-def load_collection(data: Path, zoo: Path) -> Collection:
-    """The public pictures and the zoo together."""
-    return join(load_public(data), load_zoo(zoo))
-
-
 def check_splits(bundle: Bundle, collection: Collection) -> None:
     """That no generator has changed sides since the bundle was trained.
 
@@ -367,19 +381,18 @@ def check_splits(bundle: Bundle, collection: Collection) -> None:
 
 @click.command()
 @click.argument("folder", metavar="BUNDLE", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("zoo", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("index", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--split", type=click.Choice(["val", "test"]), default="test", show_default=True)
 @click.option("--variant", help="Precision to run; by default the bundle's choice for the CPU.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Write the JSON here instead of to standard output."
 )
-def main(folder: Path, data: Path, zoo: Path, split: str, variant: str | None, output: Path | None) -> None:
-    """Evaluate BUNDLE on the pictures in DATA and the generators in ZOO that its training never saw."""
+def main(folder: Path, index: Path, split: str, variant: str | None, output: Path | None) -> None:
+    """Evaluate BUNDLE on the pictures of INDEX that its training never saw."""
     bundle = open_bundle(folder)
     assert bundle.gallery is not None
     backend = create("cpu", bundle, variant)
-    collection = load_collection(data, zoo)
+    collection = load(index)
     check_splits(bundle, collection)
     result = evaluate(bundle, backend, Gallery.load(bundle.read(bundle.gallery)), collection, split)
     result |= {"bundle": bundle.label, "bundle_sha256": bundle.sha256, "variant": variant or bundle.default_variant}

@@ -1,4 +1,4 @@
-"""What must not tell the answers: `python -m training.leakage DATA ZOO` looks for it and fails where it finds some."""
+"""What must not tell the answers: `python -m training.leakage INDEX` looks for it and fails where it finds some."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from PIL import Image
 
 from training import metrics
 from training.dataset import CHAINS, Batches, Collection, add_variants
-from training.evaluate import load_collection
-from training.photos import photo_split, read_index
+from training.index.load import load
 
 # Bits of 64 in which the perceptual hashes of two shots of one scene may differ; unrelated photos differ in half.
 NEAR = 8
@@ -22,16 +21,20 @@ NEAR = 8
 TOLERANCE = 0.05
 
 
-def near_duplicates(data: Path) -> list[tuple[str, str]]:
-    """Pairs of photos that look alike and lie in two splits."""
-    photos = [picture for picture in read_index(data) if picture.camera]
-    bits = np.array([imagehash.phash(Image.open(photo.path)).hash.ravel() for photo in photos])
-    splits = np.array([photo_split(photo.path) for photo in photos])
+def near_duplicates(collection: Collection) -> list[tuple[str, str]]:
+    """Pairs of whole photos that look alike and lie in two splits."""
+    photos = [
+        sample
+        for sample in collection.samples
+        if (source := collection.sources[sample.source]).labels is None and not source.zoo
+    ]
+    bits = np.array([imagehash.phash(Image.fromarray(photo.pixels)).hash.ravel() for photo in photos])
+    splits = np.array([photo.split for photo in photos])
     pairs = []
     for i in range(len(photos)):
         near = (bits[i + 1 :] != bits[i]).sum(1) <= NEAR
         for j in np.flatnonzero(near & (splits[i + 1 :] != splits[i])) + i + 1:
-            pairs.append((photos[i].path.name, photos[j].path.name))
+            pairs.append((photos[i].content(), photos[j].content()))
     return pairs
 
 
@@ -87,13 +90,12 @@ def format_aucs(collection: Collection, seed: int = 0, pictures: int = 600) -> d
 
 
 @click.command()
-@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("zoo", type=click.Path(exists=True, file_okay=False, path_type=Path))
-def main(data: Path, zoo: Path) -> None:
+@click.argument("index", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def main(index: Path) -> None:
     """Look for photos, generators and labels on both sides of a split, and for file formats that tell the classes apart."""
-    collection = load_collection(data, zoo)
+    collection = load(index)
     found = {
-        "near_duplicates_across_splits": near_duplicates(data),
+        "near_duplicates_across_splits": near_duplicates(collection),
         "contents_across_splits": shared_contents(collection),
         "equal_labels_across_splits": shared_labels(collection),
         "format_aucs": format_aucs(collection),

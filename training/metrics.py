@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 
 def auc(camera: np.ndarray, generated: np.ndarray) -> float:
@@ -62,7 +62,9 @@ def oscr(known_scores: np.ndarray, correct: np.ndarray, unknown_scores: np.ndarr
 
 def macro_f1(truth: np.ndarray, predicted: np.ndarray) -> float:
     """Unweighted mean F1 over the classes that occur in `truth`."""
-    return float(f1_score(truth, predicted, labels=np.unique(truth), average="macro", zero_division=0))
+    right = truth == predicted
+    counts = [(float(right[truth == c].sum()), (truth == c).sum() + (predicted == c).sum()) for c in np.unique(truth)]
+    return float(np.mean([2 * hits / named for hits, named in counts]))
 
 
 def coverage(truth: np.ndarray, predicted: np.ndarray, half_width: float) -> float:

@@ -1,35 +1,41 @@
 """The evaluation pack: test pictures that may be shipped, small enough for the repository and enough for the headline figures.
 
-`python -m training.pack write DATA ZOO` chooses them, `python -m training.pack check BUNDLE` evaluates a bundle on them and fails
+`python -m training.pack write INDEX` chooses them, `python -m training.pack check BUNDLE` evaluates a bundle on them and fails
 where a figure fell by more than a point against training/results/pack.json.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import numpy as np
 from PIL import Image
 
-from edgeparse.backends.select import create
-from edgeparse.bundle import Bundle, open_bundle
-from training.dataset import Collection, Generator, Sample
-from training.evaluate import detection, load_collection, parsing, predict, same_generator
-from training.labels import Labels
+from edgeparse.bundle import open_bundle
+from training import codecs
+from training.dataset import Generator, Sample, jpeg_of
+from training.evaluate import evaluation_seed
+from training.headline import Measured, losses, lost
+from training.index.lines import Entry, Index, Place, read
+from training.index.lines import write as write_index
+from training.index.load import collect, load
 
 ROOT = Path(__file__).parent
 FOLDER = ROOT / "pack"
+INDEX = FOLDER / "index.jsonl"
 RESULT = ROOT / "results" / "pack.json"
 PHOTO_SETS = ("cq100", "dreambooth_unsplash")
 GENERATORS = ("sd3.5-large", "ldm-fourier")
 LICENCES = """\
 # Licences of the pictures in this folder
 
-Each picture's name ends in its source; `index.json` names the photo that it shows, where it shows one.
+Each picture's name ends in its source; `index.jsonl` names, as `group`, the photo that it shows.
+Generated pictures are lossless where that photo was, and JPEG where it was one.
 
 - `cq100` and every picture whose photo is from it: CQ100 (github.com/Ivordir/quantette), CC BY-SA 4.0 as a set; its photos are CC BY-SA,
   CC BY, CC0 or in the public domain. They were cropped; zoo generators' pictures were made from them and are CC BY-SA 4.0 as well.
@@ -38,108 +44,100 @@ Each picture's name ends in its source; `index.json` names the photo that it sho
 - `sd3.5-large`: EnragedAntelope/Styles-SD35L, MIT licence. Cropped.
 - `ldm-fourier`: dakshces/FourierImageDiffuse, MIT licence. Cropped.
 """
-PHOTOS, OF_A_ZOO_GENERATOR, OF_A_PUBLIC_GENERATOR = 60, 5, 12
+# At most; a zoo generator gets fewer where the files would not fit.
+PHOTOS, OF_A_ZOO_GENERATOR, OF_A_PUBLIC_GENERATOR = 100, 25, 12
+# Bytes of the pictures; with the index and the licences the pack is below 19 MB.
+ROOM = 18_500_000
 # A fall of more than this is a fault; figures are shares or areas, so a point is 0.01.
 POINT = 0.01
 
 
-def may_ship(sample: Sample, source: Generator) -> bool:
+def may_ship(entry: Entry, source: Generator) -> bool:
     """Whether the content's licence allows it. A texture of the zoo's GANs may repeat the photos that it was learned from, which are
     mostly for research only."""
-    if sample.photo is None:
+    if entry.group is None:
         return source.name in GENERATORS
-    return sample.photo.split("/")[0] in PHOTO_SETS
+    return entry.group.split("/")[0] in PHOTO_SETS
 
 
-def choose(collection: Collection, seed: int = 0) -> list[Sample]:
-    """Test pictures that may be shipped: photo crops, and pictures of zoo and public generators that training never saw."""
+def choose(index: Index, of_a_zoo_generator: int = OF_A_ZOO_GENERATOR, seed: int = 0) -> list[Entry]:
+    """Test pictures that may be shipped: photo crops, and pictures of zoo and public generators that training never saw.
+
+    Fewer of a zoo generator are some of those of more.
+    """
     rng = np.random.default_rng(seed)
 
-    def some(samples: list[Sample], count: int) -> list[Sample]:
-        return [samples[i] for i in sorted(rng.permutation(len(samples))[:count])]
+    def some(entries: list[Entry], count: int) -> list[Entry]:
+        return [entries[i] for i in sorted(rng.permutation(len(entries))[:count])]
 
-    def free(samples: list[Sample]) -> list[Sample]:
-        return [sample for sample in samples if may_ship(sample, collection.sources[sample.source])]
-
-    chosen = some(free(collection.select(split="test", camera=True, zoo=True)), PHOTOS)
-    made = free(collection.select(split="test", camera=False, source_split="test"))
-    for i, source in enumerate(collection.sources):
-        mine = [sample for sample in made if sample.source == i]
-        chosen += some(mine, OF_A_ZOO_GENERATOR if source.zoo else OF_A_PUBLIC_GENERATOR)
+    free: dict[str, list[Entry]] = {key: [] for key in index.sources}
+    for entry in index.entries:
+        if entry.split == "test" and may_ship(entry, index.sources[entry.source]):
+            free[entry.source].append(entry)
+    cameras = [key for key, source in index.sources.items() if source.labels is None and source.zoo]
+    chosen = some([entry for key in cameras for entry in free[key]], PHOTOS)
+    for key, source in index.sources.items():
+        if source.labels is not None and source.split == "test":
+            chosen += some(free[key], of_a_zoo_generator if source.zoo else OF_A_PUBLIC_GENERATOR)
     return chosen
 
 
-def write(collection: Collection, folder: Path) -> None:
-    """Write the pack: lossless WebP files and index.json, which keeps the labels of training generators for the constants' sake."""
+def as_file(sample: Sample) -> tuple[str, bytes]:
+    """(ending, content) of a picture's file: the JPEG that an evaluation would send it through, else lossless WebP."""
+    jpeg = jpeg_of(sample, evaluation_seed(sample))
+    if jpeg is not None:
+        return "jpg", codecs.encoded(sample.pixels, "JPEG", *jpeg)
+    buffer = io.BytesIO()
+    Image.fromarray(sample.pixels).save(buffer, "WEBP", lossless=True, method=3)
+    return "webp", buffer.getvalue()
+
+
+def fitting(index: Index, sizes: dict[Place, int], room: int = ROOM) -> list[Entry]:
+    """The choice with the most pictures a zoo generator that fits into so many bytes.
+
+    Raises:
+        ValueError: not even one of each does.
+    """
+    for count in range(OF_A_ZOO_GENERATOR, 0, -1):
+        chosen = choose(index, count)
+        if sum(sizes[entry.place] for entry in chosen) <= room:
+            return chosen
+    raise ValueError(f"one picture a zoo generator is too much for {room} bytes: lower PHOTOS or OF_A_PUBLIC_GENERATOR")
+
+
+def write(index: Index, folder: Path) -> None:
+    """Write the pack: the pictures, generated ones as photos come, and their index, which keeps training generators of the zoo for the
+    constants' sake."""
+    widest = choose(index)
+    pictures = collect(replace(index, entries=widest))
+    files = {entry.place: as_file(sample) for entry, sample in zip(widest, pictures.samples, strict=True)}
+    chosen = fitting(index, {place: len(content) for place, (_, content) in files.items()})
+    used = {entry.source for entry in chosen}
+    sources = {
+        key: source
+        for key, source in index.sources.items()
+        if key in used or (source.zoo and source.labels is not None and source.split == "train")
+    }
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    samples = choose(collection)
-    used = {sample.source for sample in samples}
-    kept = [
-        i
-        for i, source in enumerate(collection.sources)
-        if i in used or (source.zoo and source.labels is not None and source.split == "train")
+    places = {}
+    for number, entry in enumerate(chosen):
+        ending, content = files[entry.place]
+        path = folder / f"{number:03d}-{index.sources[entry.source].name}.{ending}"
+        path.write_bytes(content)
+        places[entry.place] = Place(path)
+    entries = [
+        replace(entry, place=places[entry.place], twin=places.get(entry.twin) if entry.twin else None, made=False)
+        for entry in chosen
     ]
-    places = {old: new for new, old in enumerate(kept)}
-    entries = []
-    for number, sample in enumerate(samples):
-        name = f"{number:03d}-{collection.sources[sample.source].name}.webp"
-        Image.fromarray(sample.pixels).save(folder / name, lossless=True, method=3)
-        entries.append({"file": name, "source": places[sample.source], "photo": sample.photo, "made": sample.made})
-    sources = [collection.sources[i] for i in kept]
-    index = {
-        "sources": [asdict(source) | {"labels": source.labels and source.labels.to_json()} for source in sources],
-        "samples": entries,
-    }
-    (folder / "index.json").write_text(json.dumps(index, indent=1) + "\n")
+    write_index(Index(sources, entries), folder / INDEX.name)
     (folder / "LICENCES.md").write_text(LICENCES)
-
-
-def load(folder: Path = FOLDER) -> Collection:
-    """The pack as a collection, all of it of the test split."""
-    index = json.loads((folder / "index.json").read_text())
-    collection = Collection([], [])
-    for source in index["sources"]:
-        labels = None if source["labels"] is None else Labels.from_json(source["labels"])
-        collection.sources.append(Generator(source["name"], labels, source["zoo"], source["split"]))
-    for entry in index["samples"]:
-        with Image.open(folder / entry["file"]) as image:
-            pixels = np.asarray(image.convert("RGB"))
-        collection.samples.append(Sample(pixels, entry["source"], "test", entry["photo"], entry["made"]))
-    return collection
-
-
-def figures(bundle: Bundle, variant: str | None, collection: Collection) -> dict[str, float]:
-    """The headline figures of one precision; higher is better, but for the error `continuous_l1`."""
-    backend = create("cpu", bundle, variant)
-    camera = collection.select(split="test", camera=True)
-    zoo = collection.select(split="test", camera=False, zoo=True)
-    real = collection.select(split="test", camera=False, zoo=False)
-    found: dict[str, float] = {}
-    for condition in ("clean", "social media"):
-        p = {name: predict(backend, s, condition) for name, s in (("camera", camera), ("zoo", zoo), ("real", real))}
-        key = condition.replace(" ", "_")
-        for name in ("zoo", "real"):
-            found[f"detection_{name}_auc_{key}"] = detection(p["camera"], p[name], collection, bundle.calibration)[
-                "auc"
-            ]
-        if condition == "clean":
-            if same := same_generator(p["zoo"]):
-                found["same_generator_auc"] = same["auc"]
-            parsed = parsing(p["zoo"], collection, bundle)
-            found["family_macro_f1"] = parsed["family"]["macro_f1"]
-            found["continuous_l1"] = float(np.mean([f["l1"] for f in parsed["continuous"].values()]))
-            for group in ("discrete", "losses"):
-                found[f"{group}_macro_f1"] = float(np.mean([f["macro_f1"] for f in parsed[group].values()]))
-    return found
 
 
 def fallen(before: dict[str, float], now: dict[str, float]) -> dict[str, float]:
     """The figures that are worse than before by more than a point, and by how much."""
-    worse = {
-        name: (now[name] - value if name == "continuous_l1" else value - now[name]) for name, value in before.items()
-    }
+    worse = {name: lost(name, value, now[name]) for name, value in before.items()}
     return {name: fall for name, fall in worse.items() if fall > POINT}
 
 
@@ -149,23 +147,24 @@ def main() -> None:
 
 
 @main.command("write")
-@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("zoo", type=click.Path(exists=True, file_okay=False, path_type=Path))
-def write_command(data: Path, zoo: Path) -> None:
-    """Choose the pictures from DATA and ZOO."""
-    write(load_collection(data, zoo), FOLDER)
+@click.argument("index", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def write_command(index: Path) -> None:
+    """Choose the pictures from INDEX."""
+    write(read(index), FOLDER)
 
 
 @main.command()
 @click.argument("folder", metavar="BUNDLE", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--write", "keep", is_flag=True, help="Keep these figures as the ones to hold.")
 def check(folder: Path, keep: bool) -> None:
-    """Evaluate every precision of BUNDLE that a CPU runs, and compare with the kept figures."""
-    bundle, collection = open_bundle(folder), load()
-    found = {variant: figures(bundle, variant, collection) for variant in bundle.variants}
-    click.echo(json.dumps(found, indent=1))
+    """Evaluate every precision of BUNDLE that a CPU runs, and compare with the kept figures and with fp32."""
+    bundle, collection = open_bundle(folder), load(INDEX)
+    measured = {variant: Measured.of(bundle, variant, collection) for variant in bundle.variants}
+    found = {variant: one.figures() for variant, one in measured.items()}
+    result = {"bundle_sha256": bundle.sha256, "figures": found, "lost_against_fp32": losses(measured)}
+    click.echo(json.dumps(result, indent=1))
     if keep:
-        RESULT.write_text(json.dumps({"bundle_sha256": bundle.sha256, "figures": found}, indent=1) + "\n")
+        RESULT.write_text(json.dumps(result, indent=1) + "\n")
         return
     kept = json.loads(RESULT.read_text())["figures"]
     worse = {variant: fallen(kept[variant], found[variant]) for variant in kept.keys() & found.keys()}

@@ -4,11 +4,73 @@ drawn at random as often as they occur there, and the constants of the family th
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from training import metrics
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What is true of the generators of P pictures, or what is said of them: family int64[P], continuous float32[P, 9] scaled to [0, 1],
+    discrete int64[P, 7] class indices, losses float32[P, 10] of zeros and ones."""
+
+    family: np.ndarray
+    continuous: np.ndarray
+    discrete: np.ndarray
+    losses: np.ndarray
+
+    @staticmethod
+    def true(labels: list[Labels]) -> Answers:
+        """The labels, one a picture or a generator."""
+        return Answers(
+            np.array([label.family_index() for label in labels]),
+            np.stack([label.continuous_vector() for label in labels]),
+            np.stack([label.discrete_vector() for label in labels]),
+            np.stack([label.loss_vector() for label in labels]),
+        )
+
+    @staticmethod
+    def said(values: dict[str, np.ndarray], thresholds: dict[str, float]) -> Answers:
+        """What a network's outputs, float32[P, K] each, come to; a loss counts as used from its threshold's probability on."""
+        limits = np.array([thresholds[name] for name in LOSSES])
+        return Answers(
+            values["family"].argmax(1),
+            np.clip(values["continuous"], 0, 1),
+            np.stack([values[name].argmax(1) for name in DISCRETE], axis=1),
+            (sigmoid(values["losses"]) >= limits).astype(float),
+        )
+
+    def of(self, rows: np.ndarray) -> Answers:
+        """Of some of the pictures."""
+        return Answers(self.family[rows], self.continuous[rows], self.discrete[rows], self.losses[rows])
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Probabilities, of the same shape."""
+    return 1 / (1 + np.exp(-logits))
+
+
+def headline(truth: Answers, said: Answers) -> dict[str, float]:
+    """The mean figure of each group of parameters; higher is better, but for the error `continuous_l1`."""
+
+    def mean_f1(true: np.ndarray, answered: np.ndarray) -> float:
+        return float(np.mean([metrics.macro_f1(a, b) for a, b in zip(true.T, answered.T, strict=True)]))
+
+    return {
+        "family_macro_f1": metrics.macro_f1(truth.family, said.family),
+        "continuous_l1": float(np.abs(said.continuous - truth.continuous).mean()),
+        "discrete_macro_f1": mean_f1(truth.discrete, said.discrete),
+        "losses_macro_f1": mean_f1(truth.losses, said.losses),
+    }
+
+
+def beats(figure: dict[str, float], margin: float = 0.0) -> bool:
+    """Whether an answer is better, by more than a margin, than the most frequent one and than random ones as frequent as in training."""
+    constant = max(figure["mode_macro_f1"], figure["random_macro_f1"])
+    return figure["macro_f1"] > constant + margin and figure["accuracy"] >= figure["mode_accuracy"]
 
 
 def _mode(values: np.ndarray) -> float:
@@ -61,14 +123,12 @@ def figures(
         half_widths: of the continuous parameters' intervals.
         thresholds: probability from which a loss counts as used.
     """
-    families, of_known = (np.array([label.family_index() for label in some]) for some in (labels, known))
-    family = values["family"].argmax(1)
+    true, trained, said = Answers.true(labels), Answers.true(known), Answers.said(values, thresholds)
 
     def baseline(column: np.ndarray, constant: Callable[[np.ndarray], float]) -> np.ndarray:
-        return _of_family(column, of_known, family, constant)
+        return _of_family(column, trained.family, said.family, constant)
 
-    truth, train = (np.stack([label.continuous_vector() for label in some]) for some in (labels, known))
-    guess = np.clip(values["continuous"], 0, 1)
+    truth, train, guess = true.continuous, trained.continuous, said.continuous
     continuous = {
         name: {
             "l1": float(np.abs(guess[:, i] - truth[:, i]).mean()),
@@ -80,23 +140,21 @@ def figures(
         }
         for i, name in enumerate(CONTINUOUS)
     }
-    truth, train = (np.stack([label.discrete_vector() for label in some]) for some in (labels, known))
+    truth, train = true.discrete, trained.discrete
     discrete = {
-        name: _chosen(truth[:, i], values[name].argmax(1), train[:, i], baseline(train[:, i], _mode))
+        name: _chosen(truth[:, i], said.discrete[:, i], train[:, i], baseline(train[:, i], _mode))
         for i, name in enumerate(DISCRETE)
     }
-    truth, train = (np.stack([label.loss_vector() for label in some]) for some in (labels, known))
+    truth, train, chance = true.losses, trained.losses, sigmoid(values["losses"])
     losses = {}
     for i, name in enumerate(LOSSES):
-        chance = 1 / (1 + np.exp(-values["losses"][:, i]))
-        used = (chance >= thresholds[name]).astype(float)
         both = len(np.unique(truth[:, i])) == 2
-        losses[name] = _chosen(truth[:, i], used, train[:, i], baseline(train[:, i], _mode)) | {
-            "auc": metrics.auc(chance[truth[:, i] == 0], chance[truth[:, i] == 1]) if both else None
+        losses[name] = _chosen(truth[:, i], said.losses[:, i], train[:, i], baseline(train[:, i], _mode)) | {
+            "auc": metrics.auc(chance[truth[:, i] == 0, i], chance[truth[:, i] == 1, i]) if both else None
         }
     return {
         "families": len(FAMILIES),
-        "family": _chosen(families, family, of_known, None),
+        "family": _chosen(true.family, said.family, trained.family, None),
         "continuous": continuous,
         "discrete": discrete,
         "losses": losses,

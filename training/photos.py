@@ -37,8 +37,13 @@ class Picture:
 
     def read(self) -> np.ndarray:
         """uint8[H, W, 3]."""
-        with Image.open(self.path) as image:
-            return np.asarray(image.convert("RGB"))
+        return read_pixels(self.path)
+
+
+def read_pixels(path: Path) -> np.ndarray:
+    """uint8[H, W, 3] of a picture's file."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def split_of(key: str, parts: tuple[float, float] = (0.7, 0.1)) -> str:

@@ -1,4 +1,4 @@
-"""Train a network on a zoo and on public pictures: `python -m training.train DATA ZOO OUT`. Resumes from OUT/checkpoint.pt."""
+"""Train a network on the pictures of an index: `python -m training.train INDEX OUT`. Resumes from OUT/checkpoint.pt."""
 
 from __future__ import annotations
 
@@ -26,11 +26,9 @@ from training.dataset import (
     Sample,
     add_variants,
     crop,
-    join,
-    load_public,
-    load_zoo,
     through_chain,
 )
+from training.index.load import load as load_index
 from training.networks import WINDOW, Network, NetworkConfig
 from training.objectives import Targets, Weights, heads
 from training.zoo.build import fast_bfloat16
@@ -117,8 +115,7 @@ def validation_sets(collection: Collection, seed: int) -> dict[str, tuple[np.nda
 
 
 @click.command()
-@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("zoo", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("index", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--minutes", default=60.0, show_default=True, help="Training time; the learning rate's schedule follows it."
@@ -133,8 +130,7 @@ def validation_sets(collection: Collection, seed: int) -> dict[str, tuple[np.nda
 @click.option("--variants", default=4, show_default=True, help="Codec chains kept of a zoo picture.")
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
 def main(
-    data: Path,
-    zoo: Path,
+    index: Path,
     out: Path,
     minutes: float,
     seed: int,
@@ -145,12 +141,11 @@ def main(
     variants: int,
     device: str,
 ) -> None:
-    """Train on the public pictures in DATA and the generators in ZOO; OUT gets checkpoint.pt, network.pt and log.jsonl."""
+    """Train on the pictures of INDEX; OUT gets checkpoint.pt, network.pt and log.jsonl."""
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     place = torch.device(device)
-    public, zoos = load_public(data), load_zoo(zoo)
-    collection = join(public, zoos)
+    collection = load_index(index)
     click.echo(f"{len(collection.sources)} sources, {len(collection.samples)} pictures", err=True)
     validation = validation_sets(collection, seed)
     targets = Targets.of(collection.sources, place)

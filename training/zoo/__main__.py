@@ -1,4 +1,4 @@
-"""`python -m training.zoo build DATA OUT`: build the zoo, or go on with it."""
+"""`python -m training.zoo build DATA --out ZOO`: build the zoo, or go on with it; `document ZOO INDEX`: say what is in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from training.pack import PHOTO_SETS
-from training.zoo import index, probe
+from training.zoo import description, probe
 from training.zoo.build import Budget
 from training.zoo.document import render
 from training.zoo.families import REGISTRY
@@ -69,21 +69,22 @@ def build(
 
 @main.command()
 @click.argument("zoo", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("index", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--sheet", "sheet_file", type=click.Path(path_type=Path), help="Also write the whole zoo's contact sheet here."
 )
-def document(zoo: Path, sheet_file: Path | None) -> None:
-    """Index and probe the ZOO, and render docs/zoo.md from what they say."""
-    found = index.describe(zoo)
-    figures = probe.run(zoo)
+def document(zoo: Path, index: Path, sheet_file: Path | None) -> None:
+    """Describe the ZOO, probe its pictures in INDEX, and render docs/zoo.md from what these say."""
+    found = description.describe(zoo)
+    figures = probe.run(index)
     (RESULTS / "zoo.json").write_text(json.dumps(found, indent=1) + "\n")
     (RESULTS / "zoo-probe.json").write_text(json.dumps(figures, indent=1) + "\n")
     (DOCS / "zoo.md").write_text(render(found, figures))
     names = [entry["name"] for entry in found["generators"] if entry["split"]]
     every_kind = [next(n for n in names if n.startswith(f"{family}-")) for family in REGISTRY]
-    index.sheet(zoo, every_kind, columns=8, side=72, sets=PHOTO_SETS).save(DOCS / "zoo.webp", quality=80)
+    description.sheet(zoo, every_kind, columns=8, side=72, sets=PHOTO_SETS).save(DOCS / "zoo.webp", quality=80)
     if sheet_file:
-        index.sheet(zoo, names, columns=12, side=64).save(sheet_file)
+        description.sheet(zoo, names, columns=12, side=64).save(sheet_file)
     click.echo(json.dumps(figures["heads"], indent=1))
 
 

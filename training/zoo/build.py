@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from training.dataset import passes
 from training.labels import Labels
 from training.zoo import losses
 from training.zoo.base import Terms
 from training.zoo.blocks import Block
 from training.zoo.families import REGISTRY
+from training.zoo.files import passes
 from training.zoo.inspection import inspect, latent_size
 from training.zoo.space import Config
 

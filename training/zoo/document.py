@@ -1,4 +1,4 @@
-"""Render docs/zoo.md from the index of the shipped build and the probe's figures; nothing in it is typed by hand."""
+"""Render docs/zoo.md from the description of the shipped build and the probe's figures; nothing in it is typed by hand."""
 
 from __future__ import annotations
 
@@ -82,9 +82,9 @@ def _probe(probe: dict) -> str:
     return _table(["label", "macro-F1", "of the mode", "of chance", "accuracy", "of the mode"], rows)
 
 
-def render(index: dict, probe: dict) -> str:
+def render(description: dict, probe: dict) -> str:
     """The whole page."""
-    build, generators = index["build"], index["generators"]
+    build, generators = description["build"], description["generators"]
     kept = [g for g in generators if g["split"]]
     first = generators[0]
     sections = [

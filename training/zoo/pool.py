@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from training.dataset import read_entry
 from training.photos import photo_split, read_index
 from training.zoo.build import Budget, Photos, build_one
+from training.zoo.files import read_entry
 from training.zoo.space import Config
 
 _photos: Photos | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from training.dataset import Collection, Sample, load_zoo
+from training.dataset import Collection, Sample
+from training.index.lines import read
+from training.index.load import collect
 from training.metrics import macro_f1, random_macro_f1
 
 TILE = 64
@@ -33,9 +36,11 @@ def _heads(collection: Collection, samples: list[Sample]) -> dict[str, np.ndarra
     return answers | {"family": np.array([label.family for label in labels])}
 
 
-def run(zoo: Path, pictures: int = 30) -> dict[str, object]:
+def run(index_file: Path, pictures: int = 30) -> dict[str, object]:
     """Fit on training generators and photos, answer for test generators and photos; every figure beside the mode's."""
-    collection = load_zoo(zoo)
+    index = read(index_file)
+    zoo = {key for key, source in index.sources.items() if source.zoo and source.labels is not None}
+    collection = collect(replace(index, entries=[entry for entry in index.entries if entry.source in zoo]))
     parts = {}
     for split in ("train", "test"):
         every = collection.select(split=split, camera=False, zoo=True, source_split=split)

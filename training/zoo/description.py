@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from training.dataset import generator_files, passes, read_entry, zoo_splits
 from training.labels import Labels
+from training.zoo.files import generator_files, passes, read_entry, zoo_splits
 
 # A longer gap between two finished generators is a pause, not work.
 LONGEST_GAP_S = 300
@@ -24,7 +24,7 @@ def _pictures_sha256(path: Path) -> str:
 
 
 def describe(folder: Path) -> dict[str, object]:
-    """The zoo's index: what it took, and each generator with its labels, quality, split (None where the quality rule drops it)."""
+    """The zoo's description: what it took, and each generator with its labels, quality, split (None where the quality rule drops it)."""
     files = generator_files(folder)
     entries = {path.stem: read_entry(path) for path in files}
     labels = {name: Labels.from_json(entry["labels"]) for name, entry in entries.items() if passes(entry)}

@@ -1,0 +1,229 @@
+"""The index of a dataset: it gives back what the folders hold, wherever they lie, and says what is wrong with it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from tests.conftest import noise
+from training.dataset import Generator, Sample
+from training.index.__main__ import main
+from training.index.lines import read
+from training.index.load import collect, load
+from training.labels import Labels
+from training.photos import photo_split, split_of
+from training.public import LABELS
+
+VAE, GAN = (
+    Labels("vae", {"layers": 9}, {"up_sampling": "nearest"}, ("L1",)),
+    Labels("gan", {"layers": 4}, {}, ("hinge",)),
+)
+
+
+def name_in(split: str, name: str, ending: str) -> str:
+    """A file's name whose hash puts it there."""
+    return next(f"{i}{ending}" for i in range(100) if split_of(f"{name}{i}") == split)
+
+
+TRAIN, TEST = (name_in(split, "cq100/", ".png") for split in ("train", "test"))
+# kind, set, file, the photo that it was made from.
+ROWS = [
+    ("generated", "ldm-fourier", "a.webp", None),
+    ("photos", "cq100", TRAIN, None),
+    ("photos", "cq100", TEST, None),
+    ("generated", "sd1", name_in("test", "", ".webp"), None),
+    ("generated", "pix2pix-sat2map", "d.webp", None),
+    ("generated", "taef2-reconstruction", "e.webp", TEST),
+    # Of a generator of the test split, from a photo of training: in no split.
+    ("generated", "ldm-fourier", "f.webp", TRAIN),
+    ("generated", "nobody-knows", name_in("train", "", ".webp"), None),
+]
+
+
+def make(folder: Path) -> tuple[Path, Path]:
+    """A data folder and a zoo of two generators, and of one that fails the quality rule."""
+    data, zoo = folder / "data", folder / "zoo"
+    zoo.mkdir(parents=True)
+    rows = []
+    for seed, (kind, name, file, photo) in enumerate(ROWS):
+        path = data / kind / name / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise(40, 48, seed)).save(path, lossless=True)
+        encoding = "lossless" + (f"; camera twin: photos/cq100/{photo}" if photo else "")
+        rows.append({"kind": kind, "set": name, "file": f"{kind}/{name}/{file}", "encoding": encoding})
+    with (data / "index.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    splits, sources = np.array(["train", "test"]), np.array([f"cq100/{TRAIN}", f"bsds500/{TEST}"])
+    np.savez_compressed(zoo / "photos-32.npz", pixels=stack(50, 2), splits=splits, sources=sources)
+    for number, (name, labels, twins, psnr) in enumerate(
+        [("gan-002", GAN, [-1, -1], 25.0), ("vae-000", VAE, [1, 0], 25.0), ("vae-001", VAE, [1, 0], 15.0)]
+    ):
+        entry = json.dumps({"labels": labels.to_json(), "quality": {"psnr_db": psnr}})
+        np.savez_compressed(
+            zoo / f"{name}.npz", pictures=stack(60 + 10 * number, 2), splits=splits[twins], twins=twins, entry=entry
+        )
+    return data, zoo
+
+
+def stack(seed: int, count: int) -> np.ndarray:
+    return np.stack([noise(32, 32, seed + i) for i in range(count)])
+
+
+def run_write(data: Path, zoo: Path, index: Path) -> None:
+    done = CliRunner().invoke(main, ["write", str(data), str(zoo), str(index)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Path:
+    """Beside the data folder and the zoo, and below neither."""
+    (tmp_path / "elsewhere").mkdir()
+    run_write(*make(tmp_path), tmp_path / "elsewhere" / "index.jsonl")
+    return tmp_path / "elsewhere" / "index.jsonl"
+
+
+def test_what_is_loaded_is_what_the_folders_hold(index: Path) -> None:
+    found = load(index)
+    assert found.sources == [
+        Generator("ldm-fourier", LABELS["ldm-fourier"], False, "test"),
+        Generator("cq100", None, False, "train"),
+        Generator("sd1", LABELS["sd1"], False, "train"),
+        Generator("taef2-reconstruction", LABELS["taef2-reconstruction"], False, "train"),
+        Generator("nobody-knows", Labels(None, {}, {}, None), False, "train"),
+        Generator("cq100", None, True, "train"),
+        Generator("bsds500", None, True, "train"),
+        Generator("gan-002", GAN, True, "test"),
+        Generator("vae-000", VAE, True, "train"),
+    ]
+    expected = [
+        Sample(noise(40, 48, 0), 0, "test", made=True),
+        Sample(noise(40, 48, 1), 1, "train", f"cq100/{TRAIN}"),
+        Sample(noise(40, 48, 2), 1, "test", f"cq100/{TEST}"),
+        Sample(noise(40, 48, 3), 2, "test", made=True),
+        Sample(noise(40, 48, 5), 3, "test", f"cq100/{TEST}", made=True),
+        Sample(noise(40, 48, 7), 4, "train", made=True),
+        Sample(noise(32, 32, 50), 5, "train", f"cq100/{TRAIN}"),
+        Sample(noise(32, 32, 51), 6, "test", f"bsds500/{TEST}"),
+        Sample(noise(32, 32, 60), 7, "test", made=True),
+        Sample(noise(32, 32, 61), 7, "test", made=True),
+        Sample(noise(32, 32, 70), 8, "test", f"bsds500/{TEST}", made=True),
+        Sample(noise(32, 32, 71), 8, "train", f"cq100/{TRAIN}", made=True),
+    ]
+    assert [(s.source, s.split, s.photo, s.made) for s in found.samples] == [
+        (s.source, s.split, s.photo, s.made) for s in expected
+    ]
+    for mine, theirs in zip(found.samples, expected, strict=True):
+        assert np.array_equal(mine.pixels, theirs.pixels)
+        assert mine.pixels.dtype == np.uint8
+
+
+def test_lines_say_what_is_known_and_no_more(index: Path) -> None:
+    lines = [json.loads(line) for line in index.read_text().splitlines()]
+    sources = {line["source"]: line for line in lines if "picture" not in line}
+    assert sources["zoo/vae-000"] == {
+        "source": "zoo/vae-000",
+        "name": "vae-000",
+        "kind": "generated",
+        "zoo": True,
+        "split": "train",
+        "family": "vae",
+        "labels": {"continuous": {"layers": 9}, "discrete": {"up_sampling": "nearest"}, "losses": ["L1"]},
+    }
+    assert (sources["cq100"]["kind"], sources["cq100"]["family"], sources["cq100"]["labels"]) == ("camera", None, None)
+    assert sources["nobody-knows"]["labels"] == {"continuous": {}, "discrete": {}, "losses": None}
+    places = read(index).entries
+    assert places[4].twin == places[2].place
+    assert places[10].twin == places[7].place
+    assert places[0].twin is None
+
+
+def test_unknown_labels_may_be_left_out(index: Path) -> None:
+    edit(index, 4, lambda fields: [fields.pop(name) for name in ("family", "labels")])
+    assert load(index).sources[4].labels == Labels(None, {}, {}, None)
+
+
+def test_an_index_moves_with_what_lies_below_it(tmp_path: Path) -> None:
+    data, zoo = make(tmp_path / "here")
+    run_write(data, zoo, tmp_path / "here" / "index.jsonl")
+    before = load(tmp_path / "here" / "index.jsonl")
+    assert str(tmp_path) not in (tmp_path / "here" / "index.jsonl").read_text()
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    after = load(tmp_path / "there" / "index.jsonl")
+    assert [s.pixels.tobytes() for s in after.samples] == [s.pixels.tobytes() for s in before.samples]
+
+
+def test_what_is_narrowed_is_all_that_is_read(index: Path) -> None:
+    found = read(index)
+    (index.parent.parent / "zoo" / "gan-002.npz").unlink()
+    some = collect(replace(found, entries=[entry for entry in found.entries if entry.source == "zoo/vae-000"][1:]))
+    assert some.sources == list(found.sources.values())
+    assert [sample.pixels.tobytes() for sample in some.samples] == [noise(32, 32, 71).tobytes()]
+    with pytest.raises(FileNotFoundError, match=r"no file .*gan-002\.npz.*training\.index write"):
+        load(index)
+
+
+def edit(index: Path, line: int, change: Callable[[dict], object]) -> None:
+    lines = [json.loads(text) for text in index.read_text().splitlines()]
+    change(lines[line])
+    index.write_text("".join(json.dumps(fields) + "\n" for fields in lines))
+
+
+@pytest.mark.parametrize(
+    ("line", "change", "says"),
+    [
+        (-1, {"source": "zoo/vae-999"}, r"line 21: unknown source zoo/vae-999"),
+        (-1, {"split": "dev"}, "split 'dev' is none of train, val, test"),
+        (-1, {"twin": "nowhere.png"}, r"the twin .*nowhere.png is no camera picture"),
+        (0, {"labels": {"discrete": {"normalisation": "group"}}}, "discrete parameter 'normalisation' is none of"),
+        (0, {"labels": {"discrete": {"normalization": "layer"}}}, "normalization 'layer' is none of none, batch"),
+        (0, {"labels": {"losses": ["l1"]}}, "loss 'l1' is none of L1"),
+        (0, {"family": "painter"}, "family 'painter' is none of"),
+        (0, {"kind": "real"}, "kind 'real' is none of camera, generated"),
+        (1, {"source": "ldm-fourier"}, "ldm-fourier has a line already"),
+    ],
+)
+def test_a_faulty_line_is_named(index: Path, line: int, change: dict, says: str) -> None:
+    edit(index, line, lambda fields: fields.update(change))
+    with pytest.raises(ValueError, match=says) as error:
+        read(index)
+    assert "index.jsonl, line" in str(error.value)
+    assert "training.index write" in str(error.value)
+
+
+def test_what_is_no_index_is_named(tmp_path: Path, index: Path) -> None:
+    edit(index, -1, lambda fields: fields.pop("split"))
+    with pytest.raises(ValueError, match="line 21: there is no 'split'"):
+        read(index)
+    for text in ("kind,set,file\n", "[]\n"):
+        (tmp_path / "other.jsonl").write_text(text)
+        with pytest.raises(ValueError, match="line 1"):
+            read(tmp_path / "other.jsonl")
+
+
+def test_a_picture_beyond_the_file_is_named(index: Path) -> None:
+    edit(index, -1, lambda fields: fields.update(picture=fields["picture"].replace("#1", "#7")))
+    with pytest.raises(ValueError, match=r"picture 7 of .*vae-000\.npz, which holds 2"):
+        load(index)
+
+
+def test_a_folder_without_one_set_of_crops_is_no_zoo(tmp_path: Path) -> None:
+    data, zoo = make(tmp_path)
+    shutil.copy(zoo / "photos-32.npz", zoo / "photos-64.npz")
+    with pytest.raises(ValueError, match="holds 2 photos"):
+        run_write(data, zoo, tmp_path / "index.jsonl")
+
+
+def test_splits_of_the_made_up_names() -> None:
+    """What the expectations above rest on."""
+    assert [photo_split(Path("cq100") / name) for name in (TRAIN, TEST)] == ["train", "test"]

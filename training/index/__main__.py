@@ -1,0 +1,32 @@
+"""`python -m training.index write DATA ZOO INDEX`: write the index that training and evaluation read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from training.index.lines import write
+from training.index.scan import scan
+
+_folder = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.group()
+def main() -> None:
+    """The index of a dataset."""
+
+
+@main.command("write")
+@click.argument("data", type=_folder)
+@click.argument("zoo", type=_folder)
+@click.argument("index", type=click.Path(dir_okay=False, path_type=Path))
+def write_command(data: Path, zoo: Path, index: Path) -> None:
+    """Write the INDEX (a .jsonl file) of the photos and public generators in DATA and of the ZOO, as far as it is built."""
+    found = scan(data, zoo)
+    write(found, index)
+    click.echo(f"{index}: {len(found.sources)} sources, {len(found.entries)} pictures", err=True)
+
+
+if __name__ == "__main__":
+    main()

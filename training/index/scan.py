@@ -1,0 +1,83 @@
+"""From a data folder and a zoo to their index: which pictures there are, what is known of their generators, and who may see them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from training.dataset import Generator
+from training.index.lines import Entry, Index, Place, source_key
+from training.labels import Labels
+from training.photos import NOT_PHOTO_LIKE, Picture, generator_split, photo_split, read_index, split_of
+from training.public import LABELS
+from training.zoo.files import generator_files, passes, read_entry, zoo_splits
+
+
+def scan(data: Path, zoo: Path) -> Index:
+    """The index of both: public pictures, then the zoo's photo crops, then its generators'."""
+    index = Index({}, [])
+    _add_public(index, data)
+    _add_zoo(index, zoo)
+    return index
+
+
+def _add(index: Index, source: Generator) -> str:
+    key = source_key(source)
+    index.sources.setdefault(key, source)
+    return key
+
+
+def _add_public(index: Index, folder: Path) -> None:
+    """The data folder's photos and public generators' pictures, whole.
+
+    A picture of a training generator is in `train` or, so that known generators can be tested, in `test`; one made from a photo is where
+    its photo is, and left out where its generator is elsewhere.
+    """
+    entries = []
+    for picture in read_index(folder):
+        if picture.set in NOT_PHOTO_LIKE:
+            continue
+        labels = None if picture.camera else LABELS.get(picture.set, Labels(None, {}, {}, None))
+        side = "train" if picture.camera else generator_split(picture.set)
+        key = _add(index, Generator(picture.set, labels, False, side))
+        split = _public_split(picture, side)
+        if picture.twin is not None and photo_split(picture.twin) != split:
+            continue
+        photo = picture.path if picture.camera else picture.twin
+        group = f"{photo.parent.name}/{photo.name}" if photo is not None else None
+        twin = Place(picture.twin) if picture.twin is not None else None
+        entries.append(Entry(Place(picture.path), key, split, group, twin, made=not picture.camera))
+    there = {entry.place for entry in entries}
+    index.entries.extend(entry if entry.twin in there else replace(entry, twin=None) for entry in entries)
+
+
+def _public_split(picture: Picture, side: str) -> str:
+    if picture.camera:
+        return photo_split(picture.path)
+    if side != "train":
+        return side
+    return split_of(picture.path.stem) if picture.twin is None else photo_split(picture.twin)
+
+
+def _add_zoo(index: Index, folder: Path) -> None:
+    """Every finished generator that passes the quality rule, and the photo crops that they saw, as one camera source a photo set."""
+    kept = {path: entry for path in generator_files(folder) if passes(entry := read_entry(path))}
+    labels = {path.stem: Labels.from_json(entry["labels"]) for path, entry in kept.items()}
+    splits = zoo_splits(labels)
+    photos = list(folder.glob("photos-*.npz"))
+    if len(photos) != 1:
+        raise ValueError(f"{folder} holds {len(photos)} photos-SIZE.npz, not one; build a zoo of one size there")
+    with np.load(photos[0], allow_pickle=False) as file:
+        photo_splits, groups = file["splits"], [str(name) for name in file["sources"]]
+    for i, (split, group) in enumerate(zip(photo_splits, groups, strict=True)):
+        key = _add(index, Generator(group.split("/")[0], None, True, "train"))
+        index.entries.append(Entry(Place(photos[0], i), key, str(split), group, None, made=False))
+    for path in kept:
+        key = _add(index, Generator(path.stem, labels[path.stem], True, splits[path.stem]))
+        with np.load(path, allow_pickle=False) as file:
+            picture_splits, twins = file["splits"], file["twins"]
+        for i, (split, twin) in enumerate(zip(picture_splits, twins, strict=True)):
+            group, photo = (groups[twin], Place(photos[0], int(twin))) if twin >= 0 else (None, None)
+            index.entries.append(Entry(Place(path, i), key, str(split), group, photo, made=True))
