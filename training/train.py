@@ -41,13 +41,18 @@ SMALL_WINDOW = 96
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train: time in minutes, which the learning rate's schedule follows, the highest `rate`, and `generators` in a batch."""
+    """How to train: time in minutes, which the learning rate's schedule follows, the highest `rate`, and `generators` in a batch, of which
+    `real_share` are public ones. `twins`: whether pictures come with the photos they were made from. `sizes`: the side of a window, in
+    pixels, before and in the last quarter of the time."""
 
     minutes: float = 60.0
     seed: int = 1
     rate: float = 2e-3
     generators: int = 14
     weights: Weights = field(default_factory=Weights)
+    real_share: float = 0.3
+    twins: bool = True
+    sizes: tuple[int, int] = (SMALL_WINDOW, WINDOW)
 
 
 class Average:
@@ -211,7 +216,9 @@ def train(
         step, spent = state["step"], state["spent"]
         click.echo(f"resumed at step {step}, {spent / 60:.0f} min", err=True)
     # A run that goes on must not see its first batches again.
-    batches = Batches(collection, settings.seed + step, generators=settings.generators)
+    batches = Batches(collection, settings.seed + step, generators=settings.generators, real_share=settings.real_share)
+    if not settings.twins:
+        batches.photos.clear()
     next_batch = prefetch(batches)
 
     budget = settings.minutes * 60
@@ -222,7 +229,7 @@ def train(
     while (spent := time.monotonic() - begun) < budget:
         progress = spent / budget
         # Small windows cost half; the last quarter of the time settles batch norm and pooling on the size that is shipped.
-        batches.size = SMALL_WINDOW if progress < 0.75 else WINDOW
+        batches.size = settings.sizes[0] if progress < 0.75 else settings.sizes[1]
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / 200) * (0.5 * (1 + math.cos(math.pi * progress)) * 0.99 + 0.01)
         asked = time.monotonic()
