@@ -25,20 +25,26 @@ def photo_split(name: str, split: str) -> str:
     return "test" if name in WHOLE_TEST_SETS else split
 
 
-def made_collection(side: int = 48, public: frozenset[str] | None = None) -> Collection:
-    """Twelve zoo generators, the `public` ones, by default all that folds name, and a photo a source and split, twice as often of ImageNet.
+PUBLIC = frozenset[str]().union(*(fold.test | fold.val for fold in FOLDS))
+PHOTOS = frozenset({"imagenet1k"}).union(*(fold.photos for fold in FOLDS))
 
-    Zoo pictures show ImageNet's photos and those that folds leave out; the public autoencoder's are of Urban100.
+
+def made_collection(public: frozenset[str] = PUBLIC, sets: frozenset[str] = PHOTOS, side: int = 48) -> Collection:
+    """Twelve zoo generators, the `public` ones, and two photos a source and split, of which the zoo's pictures show the first.
+
+    The public autoencoder's pictures are of Urban100.
     """
     collection = Collection([], [])
     names = [f"{family}-{i:03d}" for family in FAMILIES for i in range(6)]
     of_zoo = {name: labels(name.split("-")[0], int(name[-3:])) for name in names}
-    sets = ["imagenet1k", *sorted(frozenset[str]().union(*(fold.photos for fold in FOLDS)))]
     photos = [
-        (f"{name}/{split}{i}.jpg", photo_split(name, split)) for name in sets for split in SPLITS for i in range(2)
+        (f"{name}/{split}{i}.jpg", photo_split(name, split))
+        for name in sorted(sets)
+        for split in SPLITS
+        for i in range(2)
     ]
     for zoo in (False, True):
-        for name in sets:
+        for name in sorted(sets):
             collection.sources.append(Generator(name, None, zoo, "train"))
             for i, (photo, split) in enumerate(photos):
                 if photo.startswith(f"{name}/"):
@@ -47,11 +53,10 @@ def made_collection(side: int = 48, public: frozenset[str] | None = None) -> Col
     splits = zoo_splits(of_zoo)
     for name, known in of_zoo.items():
         collection.sources.append(Generator(name, known, True, splits[name]))
-        for i, (photo, split) in enumerate(photos[::4]):
+        for i, (photo, split) in enumerate(photos[::2]):
             pixels = noise(side, side, i) // 16 * 16
             collection.samples.append(Sample(pixels, len(collection.sources) - 1, split, photo, made=True))
-    chosen = public or frozenset[str]().union(*(fold.test | fold.val for fold in FOLDS))
-    for name in sorted(chosen):
+    for name in sorted(public):
         split = generator_split(name)
         collection.sources.append(Generator(name, Labels("diffusion", {}, {}, None), False, split))
         for i, place in enumerate(("train", "test", "train", "test")):
