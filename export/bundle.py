@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from edgeparse import windows
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
 from edgeparse.bundle import SCHEMA, Bundle, open_bundle
+from edgeparse.gallery import Gallery
 from export.onnx_graph import export, output_names, parity
 from export.variants import write_variants
 from training.dataset import Collection, Sample
@@ -64,7 +65,7 @@ def calibration_windows(collection: Collection, count: int = 256) -> np.ndarray:
     return np.stack([windows.cut(sample.pixels, 1).pixels[0] for sample in chosen])
 
 
-def _labels(losses_seen: np.ndarray) -> dict[str, object]:
+def label_spaces(losses_seen: np.ndarray) -> dict[str, object]:
     """The manifest's label spaces, before anything is known of how well they are predicted."""
     return {
         "family": list(FAMILIES),
@@ -149,6 +150,28 @@ def fit_same_generator(strangers: Predictions) -> dict[str, float] | None:
     return {"scale": scale, "bias": bias, "threshold": min(threshold, 0.999)}
 
 
+def validation_pictures(collection: Collection) -> dict[str, list[Sample]]:
+    """What is fitted on: pictures of validation photos, as the zoo's crops and whole, and of validation generators."""
+    return {
+        "crops": collection.select(split="val", camera=True, zoo=True),
+        "photos": collection.select(split="val", camera=True, zoo=False),
+        "zoo": collection.select(split="val", camera=False, zoo=True, source_split="val"),
+        "real": collection.select(split="val", camera=False, zoo=False, source_split="val"),
+    }
+
+
+def fit_calibration(p: dict[str, Predictions], gallery: Gallery, collection: Collection) -> dict[str, object]:
+    """The manifest's calibration, from predictions for `validation_pictures`; `same` only where pictures can be compared."""
+    strangers = (np.r_[p["real"].embeddings(), p["zoo"].embeddings()] @ gallery.vectors.T).max(1)
+    # Public generators differ in what they show, so that on them content would pass for a trace.
+    same = fit_same_generator(with_photos_content(p["zoo"], collection))
+    return {
+        **_thresholds(_by_set((p["crops"], p["photos"]), collection), np.r_[p["zoo"].logit, p["real"].logit]),
+        "known": float(np.quantile(strangers, 1 - FALSE_NAME)),
+        **({"same": same} if same else {}),
+    }
+
+
 def build(
     network: Network, stored: dict, collection: Collection, folder: Path, name: str, version: str, variant: str
 ) -> Bundle:
@@ -166,23 +189,15 @@ def build(
     differences = parity(network, model, held[:32])
     variants = write_variants(model, held)
     backend = OnnxRuntimeBackend((folder / variants[variant]).read_bytes())
-    val = {
-        "crops": collection.select(split="val", camera=True, zoo=True),
-        "photos": collection.select(split="val", camera=True, zoo=False),
-        "zoo": collection.select(split="val", camera=False, zoo=True, source_split="val"),
-        "real": collection.select(split="val", camera=False, zoo=False, source_split="val"),
-    }
+    val = validation_pictures(collection)
     p = {key: predict(backend, samples, "mixed") for key, samples in val.items()}
     known = predict(backend, collection.select(split="train", camera=False, zoo=False, source_split="train"), "mixed")
     gallery = centroids(known, collection)
     with (folder / "gallery.npz").open("wb") as file:
         gallery.save(file)
-    strangers = (np.r_[p["real"].embeddings(), p["zoo"].embeddings()] @ gallery.vectors.T).max(1)
     training = [
         s.labels.loss_vector() for s in collection.sources if s.labels and s.labels.losses and s.split == "train"
     ]
-    # Public generators differ in what they show, so that on them content would pass for a trace.
-    same = fit_same_generator(with_photos_content(p["zoo"], collection))
     manifest: dict = {
         "schema": SCHEMA,
         "name": name,
@@ -193,19 +208,15 @@ def build(
         "variants": variants,
         "default_variant": variant,
         "gallery": "gallery.npz",
-        "labels": _labels(np.stack(training).any(axis=0)),
-        "calibration": {
-            **_thresholds(_by_set((p["crops"], p["photos"]), collection), np.r_[p["zoo"].logit, p["real"].logit]),
-            "known": float(np.quantile(strangers, 1 - FALSE_NAME)),
-            **({"same": same} if same else {}),
-        },
+        "labels": label_spaces(np.stack(training).any(axis=0)),
+        "calibration": fit_calibration(p, gallery, collection),
         "metrics": {},
         "training": {
             **{key: stored[key] for key in ("config", "steps", "minutes", "seed", "hardware")},
             "generators": stored["generators"],
         },
     }
-    _fit_labels(manifest["labels"], p["zoo"], collection)
+    fit_labels(manifest["labels"], p["zoo"], collection)
     bundle = write_manifest(folder, manifest)
     _choose_reported(manifest["labels"], parsing(p["zoo"], collection, bundle))
     both = Predictions(
@@ -225,7 +236,7 @@ def build(
     return write_manifest(folder, manifest)
 
 
-def _fit_labels(labels: dict, made: Predictions, collection: Collection) -> None:
+def fit_labels(labels: dict, made: Predictions, collection: Collection) -> None:
     """Half widths that cover the wanted share of validation pictures, and the loss thresholds of the best macro-F1 there."""
     truth = np.stack([collection.sources[i].labels.continuous_vector() for i in made.source])
     error = np.abs(np.clip(made.values["continuous"], 0, 1) - truth)

@@ -74,12 +74,16 @@ class ParsingHead(nn.Module):
         for i in range(1, 9):
             self.add_module(f"fc10_{i}", nn.Linear(64, 2))
 
-    def forward(self, fingerprint: Tensor) -> tuple[Tensor, ...]:
+    def branch(self, fingerprint: Tensor) -> Tensor:
+        """What every output reads: float[N, 3, 64, 64] -> float[N, 64]."""
         x = fingerprint
         for i in range(1, 6):
             x = self.get_submodule(f"layer{i}")(x)
         x = F.relu(self.fc1(x.flatten(1)))
-        x = F.relu(self.get_submodule("fc3")(F.relu(self.get_submodule("fc2")(x))))
+        return F.relu(self.get_submodule("fc3")(F.relu(self.get_submodule("fc2")(x))))
+
+    def forward(self, fingerprint: Tensor) -> tuple[Tensor, ...]:
+        x = self.branch(fingerprint)
         architecture = [self.get_submodule(f"fc8_{i}")(x) for i in range(1, 8)]
         groups = [self.get_submodule(f"fc9_{i}")(x)[:, 1:].sigmoid() for i in range(1, 4)]
         used = [

@@ -19,12 +19,17 @@ from engines import recipes
 from engines.__main__ import main as engines
 from export.__main__ import main as export
 from tests.conftest import ROOT, noise, sample_files
+from training import accuracy
 from training.card import render
 
 
 def test_model_card_is_rendered_from_this_bundles_evaluation() -> None:
     result = json.loads((ROOT / "training/results/default.json").read_text())
     assert (ROOT / "MODEL_CARD.md").read_text() == render(default_folder(), result)
+
+
+def test_accuracy_is_rendered_from_its_json() -> None:
+    assert accuracy.PAGE.read_text() == accuracy.render(accuracy.Sources.read())
 
 
 def test_every_sample_has_its_licence_named() -> None:
@@ -49,7 +54,7 @@ def test_python_in_documents_runs(document: str, tmp_path: Path, monkeypatch: py
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    for document in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/embedding.md"):
+    for document in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/embedding.md", "docs/accuracy.md"):
         text = (ROOT / document).read_text()
         for link in re.findall(r"\]\(([^)#]+)\)|(?:src|srcset)=\"([^\"]+)\"", text):
             target = link[0] or link[1]

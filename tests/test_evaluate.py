@@ -12,7 +12,7 @@ from edgeparse.bundle import SameGenerator, open_bundle
 from edgeparse.gallery import Gallery
 from export.bundle import FALSE_SAME, fit_same_generator
 from tests.conftest import ROOT, edit_manifest
-from training.card import _comparing
+from training.card import comparing_sections
 from training.dataset import Collection, Generator
 from training.evaluate import Predictions, check_splits, enrolment, pairs_of, same_generator
 from training.labels import Labels
@@ -118,14 +118,14 @@ def test_card_shows_comparing_and_enrolment_where_they_were_measured() -> None:
         "enrolment_zoo": [enrolment(made, gallery(10), 0.7, pictures) for pictures in (10, 50)],
         "enrolment_real": [None, None],
     }
-    calibration, words, enrolled = _comparing(result)
+    calibration, words, enrolled = comparing_sections(result)
     assert "| zoo generators | 24 | 0." in calibration
     assert "public" not in calibration + enrolled
     assert "enrolled" in words
     assert enrolled.count("\n") == 3
     old = json.loads((ROOT / "training/results/default.json").read_text())
     without = {key: {"auc": old[key]["auc"]} for key in ("same_generator_zoo", "same_generator_real")}
-    assert _comparing(without) == []
+    assert comparing_sections(without) == []
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -124,7 +124,7 @@ def _groups(result: dict) -> list[str]:
     return lines
 
 
-def _variants(table: dict) -> list[str]:
+def variants_table(table: dict) -> list[str]:
     heads = list(next(iter(table.values())))
     lines = [
         "| precision | " + " | ".join(head.replace("_", " ") for head in heads) + " |",
@@ -136,7 +136,7 @@ def _variants(table: dict) -> list[str]:
     return lines
 
 
-def _attribution(result: dict) -> list[str]:
+def attribution_table(result: dict) -> list[str]:
     heads = ("", "known", "accuracy", "chance", "unknown AUROC", "OSCR", "known ones named", "unknown ones named")
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for key, title in (("attribution_real", "public generators"), ("attribution_zoo", "zoo generators")):
@@ -149,7 +149,7 @@ def _attribution(result: dict) -> list[str]:
     return lines
 
 
-def _comparing(result: dict) -> list[str]:
+def comparing_sections(result: dict) -> list[str]:
     """Calibration of comparing, and enrolment; nothing of either in evaluations that did not measure them."""
     sections = []
     rows = [
@@ -235,12 +235,12 @@ def render(folder: Path, result: dict) -> str:
         "generated pictures.",
         "\n".join(_sources(result)),
         "## Which generator",
-        "\n".join(_attribution(result)),
+        "\n".join(attribution_table(result)),
         "Zoo pictures here are those that show photos, so that content tells no generator from another; public generators differ in what "
         "they show, which flatters their figures. Same generator or not, one picture against one, unseen generators: AUC "
         f"{_auc(result['same_generator_zoo'])} (zoo, mixed), {_auc(result['same_generator_zoo_clean'])} (zoo, clean), "
         f"{_auc(result['same_generator_real'])} (public, mixed).",
-        *_comparing(result),
+        *comparing_sections(result),
         "## What is it like inside, on unseen zoo generators",
         f"{result['parsing']['pictures']} pictures of {result['parsing']['generators']} generators, mixed. Continuous values are scaled to "
         "their range, counts of filters and parameters in logarithm. A parameter is shown in reports where it beat its constants by a "
@@ -251,7 +251,7 @@ def render(folder: Path, result: dict) -> str:
         "\n".join(_parsing(result, reported)),
         "## Precision",
         "Validation pictures, mixed.",
-        "\n".join(_variants(bundle.metrics["variants"])),
+        "\n".join(variants_table(bundle.metrics["variants"])),
         "Largest difference between PyTorch and ONNX Runtime in fp32, relative to an output's scale: "
         f"{max(bundle.metrics['parity_max_relative_error'].values()):.1e}.",
         "## Limits",

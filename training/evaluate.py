@@ -6,10 +6,12 @@ The bundle is run as its users run it: by the runtime's own windows, backend and
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import click
 import numpy as np
@@ -17,7 +19,7 @@ import numpy as np
 from edgeparse import windows
 from edgeparse.backends.base import Backend
 from edgeparse.backends.select import create
-from edgeparse.bundle import Bundle, Calibration, SameGenerator, open_bundle
+from edgeparse.bundle import Bundle, Calibration, Loss, Parameter, SameGenerator, open_bundle
 from edgeparse.gallery import Gallery, centre
 from edgeparse.readout import calibrated, sigmoid, unit, verdict
 from training import codecs, metrics
@@ -30,6 +32,21 @@ HEADS = ["embedding", "generated", "family", "continuous", *DISCRETE, "losses"]
 WINDOWS = 8
 # Pictures of each of a hundred training generators that are enough for its place in a gallery, and to try it.
 FEW = 25
+# "mixed" is a random chain a picture; "as stored" leaves the classes the file formats that they came in.
+CONDITIONS = ("mixed", "as stored", *codecs.CONDITIONS)
+
+
+class Fitted(Protocol):
+    """What an evaluation takes of a bundle: all that was fitted on validation pictures."""
+
+    @property
+    def calibration(self) -> Calibration | None: ...
+    @property
+    def same(self) -> SameGenerator | None: ...
+    @property
+    def continuous(self) -> tuple[Parameter, ...]: ...
+    @property
+    def losses(self) -> tuple[Loss, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +74,14 @@ def evaluation_seed(sample: Sample) -> int:
     return chain_seed(sample.content(), 0, 0)
 
 
-def predict(backend: Backend, samples: list[Sample], condition: str) -> Predictions:
+def native(pixels: np.ndarray) -> np.ndarray:
+    """A picture as the runtime shows it to a network: uint8[N, 128, 128, 3] at native resolution."""
+    return windows.cut(pixels, WINDOWS).pixels
+
+
+def predict(
+    backend: Backend, samples: list[Sample], condition: str, frame: Callable[[np.ndarray], np.ndarray] = native
+) -> Predictions:
     """Run pictures through a condition, or through a random chain each ("mixed", fixed by the content).
 
     Generated pictures are first saved as photos come, except "as stored", where the classes' file formats differ.
@@ -71,7 +95,7 @@ def predict(backend: Backend, samples: list[Sample], condition: str) -> Predicti
             pixels = sample.pixels
         else:
             pixels = codecs.CONDITIONS[condition](as_it_comes(sample, seed))
-        return windows.cut(pixels, WINDOWS).pixels
+        return frame(pixels)
 
     rows: dict[str, list[np.ndarray]] = {name: [] for name in HEADS}
     with ThreadPoolExecutor(2) as pool:
@@ -129,17 +153,17 @@ def _labels(made: Predictions, collection: Collection) -> list[Labels]:
     return [label for i in made.source if (label := collection.sources[i].labels) is not None]
 
 
-def _loss_thresholds(bundle: Bundle) -> dict[str, float]:
+def _loss_thresholds(bundle: Fitted) -> dict[str, float]:
     return {loss.name: loss.threshold for loss in bundle.losses}
 
 
-def true_and_said(made: Predictions, collection: Collection, bundle: Bundle) -> tuple[insides.Answers, insides.Answers]:
+def true_and_said(made: Predictions, collection: Collection, bundle: Fitted) -> tuple[insides.Answers, insides.Answers]:
     """What is true of the generators of these pictures, and what the bundle says."""
     true = insides.Answers.true(_labels(made, collection))
     return true, insides.Answers.said(made.values, _loss_thresholds(bundle))
 
 
-def parsing(made: Predictions, collection: Collection, bundle: Bundle) -> dict[str, object]:
+def parsing(made: Predictions, collection: Collection, bundle: Fitted) -> dict[str, object]:
     """Architecture and losses of unseen zoo generators beside what is known of them without looking."""
     return {
         "generators": len(np.unique(made.source)),
@@ -323,17 +347,27 @@ def centroids(made: Predictions, collection: Collection) -> Gallery:
 
 
 def evaluate(
-    bundle: Bundle, backend: Backend, gallery: Gallery, collection: Collection, split: str
+    bundle: Fitted,
+    backend: Backend,
+    gallery: Gallery,
+    collection: Collection,
+    split: str,
+    conditions: Sequence[str] = CONDITIONS,
+    frame: Callable[[np.ndarray], np.ndarray] = native,
 ) -> dict[str, object]:
-    """Every figure on one split, "val" or "test". Camera photos are those of the split; generators those it alone has."""
+    """Every figure on one split, "val" or "test". Camera photos are those of the split; generators those it alone has.
+
+    `conditions` has "mixed" and "clean" at least. `frame` makes windows of a picture.
+    """
+    look = partial(predict, backend, frame=frame)
     crops = collection.select(split=split, camera=True, zoo=True)
     photos = collection.select(split=split, camera=True, zoo=False)
     zoo = collection.select(split=split, camera=False, zoo=True, source_split=split)
     real = collection.select(split=split, camera=False, zoo=False, source_split=split)
     result: dict[str, object] = {"split": split, "detection_zoo": {}, "detection_real": {}}
-    for condition in ("mixed", "as stored", *codecs.CONDITIONS):
+    for condition in conditions:
         p = {
-            name: predict(backend, samples, condition)
+            name: look(samples, condition)
             for name, samples in (("crops", crops), ("photos", photos), ("zoo", zoo), ("real", real))
         }
         result["detection_zoo"][condition] = detection(p["crops"], p["zoo"], collection, bundle.calibration)
@@ -348,17 +382,15 @@ def evaluate(
                 result[f"enrolment_{key}"] = [
                     enrolment(shown, gallery, bundle.calibration.known, pictures) for pictures in (10, 25)
                 ]
-            seen = predict(
-                backend, collection.select(split=split, camera=False, zoo=False, source_split="train"), "mixed"
-            )
+            seen = look(collection.select(split=split, camera=False, zoo=False, source_split="train"), "mixed")
             if len(seen.source):
                 result["attribution_real"] = attribution(gallery, seen, p["real"], collection, bundle.calibration.known)
             known, seen = (
                 few(collection.select(split=part, camera=False, zoo=True, source_split="train"), FEW)
                 for part in ("train", split)
             )
-            zoo_gallery = centroids(predict(backend, known, "mixed"), collection)
-            zoo_seen = predict(backend, seen, "mixed")
+            zoo_gallery = centroids(look(known, "mixed"), collection)
+            zoo_seen = look(seen, "mixed")
             result["attribution_zoo"] = attribution(zoo_gallery, zoo_seen, p["zoo"], collection, None)
     return result
 

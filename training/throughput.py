@@ -1,4 +1,4 @@
-"""How fast training's data comes, beside how fast a network takes it: `python -m training.throughput DATA ZOO`."""
+"""How fast training's data comes, beside how fast a network takes it: `python -m training.throughput INDEX`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 import numpy as np
 
 from training.dataset import Batches, Collection, Sample, add_variants
-from training.evaluate import load_collection
+from training.index.load import load
 
 RESULT = Path(__file__).parent / "results" / "data.json"
 # Chains of a picture; those of one content are shared, so that twins meet.
@@ -50,13 +50,12 @@ def measure(collection: Collection, pictures: int, seconds: float, seed: int = 0
 
 
 @click.command()
-@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("zoo", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("index", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--pictures", default=800, show_default=True, help="Pictures of each class that go through chains.")
 @click.option("--seconds", default=10.0, show_default=True, help="How long windows are cut.")
-def main(data: Path, zoo: Path, pictures: int, seconds: float) -> None:
-    """Measure on the pictures in DATA and ZOO; training/results/data.json keeps the figures."""
-    found = measure(load_collection(data, zoo), pictures, seconds)
+def main(index: Path, pictures: int, seconds: float) -> None:
+    """Measure on the pictures of INDEX; training/results/data.json keeps the figures."""
+    found = measure(load(index), pictures, seconds)
     RESULT.write_text(json.dumps(found, indent=1) + "\n")
     click.echo(json.dumps(found, indent=1))
 

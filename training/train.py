@@ -11,6 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -34,6 +35,22 @@ from training.objectives import Targets, Weights, heads
 from training.zoo.build import fast_bfloat16
 
 SMALL_WINDOW = 96
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train: time in minutes, which the learning rate's schedule follows, the highest `rate`, and `generators` in a batch, of which
+    `real_share` are public ones. `twins`: whether pictures come with the photos they were made from. `sizes`: the side of a window, in
+    pixels, before and in the last quarter of the time."""
+
+    minutes: float = 60.0
+    seed: int = 1
+    rate: float = 2e-3
+    generators: int = 14
+    weights: Weights = field(default_factory=Weights)
+    real_share: float = 0.3
+    twins: bool = True
+    sizes: tuple[int, int] = (SMALL_WINDOW, WINDOW)
 
 
 class Average:
@@ -114,6 +131,13 @@ def validation_sets(collection: Collection, seed: int) -> dict[str, tuple[np.nda
     }
 
 
+def add_training_variants(collection: Collection, variants: int, seed: int) -> None:
+    """Send all that is trained on through codec chains; zoo pictures, of which there are most, through `variants` each."""
+    add_variants(collection.select(split="train", zoo=False, source_split="train"), CHAINS, seed)
+    add_variants(collection.select(split="train", zoo=True, camera=False, source_split="train"), variants, seed)
+    add_variants(collection.select(split="train", zoo=True, camera=True), CHAINS, seed)
+
+
 @click.command()
 @click.argument("index", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
@@ -148,15 +172,30 @@ def main(
     collection = load_index(index)
     click.echo(f"{len(collection.sources)} sources, {len(collection.samples)} pictures", err=True)
     validation = validation_sets(collection, seed)
-    targets = Targets.of(collection.sources, place)
-    add_variants(collection.select(split="train", zoo=False, source_split="train"), CHAINS, seed)
-    add_variants(collection.select(split="train", zoo=True, camera=False, source_split="train"), variants, seed)
-    add_variants(collection.select(split="train", zoo=True, camera=True), CHAINS, seed)
+    add_training_variants(collection, variants, seed)
+    network = Network(NetworkConfig(fen_width=fen_width, fen_blocks=fen_blocks))
+    network.to(place, memory_format=torch.channels_last)
+    train(network, collection, validation, Settings(minutes, seed, rate, generators), out)
 
-    config = NetworkConfig(fen_width=fen_width, fen_blocks=fen_blocks)
-    network = Network(config).to(place, memory_format=torch.channels_last)
+
+def train(
+    network: nn.Module,
+    collection: Collection,
+    validation: dict[str, tuple[np.ndarray, np.ndarray]],
+    settings: Settings,
+    out: Path,
+) -> None:
+    """Train a network, where it is, on the variants of pictures; the folder `out` gets checkpoint.pt, network.pt and log.jsonl.
+
+    Goes on from checkpoint.pt. What network.pt holds is the moving average, and `network.config`.
+
+    Args:
+        network: uint8 windows [N, S, S, 3] -> every raw output by name, as `Network`.
+        validation: windows and their sources, as `validation_sets` gives them; only for the log.
+    """
     average = Average(network)
-    weights = Weights()
+    rate, place = settings.rate, next(network.parameters()).device
+    targets = Targets.of(collection.sources, place)
     decayed = [p for p in network.parameters() if p.ndim > 1]
     plain = [p for p in network.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -172,10 +211,12 @@ def main(
         step, spent = state["step"], state["spent"]
         click.echo(f"resumed at step {step}, {spent / 60:.0f} min", err=True)
     # A run that goes on must not see its first batches again.
-    batches = Batches(collection, seed + step, generators=generators)
+    batches = Batches(collection, settings.seed + step, generators=settings.generators, real_share=settings.real_share)
+    if not settings.twins:
+        batches.photos.clear()
     next_batch = prefetch(batches)
 
-    budget = minutes * 60
+    budget = settings.minutes * 60
     begun = time.monotonic() - spent
     shown, saved = spent, spent
     totals: dict[str, float] = defaultdict(float)
@@ -183,7 +224,7 @@ def main(
     while (spent := time.monotonic() - begun) < budget:
         progress = spent / budget
         # Small windows cost half; the last quarter of the time settles batch norm and pooling on the size that is shipped.
-        batches.size = SMALL_WINDOW if progress < 0.75 else WINDOW
+        batches.size = settings.sizes[0] if progress < 0.75 else settings.sizes[1]
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / 200) * (0.5 * (1 + math.cos(math.pi * progress)) * 0.99 + 0.01)
         asked = time.monotonic()
@@ -193,7 +234,7 @@ def main(
         origins = torch.from_numpy(source).to(place)
         with torch.autocast(place.type, torch.bfloat16, enabled=fast_bfloat16(place)):
             outputs = network(torch.from_numpy(windows).to(place))
-        terms: dict[str, Tensor] = heads(outputs, origins, targets, weights)
+        terms: dict[str, Tensor] = heads(outputs, origins, targets, settings.weights)
         loss = torch.stack(list(terms.values())).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -232,12 +273,12 @@ def main(
     temporary = out / ".network.pt"
     torch.save(
         {
-            "config": config.to_json(),
+            "config": network.config.to_json(),
             "network": average.network.state_dict(),
             "generators": names,
             "steps": step,
             "minutes": spent / 60,
-            "seed": seed,
+            "seed": settings.seed,
             "hardware": torch.cuda.get_device_name(place) if place.type == "cuda" else f"{os.cpu_count()} CPU cores",
         },
         temporary,

@@ -31,15 +31,15 @@ def passes(entry: dict) -> bool:
     return quality["spectrum_distance"] <= 2.0 and entry["contrast"] >= 10.0
 
 
-def zoo_splits(labels: dict[str, Labels]) -> dict[str, str]:
+def zoo_splits(labels: dict[str, Labels], fold: int = 0) -> dict[str, str]:
     """Which zoo generators are trained on (two thirds), validated on and tested on (a sixth each), balanced over families.
 
     A name's number decides, so that a generator more or less moves no other. One with the same labels as another goes where that one is:
-    else one side would know the other's answers.
+    else one side would know the other's answers. Each `fold` turns the pattern by one: over six of them every generator is a test one once.
     """
     pattern = ("train", "train", "test", "train", "train", "val")
     of_labels: dict[bytes, str] = {}
     return {
-        name: of_labels.setdefault(labels[name].key(), pattern[int(name.rsplit("-", 1)[1]) % len(pattern)])
+        name: of_labels.setdefault(labels[name].key(), pattern[(int(name.rsplit("-", 1)[1]) + fold) % len(pattern)])
         for name in sorted(labels)
     }

@@ -41,17 +41,21 @@ def prepare_photos(data: Path, out: Path, size: int) -> Path:
     return path
 
 
-def _leave_with_parent() -> None:
+def leave_with_parent() -> None:
+    """End this process with its parent: killed work must not leave a worker that goes on computing beside the next one."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    parent.join()
-    os._exit(1)
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _start_worker(photos: Path) -> None:
     global _photos
-    # A killed build must not leave workers that go on computing beside the next one.
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    leave_with_parent()
     torch.set_num_threads(1)
     _photos = Photos.load(photos)
 

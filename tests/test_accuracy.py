@@ -1,0 +1,107 @@
+"""The page of accuracy: bars, and tables of a study that is made up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+from training.accuracy import Sources, window_ms
+from training.bars import BARS, headline, judge, points_lost
+from training.study import CONDITIONS, RUNS
+from training.study_tables import COLUMNS, study_sections
+
+
+def entry(name: str, shift: float = 0.0, **run: Any) -> dict[str, Any]:
+    """A run whose every figure is one half, shifted."""
+    run = {"name": name, "changed": name, "fold": 0, "seed": 1, "rate": 2e-3, "published": False} | run
+    return {
+        "run": run,
+        "budget_minutes": 20.0,
+        "training": {"steps": 1234, "minutes": 20.0, "hardware": "2 CPU cores"},
+        "multiply_accumulates": 335_000_000,
+        "figures": dict.fromkeys(COLUMNS, 0.5 + shift),
+        "public_generators": {condition: {f"generator-{run['fold']}": 0.7} for condition in CONDITIONS},
+        "unseen_photos": {condition: {f"camera-{run['fold']}": 0.02} for condition in CONDITIONS},
+    }
+
+
+def page(*entries: dict[str, Any]) -> str:
+    return "\n".join(study_sections({"declared": [run.name for run in RUNS], "runs": list(entries)}))
+
+
+def test_bars_are_judged_on_the_right_side() -> None:
+    evidence = Sources.read().evidence()
+    judged = {bar.key: (bar, value, interval) for bar, value, interval in judge(evidence)}
+    assert len(judged) == len(BARS)
+    bar, value, interval = judged["detection_zoo_clean"]
+    assert value == evidence["evaluation"]["detection_zoo"]["clean"]["auc"]
+    assert interval == evidence["evaluation"]["detection_zoo"]["clean"]["auc_interval"]
+    assert (bar.met(0.97), bar.met(0.969)) == (True, False)
+    called = judged["worst_cameras_called_generated"][0]
+    assert (called.met(3.0), called.met(3.1), called.text, called.shown(3.0)) == (True, False, "≤ 3 %", "3.0 %")
+    assert judged["window_ms"][0].what == "time of a window on a CPU, median"
+    assert headline({}) == {}
+    assert headline(evidence).keys() >= COLUMNS.keys()
+
+
+def test_points_lost_look_at_the_worst_row_and_at_growing_errors() -> None:
+    table = {"fp32": {"auc": 0.9, "continuous_l1": 0.10}, "int8": {"auc": 0.898, "continuous_l1": 0.104}}
+    assert points_lost(table, "int8") == pytest.approx(0.4)
+    assert points_lost(table, "fp32") == 0
+
+
+def test_time_of_a_window_is_the_slowest_machines_best_precision(tmp_path: Path) -> None:
+    def machine(name: str, sha256: str, *times: float) -> None:
+        contenders = [{"network": "edgeparse", "runtime": "onnxruntime", "ms": {"all": {"p50": t}}} for t in times]
+        contenders.append({"network": "published", "runtime": "onnxruntime", "ms": {"parsing": {"p50": 99.0}}})
+        sections = {"peers": {"bundle_sha256": sha256, "contenders": contenders}}
+        (tmp_path / f"{name}.json").write_text(json.dumps({"sections": sections}))
+
+    assert window_ms(tmp_path.glob("*.json"), "ours") is None
+    machine("a", "ours", 4.0, 2.5)
+    machine("b", "ours", 9.0, 3.5)
+    machine("c", "of another bundle", 50.0)
+    assert window_ms(tmp_path.glob("*.json"), "ours") == 3.5
+
+
+def test_a_study_that_was_not_run_says_so() -> None:
+    assert "**Not yet run.**" in "\n".join(study_sections(None))
+    assert "**Not yet run.**" in page()
+
+
+def test_folds_have_their_mean_and_interval_and_what_they_left_out() -> None:
+    text = page(*(entry(f"fold-{k}", shift, fold=k) for k, shift in enumerate((0.0, 0.1, 0.2, 0.3))))
+    # Student's t of three degrees of freedom, 3.182, times the standard error.
+    assert "| 0.500 | 0.600 | 0.700 | 0.800 | 0.650 ± 0.205 |" in text
+    assert "| generator-3 | 3 | 0.700 | 0.700 | 0.700 |" in text
+    assert "| camera-2 | 2 | 2.0% | 2.0% | 2.0% |" in text
+    assert "Not yet run: published, published-slow" in text
+
+
+def test_ablations_are_beside_the_usual_network_and_published_ones_apart() -> None:
+    text = page(
+        entry("fold-0"),
+        entry("published", -0.2, published=True),
+        entry("seed-2", 0.02, seed=2),
+        entry("no-twins", -0.1),
+    )
+    ablations = text[text.index("### Ablations") : text.index("### The published")]
+    assert "| no-twins | 0.400 (-0.100) |" in ablations
+    assert "published" not in ablations
+    assert "seed-2" not in ablations
+    beside = text[text.index("### The published") :]
+    assert "| 0.500 | 0.300 |" in beside
+    assert "| multiply-accumulates of a pass | 0.335 billion | 0.335 billion |" in beside
+    assert "seed 2" in text[text.index("### Seeds") : text.index("### Ablations")]
+
+
+def test_what_was_tried_has_a_source() -> None:
+    tried = json.loads((ROOT / "training/results/tried.json").read_text())
+    assert tried
+    for found in tried:
+        assert set(found) == {"tried", "figure", "without", "with", "source"}
+        assert found["source"]

@@ -1,0 +1,174 @@
+"""The study: what each run changes, going on where it stopped, evaluating in PyTorch, and the published network as a peer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.made_collection import made_collection
+from tests.test_training import network, windows
+from training import accuracy, metrics, peer, study
+from training.bars import BARS
+from training.dataset import Collection, as_it_comes, chain_seed
+from training.evaluate import HEADS
+from training.networks import Network, NetworkConfig
+from training.objectives import Targets, Weights, heads
+from training.study import RUNS, Run, TorchBackend, perform, prepare, settings, smaller_zoo
+from training.study_tables import study_sections
+
+FEW = frozenset({"sd1", "glid-3-xl", "disco-diffusion", "ldm-fourier"})
+RUN = RUNS[0]
+
+
+def few() -> Collection:
+    return made_collection(FEW, frozenset({"imagenet1k", "dreambooth_unsplash"}))
+
+
+def run(name: str) -> Run:
+    (found,) = (run for run in RUNS if run.name == name)
+    return found
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our network, small, and an evaluation without what it repeats hundreds of times for intervals."""
+    config = NetworkConfig(fen_width=16, fen_blocks=1, trunk=(16,), hidden=16, embedding=8)
+    monkeypatch.setattr(study, "NetworkConfig", lambda: config)
+    monkeypatch.setattr(metrics, "interval_over_groups", lambda _groups, figure: (0.0, 1.0))
+    monkeypatch.setattr(metrics, "random_macro_f1", lambda _known, _truth: 0.0)
+
+
+def test_each_run_changes_what_it_says() -> None:
+    assert len({run.name for run in RUNS}) == len(RUNS)
+    usual = settings(RUN, 5)
+    assert usual == study.Settings(5)
+    assert settings(run("no-twins"), 5) == replace(usual, twins=False)
+    assert settings(run("no-real"), 5) == replace(usual, real_share=0.0)
+    assert settings(run("seed-2"), 5) == replace(usual, seed=2)
+    assert settings(run("published"), 5) == replace(usual, sizes=(64, 64))
+    for name in ("magnitude", "low-frequency", "repetitive", "symmetric", "metric"):
+        term = name.replace("-", "_")
+        assert settings(run(f"no-{name}"), 5) == replace(usual, weights=replace(Weights(), **{term: 0.0}))
+
+
+def test_smaller_zoos_are_balanced_and_nested() -> None:
+    def trained(count: int | None) -> set[str]:
+        collection = smaller_zoo(few(), count)
+        sources = [collection.sources[s.source] for s in collection.samples]
+        return {s.name for s in sources if s.zoo and s.labels is not None and s.split == "train"}
+
+    assert len(trained(None)) == 8
+    assert sorted(name[:3] for name in trained(4)) == ["flo", "flo", "vae", "vae"]
+    assert trained(2) < trained(4) < trained(None)
+    held = [s for s in smaller_zoo(few(), 2).sources if s.split in ("val", "test")]
+    assert held == [s for s in few().sources if s.split in ("val", "test")]
+
+
+def test_clean_and_shrunk_variants() -> None:
+    collection = few()
+    prepare(collection, run("no-codecs"))
+    trained = collection.select(split="train", source_split="train")
+    assert trained
+    for sample in trained:
+        (variant,) = sample.variants
+        assert np.array_equal(variant, as_it_comes(sample, chain_seed(sample.content(), 0, 1)))
+    shrunk = few()
+    prepare(shrunk, run("published"))
+    shapes = {variant.shape for sample in shrunk.samples for variant in sample.variants}
+    assert shapes == {(64, 64, 3)}
+    assert all(
+        bool(s.variants) == (s.split == "train") for s in shrunk.samples if shrunk.sources[s.source].labels is None
+    )
+
+
+def test_backend_answers_as_pytorch_does() -> None:
+    made, given = network(), windows(3)
+    with torch.no_grad():
+        expected = made(torch.from_numpy(given))
+    found = TorchBackend(made, torch.device("cpu")).run(given, ["fingerprint", *HEADS])
+    for name, value in found.items():
+        assert value.dtype == np.float32
+        assert np.allclose(value, expected[name].numpy(), atol=1e-4), name
+
+
+def test_published_network_trains_a_step() -> None:
+    torch.manual_seed(0)
+    made = peer.Peer(peer.PeerConfig(depth=4))
+    collection = few()
+    chosen = [s for s in collection.samples if collection.sources[s.source].labels is None][:1]
+    # Two of one generator, for the metric loss.
+    chosen += [s for s in collection.samples if collection.sources[s.source].name == "vae-000"][:2]
+    given = torch.from_numpy(np.concatenate([peer.frame(sample.pixels) for sample in chosen]))
+    source = torch.tensor([sample.source for sample in chosen])
+    targets = Targets.of(collection.sources, torch.device("cpu"))
+    outputs = made(given)
+    assert outputs["fingerprint"].shape == (3, 3, 64, 64)
+    reference = Network(NetworkConfig(fen_width=16, fen_blocks=1, trunk=(16,), hidden=16, embedding=64))
+    with torch.no_grad():
+        shapes = {name: value.shape for name, value in reference.eval()(given).items()}
+    assert {name: value.shape for name, value in outputs.items()} == shapes
+    loss = sum(heads(outputs, source, targets, Weights()).values())
+    assert isinstance(loss, torch.Tensor)
+    before = made.fen.layers[0][0].weight.detach().clone()  # type: ignore[index, union-attr]
+    optimizer = torch.optim.AdamW(made.parameters(), 1e-3)
+    loss.backward()
+    optimizer.step()
+    assert torch.isfinite(loss)
+    assert not torch.equal(before, made.fen.layers[0][0].weight)  # type: ignore[index, union-attr]
+
+
+def test_multiply_accumulates() -> None:
+    # 2.28 billion of the FEN and 0.15 of the head.
+    assert study.multiply_accumulates(peer.Peer(peer.PeerConfig()), 64) / 1e9 == pytest.approx(2.43, abs=0.02)
+    weight = numpy_helper.from_array(np.zeros((5, 3, 3, 3), np.float32), "w")
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"], strides=[2, 2], pads=[1, 1, 1, 1])],
+        "one",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [weight],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    assert accuracy.multiply_accumulates(model.SerializeToString()) == 4 * 4 * 5 * 27
+
+
+@pytest.mark.usefixtures("small")
+def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(study, "judge", killed)
+        with pytest.raises(KeyboardInterrupt):
+            perform(RUN, few, 0.0, tmp_path, "cpu")
+    trained = (tmp_path / RUN.name / "network.pt").read_bytes()
+    assert not study.done(RUN, 0.0, tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(study, "learn", killed)
+        perform(RUN, few, 0.0, tmp_path, "cpu")
+    assert (tmp_path / RUN.name / "network.pt").read_bytes() == trained
+    assert study.done(RUN, 0.0, tmp_path)
+    with pytest.raises(ValueError, match="other settings"):
+        study.done(RUN, 1.0, tmp_path)
+
+    result = json.loads((tmp_path / RUN.name / "result.json").read_text())
+    assert set(result["evaluation"]["detection_real"]) == {"clean", "social media", "mixed"}
+    assert set(result["evaluation"]["detection_real"]["clean"]["by_generator"]) == {"ldm-fourier"}
+    # What is done is not done again: nothing is read from these folders.
+    command = ["run", str(tmp_path), str(tmp_path), str(tmp_path), "--minutes", "0", "--only", RUN.name]
+    assert CliRunner().invoke(study.main, command, catch_exceptions=False).exit_code == 0
+
+    found = study.collect(tmp_path)
+    (entry,) = found["runs"]  # type: ignore[misc]
+    assert set(entry["figures"]) <= {bar.key for bar in BARS}
+    assert entry["unseen_photos"]["clean"].keys() == {"dreambooth_unsplash"}
+    page = "\n".join(study_sections(found))
+    assert "| ldm-fourier | 0 |" in page
+    assert f"Not yet run: {RUNS[1].name}" in page

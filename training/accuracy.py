@@ -1,0 +1,319 @@
+"""Render docs/accuracy.md from the JSON that evaluations wrote: `python -m training.accuracy`. No figure in it is typed by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import onnx
+
+from edgeparse.bundle import default_folder, open_bundle
+from training.bars import Evidence, judge, points_lost
+from training.card import attribution_table, comparing_sections, variants_table
+from training.folds import FOLDS
+from training.markdown import percent, table
+from training.study_tables import study_sections
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "training" / "results"
+PAGE = ROOT / "docs" / "accuracy.md"
+# As benchmarks/results names our network.
+OURS = "edgeparse"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """All that the page says comes from here: an evaluation, figures and cost of its bundle, milliseconds of a window on a CPU, the study,
+    both None where there is none, and what was tried and removed."""
+
+    evaluation: dict[str, Any]
+    variants: dict[str, dict[str, float]]
+    label: str
+    multiply_accumulates: int
+    window_ms: float | None
+    study: dict[str, Any] | None
+    tried: list[dict[str, Any]]
+
+    @staticmethod
+    def read(folder: Path | None = None) -> Sources:
+        """Those of the repository, for a bundle, by default its own.
+
+        Raises:
+            ValueError: the evaluation is of another bundle.
+        """
+        bundle = open_bundle(folder or default_folder())
+        evaluation = json.loads((RESULTS / "default.json").read_text())
+        if evaluation["bundle_sha256"] != bundle.sha256:
+            raise ValueError("the evaluation is of another bundle; run `python -m training.evaluate` again")
+        study = RESULTS / "study.json"
+        return Sources(
+            evaluation,
+            bundle.metrics["variants"],
+            bundle.label,
+            multiply_accumulates(bundle.model("fp32")),
+            window_ms((ROOT / "benchmarks" / "results").glob("*.json"), bundle.sha256),
+            json.loads(study.read_text()) if study.exists() else None,
+            json.loads((RESULTS / "tried.json").read_text()),
+        )
+
+    def evidence(self) -> Evidence:
+        """For the bars. What was not measured is not there."""
+        found: Evidence = {
+            "evaluation": self.evaluation,
+            "unseen_photos": sorted(FOLDS[0].photos),
+            "variants": self.variants,
+            "multiply_accumulates": self.multiply_accumulates,
+        }
+        return found if self.window_ms is None else found | {"window_ms": self.window_ms}
+
+
+def multiply_accumulates(model: bytes) -> int:
+    """Of an exported network's convolutions, which its fully connected layers are, too, for one window."""
+    graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(model)).graph
+    weights = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    shapes = {
+        value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in (*graph.value_info, *graph.output)
+    }
+    total = 0
+    for node in graph.node:
+        if node.op_type == "Conv":
+            outputs, inputs, *kernel = weights[node.input[1]]
+            _, _, height, width = shapes[node.output[0]]
+            total += outputs * inputs * kernel[0] * kernel[1] * height * width
+    return total
+
+
+def window_ms(files: Iterable[Path], sha256: str) -> float | None:
+    """Median milliseconds of a window on a CPU, of ONNX Runtime at its best precision, on the slowest machine that measured this bundle."""
+    found = []
+    for path in sorted(files):
+        peers = json.loads(path.read_text())["sections"].get("peers", {})
+        times = [
+            entry["ms"]["all"]["p50"]
+            for entry in peers.get("contenders", [])
+            if (entry["network"], entry["runtime"]) == (OURS, "onnxruntime")
+        ]
+        if times and peers["bundle_sha256"] == sha256:
+            found.append(min(times))
+    return max(found, default=None)
+
+
+def _range(interval: Sequence[float] | None) -> str:
+    return f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
+
+
+def _bars(evidence: Evidence) -> Iterator[str]:
+    judged = list(judge(evidence))
+    met = sum(value is not None and bar.met(value) for bar, value, _ in judged)
+    missing = sum(value is None for _, value, _ in judged)
+    yield "## Bars"
+    yield (
+        f"{met} of {len(judged)} are met"
+        + (f", {missing} not measured" if missing else "")
+        + ". Intervals, 95 %, are bootstraps over generators, where the evaluation has them. "
+        '"Mixed" is a random chain of resizing, blur, noise, JPEG and WebP for each picture; "social media" is at most 1080 pixels on '
+        "the longest side and JPEG q75."
+    )
+    yield table(
+        ("what", "bar", "reached", "95%", ""),
+        [
+            (bar.what, bar.text, "not measured", "", "")
+            if value is None
+            else (bar.what, bar.text, bar.shown(value), _range(interval), "met" if bar.met(value) else "**missed**")
+            for bar, value, interval in judged
+        ],
+    )
+
+
+def _robustness(evaluation: dict[str, Any]) -> Iterator[str]:
+    yield "## Camera or generated, by what happened to the picture"
+    yield table(
+        (
+            "condition",
+            "AUC, zoo",
+            "95%",
+            "AUC, public",
+            "95%",
+            "photos called generated",
+            "zoo pictures called generated",
+            "public pictures called generated",
+        ),
+        [
+            (
+                condition,
+                f"{zoo['auc']:.3f}",
+                _range(zoo["auc_interval"]),
+                f"{real['auc']:.3f}",
+                _range(real["auc_interval"]),
+                *(percent(part["generated"]) for part in (real["camera"], zoo["generated"], real["generated"])),
+            )
+            for condition, zoo in evaluation["detection_zoo"].items()
+            for real in [evaluation["detection_real"][condition]]
+        ],
+    )
+
+
+def _generators(evaluation: dict[str, Any]) -> Iterator[str]:
+    shown = ("clean", "social media", "mixed")
+    yield "## Camera or generated, by generator that training never saw"
+    rows = []
+    for part, kind in (("detection_real", "public"), ("detection_zoo", "zoo")):
+        by = {condition: evaluation[part][condition]["by_generator"] for condition in shown}
+        rows += [
+            (
+                name,
+                kind,
+                *(f"{by[condition][name]['auc']:.3f}" for condition in shown),
+                percent(by["mixed"][name]["called_generated"]),
+            )
+            for name in by["mixed"]
+        ]
+    yield table(("generator", "", *(f"AUC, {condition}" for condition in shown), "called generated, mixed"), rows)
+
+
+def _cameras(evaluation: dict[str, Any]) -> Iterator[str]:
+    shown = ("clean", "social media", "mixed")
+    by = {c: evaluation["detection_real"][c]["camera_called_generated_by_source"] for c in shown}
+    yield "## Photos called generated, by source"
+    yield "Of an unseen source training saw no photo; of the others it saw other photos."
+    yield table(
+        ("source", "unseen", *shown),
+        [
+            (name, "yes" if name in FOLDS[0].photos else "", *(percent(by[condition][name]) for condition in shown))
+            for name in by["mixed"]
+        ],
+    )
+
+
+def _parsing(evaluation: dict[str, Any]) -> Iterator[str]:
+    mixed, clean = evaluation["parsing"], evaluation["parsing_clean"]
+    yield "## Architecture and losses of zoo generators that training never saw"
+    yield (
+        f"{mixed['pictures']} pictures of {mixed['generators']} generators. Median, mean, mode and random are what knowing the training "
+        'generators and not looking reaches; "of the family" knows the recognised family besides. Continuous values are scaled to '
+        "their range."
+    )
+    yield table(
+        (
+            "continuous",
+            "L1, mixed",
+            "L1, clean",
+            "median",
+            "mean",
+            "of the family",
+            "mixed below median by",
+            "correlation",
+        ),
+        [
+            (
+                name,
+                *(f"{v:.3f}" for v in (f["l1"], clean["continuous"][name]["l1"])),
+                *(f"{f[key]:.3f}" for key in ("median_l1", "mean_l1", "family_l1")),
+                percent(1 - f["l1"] / f["median_l1"]) if f["median_l1"] else "",
+                "" if f["correlation"] is None else f"{f['correlation']:.2f}",
+            )
+            for name, f in mixed["continuous"].items()
+        ],
+    )
+    for title, groups in (
+        ("discrete", [{"family": part["family"], **part["discrete"]} for part in (mixed, clean)]),
+        ("loss", [part["losses"] for part in (mixed, clean)]),
+    ):
+        yield table(
+            (title, "macro-F1, mixed", "clean", "mode", "random", "of the family", "mixed above mode by", "AUC, mixed"),
+            [
+                (
+                    name,
+                    *(f"{v:.3f}" for v in (f["macro_f1"], groups[1][name]["macro_f1"])),
+                    *(f"{f[key]:.3f}" for key in ("mode_macro_f1", "random_macro_f1")),
+                    f"{f['family_macro_f1']:.3f}" if "family_macro_f1" in f else "",
+                    f"{f['macro_f1'] - f['mode_macro_f1']:+.3f}",
+                    "" if f.get("auc") is None else f"{f['auc']:.3f}",
+                )
+                for name, f in groups[0].items()
+            ],
+        )
+
+
+def _same(evaluation: dict[str, Any]) -> Iterator[str]:
+    yield "## Which generator"
+    yield "\n".join(attribution_table(evaluation))
+    yield "One generator or two, from one picture against one, of generators that training never saw:"
+    yield table(
+        ("generators", "how many", "AUC", "95%", "accuracy"),
+        [
+            (
+                title,
+                str(f["generators"]),
+                f"{f['auc']:.3f}",
+                _range(f["auc_interval"]),
+                percent(f["accuracy"]) if "accuracy" in f else "",
+            )
+            for title, key in (("zoo, mixed", "zoo"), ("zoo, clean", "zoo_clean"), ("public, mixed", "real"))
+            if (f := evaluation[f"same_generator_{key}"])
+        ],
+    )
+    yield from comparing_sections(evaluation)
+
+
+def _cost(sources: Sources) -> Iterator[str]:
+    yield "## Precision and cost"
+    yield "Validation pictures, mixed; points are hundredths, lost against fp32 in the row that loses most."
+    yield "\n".join(variants_table(sources.variants))
+    yield table(
+        ("precision", "most lost, points"),
+        [(name, f"{points_lost(sources.variants, name):.2f}") for name in sources.variants if name != "fp32"],
+    )
+    time = "not measured yet" if sources.window_ms is None else f"{sources.window_ms:.2f} ms"
+    yield (
+        f"{sources.multiply_accumulates / 1e9:.3f} billion multiply-accumulates a window, counted in the bundle's fp32 file. A window on "
+        f"a CPU: {time} (benchmarks/results)."
+    )
+
+
+def _tried(tried: list[dict[str, Any]]) -> Iterator[str]:
+    yield "## Tried and removed"
+    yield table(
+        ("what", "figure", "without", "with", "source"),
+        [
+            (entry["tried"], entry["figure"], f"{entry['without']:.3f}", f"{entry['with']:.3f}", entry["source"])
+            for entry in tried
+        ],
+    )
+
+
+def render(sources: Sources) -> str:
+    """The whole page."""
+    head = [
+        "# Accuracy",
+        "Rendered by `python -m training.accuracy` from [training/results](../training/results) and the bundle's manifest; edit neither "
+        f"by hand. Bundle {sources.label}, file {sources.evaluation['variant']}, on generators and photos that training never saw. What it "
+        "was trained on and its limits are in the [model card](../MODEL_CARD.md).",
+    ]
+    parts = (
+        _bars(sources.evidence()),
+        _robustness(sources.evaluation),
+        _generators(sources.evaluation),
+        _cameras(sources.evaluation),
+        _parsing(sources.evaluation),
+        _same(sources.evaluation),
+        _cost(sources),
+        study_sections(sources.study),
+        _tried(sources.tried),
+    )
+    return "\n\n".join([*head, *(block for part in parts for block in part)]) + "\n"
+
+
+@click.command()
+def main() -> None:
+    """Write docs/accuracy.md."""
+    PAGE.write_text(render(Sources.read()))
+
+
+if __name__ == "__main__":
+    main()

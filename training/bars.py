@@ -1,0 +1,188 @@
+"""What accuracy is to reach, and whether an evaluation does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+# What there is to judge: "evaluation" as `training.evaluate` writes it, "unseen_photos", the names of the photo sources that training saw
+# nothing of, and, of a bundle, "variants", "multiply_accumulates" and "window_ms", a CPU's milliseconds for one window.
+Evidence = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """`value` and `interval`, 95 %, find the figure in the evidence, or raise KeyError or TypeError where it was not measured."""
+
+    key: str
+    what: str
+    limit: float
+    value: Callable[[Evidence], float]
+    unit: str = ""
+    least: bool = True
+    interval: Callable[[Evidence], list[float]] | None = None
+
+    @property
+    def text(self) -> str:
+        """The limit, as in tables."""
+        return f"{'≥' if self.least else '≤'} {self.limit:g}{self.unit}"
+
+    def met(self, value: float) -> bool:
+        """Whether a figure is on the right side."""
+        return value >= self.limit if self.least else value <= self.limit
+
+    def shown(self, value: float) -> str:
+        """A figure, as in tables."""
+        return f"{value:.1f}{self.unit}" if self.unit.strip() in ("%", "points", "ms") else f"{value:.3f}{self.unit}"
+
+
+def _detection(part: str, condition: str, key: str) -> Callable[[Evidence], Any]:
+    return lambda e: e["evaluation"][f"detection_{part}"][condition][key]
+
+
+def _auc(part: str, condition: str, limit: float) -> Bar:
+    return Bar(
+        f"detection_{part}_{condition.replace(' ', '_')}",
+        f"camera or generated, AUC, unseen {PARTS[part]} generators, {condition}",
+        limit,
+        _detection(part, condition, "auc"),
+        interval=_detection(part, condition, "auc_interval"),
+    )
+
+
+PARTS = {"zoo": "zoo", "real": "public"}
+
+
+def _called(e: Evidence) -> dict[str, float]:
+    found: dict[str, float] = e["evaluation"]["detection_real"]["mixed"]["camera_called_generated_by_source"]
+    return found
+
+
+def _unseen_called(e: Evidence) -> float:
+    shares = [share for name, share in _called(e).items() if name in e["unseen_photos"]]
+    return 100 * sum(shares) / len(shares)
+
+
+def _naming(part: str) -> Iterator[Bar]:
+    for key, what, limit in (
+        ("accuracy", "known generator named, closed set, accuracy", 0.95),
+        ("unknown_auroc", "unknown generator told from known ones, AUROC", 0.90),
+        ("oscr", "both at once, OSCR", 0.85),
+    ):
+        yield Bar(
+            f"attribution_{part}_{key}",
+            f"{what}, {PARTS[part]} generators",
+            limit,
+            lambda e, key=key: e["evaluation"][f"attribution_{part}"][key],  # type: ignore[misc]
+        )
+
+
+def _same(name: str, what: str) -> Iterator[Bar]:
+    for key, title, limit in (("auc", "AUC", 0.92), ("accuracy", "accuracy", 0.85)):
+        yield Bar(
+            f"same_generator_{name}_{key}",
+            f"one generator or two, {title}, unseen {what}",
+            limit,
+            lambda e, key=key: e["evaluation"][f"same_generator_{name}"][key],  # type: ignore[misc]
+            interval=(lambda e: e["evaluation"][f"same_generator_{name}"]["auc_interval"]) if key == "auc" else None,
+        )
+
+
+def _mean(figures: dict[str, dict[str, float]], of: Callable[[dict[str, float]], float]) -> float:
+    return sum(map(of, figures.values())) / len(figures)
+
+
+def _l1_saved(e: Evidence) -> float:
+    figures = e["evaluation"]["parsing"]["continuous"]
+    return 100 * (1 - _mean(figures, lambda f: f["l1"]) / _mean(figures, lambda f: f["median_l1"]))
+
+
+def _above_mode(group: str) -> Callable[[Evidence], float]:
+    return lambda e: _mean(e["evaluation"]["parsing"][group], lambda f: f["macro_f1"] - f["mode_macro_f1"])
+
+
+def points_lost(variants: dict[str, dict[str, float]], name: str) -> float:
+    """The most that a precision loses against fp32 in any row, in hundredths; errors are lost where they grow."""
+    signs = {row: -1 if row.endswith("_l1") else 1 for row in variants["fp32"]}
+    return 100 * max(sign * (variants["fp32"][row] - variants[name][row]) for row, sign in signs.items())
+
+
+BARS = (
+    _auc("zoo", "clean", 0.97),
+    _auc("zoo", "social media", 0.92),
+    _auc("real", "clean", 0.90),
+    _auc("real", "social media", 0.80),
+    Bar(
+        "unseen_cameras_called_generated",
+        "photos of unseen sources called generated, mixed",
+        1,
+        _unseen_called,
+        " %",
+        least=False,
+    ),
+    Bar(
+        "worst_cameras_called_generated",
+        "the same, the worst of all sources",
+        3,
+        lambda e: 100 * max(_called(e).values()),
+        " %",
+        least=False,
+    ),
+    *_naming("zoo"),
+    *_naming("real"),
+    *_same("zoo", "zoo generators, mixed"),
+    *_same("zoo_clean", "zoo generators, clean"),
+    *_same("real", "public generators, mixed"),
+    Bar(
+        "continuous_l1_below_median",
+        "continuous parameters: mean L1 below that of the training median, by",
+        30,
+        _l1_saved,
+        " %",
+    ),
+    Bar(
+        "discrete_f1_above_mode",
+        "discrete parameters: macro-F1 above that of the training mode, mean",
+        0.25,
+        _above_mode("discrete"),
+    ),
+    Bar(
+        "losses_f1_above_majority",
+        "loss types: macro-F1 above that of the training majority, mean",
+        0.20,
+        _above_mode("losses"),
+    ),
+    Bar(
+        "int8_points_lost",
+        "INT8 against fp32, the most that is lost in any row",
+        0.5,
+        lambda e: max(points_lost(e["variants"], name) for name in e["variants"] if name.startswith("int8")),
+        " points",
+        least=False,
+    ),
+    Bar(
+        "multiply_accumulates",
+        "cost of a window",
+        0.5,
+        lambda e: e["multiply_accumulates"] / 1e9,
+        " GMAC",
+        least=False,
+    ),
+    Bar("window_ms", "time of a window on a CPU, median", 5, lambda e: float(e["window_ms"]), " ms", least=False),
+)
+
+
+def judge(evidence: Evidence) -> Iterator[tuple[Bar, float | None, list[float] | None]]:
+    """Each bar with its figure and the figure's interval, or None where they were not measured."""
+    for bar in BARS:
+        try:
+            value = bar.value(evidence)
+            yield bar, value, bar.interval and bar.interval(evidence)
+        except (KeyError, TypeError, ValueError, ZeroDivisionError):
+            yield bar, None, None
+
+
+def headline(evidence: Evidence) -> dict[str, float]:
+    """The figures of the bars that were measured, by key."""
+    return {bar.key: value for bar, value, _ in judge(evidence) if value is not None}

@@ -1,0 +1,311 @@
+"""What the network's parts are worth, and how far its figures can be trusted: `python -m training.study run INDEX OUT --minutes M`.
+
+Many networks are trained for the same time and evaluated on the same conditions: over folds that leave other generators and photo
+sources out, with other seeds, with one thing taken away each, and the published network beside them. Each run has a folder in OUT
+and is a process of its own; it goes on where it was stopped, and is done when it has a `result.json`.
+`python -m training.study collect OUT` keeps the figures in training/results/study.json, which docs/accuracy.md shows.
+
+The study stands above training and export: what a bundle would be calibrated with is fitted by the exporter's own functions.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from edgeparse import files
+from edgeparse.bundle import Calibration, Loss, Parameter, SameGenerator
+from export.bundle import fit_calibration, fit_labels, label_spaces, validation_pictures
+from export.onnx_graph import fold_batch_norm
+from training import peer
+from training.bars import headline
+from training.dataset import Collection, as_it_comes, chain_seed
+from training.evaluate import centroids, evaluate, native, predict
+from training.folds import FOLDS, refold
+from training.index.load import load
+from training.labels import FAMILIES, LOSSES
+from training.networks import WINDOW, Network, NetworkConfig
+from training.objectives import Weights
+from training.train import Settings, add_training_variants, train, validation_sets
+from training.zoo.pool import leave_with_parent
+
+RESULT = Path(__file__).parent / "results" / "study.json"
+CONDITIONS = ("clean", "social media", "mixed")
+# Codec chains of a zoo picture, as `python -m training.train` keeps.
+VARIANTS = 4
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network of the study: what is changed, in words and in fact. `zoo`: how many generators of it to train on, None for all."""
+
+    name: str
+    changed: str
+    fold: int = 0
+    seed: int = 1
+    rate: float = 2e-3
+    weights: Weights = field(default_factory=Weights)
+    twins: bool = True
+    codecs: bool = True
+    real: bool = True
+    zoo: int | None = None
+    published: bool = False
+
+
+def _without(term: str) -> Weights:
+    return replace(Weights(), **{term: 0.0})
+
+
+RUNS = (
+    Run("fold-0", "nothing"),
+    Run("published", "the published network instead of ours", published=True),
+    *(Run(f"fold-{k}", f"fold {k}", fold=k) for k in range(1, len(FOLDS))),
+    Run("published-slow", "the published network, at a quarter of the learning rate", published=True, rate=5e-4),
+    *(Run(f"seed-{seed}", f"seed {seed}", seed=seed) for seed in (2, 3)),
+    Run("no-magnitude", "fingerprint not held small", weights=_without("magnitude")),
+    Run("no-low-frequency", "fingerprint's low frequencies allowed", weights=_without("low_frequency")),
+    Run("no-repetitive", "fingerprint not made repetitive", weights=_without("repetitive")),
+    Run("no-symmetric", "fingerprint's spectrum not made symmetric", weights=_without("symmetric")),
+    Run("no-metric", "no metric loss", weights=_without("metric")),
+    Run("no-twins", "pictures without the photos that they were made from", twins=False),
+    Run("no-codecs", "trained on clean pictures", codecs=False),
+    Run("no-real", "no public generators in training", real=False),
+    Run("zoo-32", "32 zoo generators in training", zoo=32),
+    Run("zoo-80", "80 zoo generators in training", zoo=80),
+)
+
+
+class TorchBackend:
+    """A network in PyTorch, as a backend; batch norms are folded, as in every exported network."""
+
+    name = "pytorch"
+
+    def __init__(self, network: nn.Module, device: torch.device) -> None:
+        self.device = device
+        self.network = fold_batch_norm(network).to(device, memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def run(self, windows: NDArray[np.uint8], outputs: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """The named outputs for uint8[N, S, S, 3], float32."""
+        found = self.network(torch.from_numpy(windows).to(self.device))
+        return {name: found[name].float().cpu().numpy() for name in outputs}
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a bundle would hold of what was fitted on validation pictures."""
+
+    calibration: Calibration
+    same: SameGenerator | None
+    continuous: tuple[Parameter, ...]
+    losses: tuple[Loss, ...]
+
+    @staticmethod
+    def of(labels: dict, calibration: dict) -> Fitted:
+        same = calibration.pop("same", None)
+        return Fitted(
+            Calibration(**calibration),
+            same and SameGenerator(**same),
+            tuple(Parameter(**entry) for entry in labels["continuous"]),
+            tuple(Loss(**entry) for entry in labels["losses"]),
+        )
+
+
+def smaller_zoo(collection: Collection, count: int | None) -> Collection:
+    """With only `count` of the zoo's training generators, as many of each family as there are; the others are for nothing.
+
+    The smaller zoos are part of the larger ones.
+    """
+    by_family = {
+        family: [
+            s for s in collection.sources if s.zoo and s.split == "train" and s.labels and s.labels.family == family
+        ]
+        for family in FAMILIES
+    }
+    rounds = max(map(len, by_family.values()))
+    order = [members[i].name for i in range(rounds) for members in by_family.values() if i < len(members)]
+    kept = set(order[:count])
+    dropped = {
+        i
+        for i, s in enumerate(collection.sources)
+        if s.zoo and s.labels is not None and s.split == "train" and s.name not in kept
+    }
+    return Collection(
+        [replace(s, split="none") if i in dropped else s for i, s in enumerate(collection.sources)],
+        [sample for sample in collection.samples if sample.source not in dropped],
+    )
+
+
+def prepare(collection: Collection, run: Run) -> None:
+    """Give every picture that is trained on its variants: through codec chains or clean, whole and shrunk for the published network."""
+    trained = collection.select(split="train", source_split="train")
+    if run.codecs:
+        add_training_variants(collection, VARIANTS, run.seed)
+    else:
+        for sample in trained:
+            sample.chains, sample.variants = [0], [as_it_comes(sample, chain_seed(sample.content(), 0, run.seed))]
+    if run.published:
+        for sample in trained:
+            sample.variants = [peer.frame(pixels)[0] for pixels in sample.variants]
+
+
+def make(run: Run) -> Network | peer.Peer:
+    """The run's network, with its first weights."""
+    torch.manual_seed(run.seed)
+    return peer.Peer(peer.PeerConfig()) if run.published else Network(NetworkConfig())
+
+
+def settings(run: Run, minutes: float) -> Settings:
+    """How the run is trained."""
+    usual = Settings(minutes, run.seed, run.rate, weights=run.weights, twins=run.twins)
+    usual = usual if run.real else replace(usual, real_share=0.0)
+    return replace(usual, sizes=(peer.PeerConfig().size,) * 2) if run.published else usual
+
+
+def learn(run: Run, collection: Collection, minutes: float, folder: Path, device: torch.device) -> None:
+    """Train the run's network; `folder` gets what `training.train` writes."""
+    validation = validation_sets(collection, run.seed)
+    if run.published:
+        # Of pieces, not of whole pictures: these figures are only for the log.
+        validation = {
+            name: (np.concatenate([peer.frame(window) for window in windows]), source)
+            for name, (windows, source) in validation.items()
+        }
+    prepare(collection, run)
+    network = make(run).to(device, memory_format=torch.channels_last)
+    train(network, collection, validation, settings(run, minutes), folder)
+
+
+def multiply_accumulates(network: nn.Module, size: int) -> int:
+    """Of convolutions and matrix products, for one window of `size` x `size` pixels."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(torch.zeros((1, size, size, 3), dtype=torch.uint8))
+    return counter.get_total_flops() // 2
+
+
+def judge(run: Run, network: nn.Module, collection: Collection, device: torch.device) -> dict[str, object]:
+    """Fit on validation pictures what a bundle is calibrated with, and evaluate on test ones, as `training.evaluate` does."""
+    frame = peer.frame if run.published else native
+    backend = TorchBackend(network, device)
+    look = partial(predict, backend, condition="mixed", frame=frame)
+    known = look(collection.select(split="train", camera=False, zoo=False, source_split="train"))
+    gallery = centroids(known, collection)
+    p = {key: look(samples) for key, samples in validation_pictures(collection).items()}
+    labels = label_spaces(np.ones(len(LOSSES), bool))
+    fit_labels(labels, p["zoo"], collection)
+    fitted = Fitted.of(labels, fit_calibration(p, gallery, collection))
+    return evaluate(fitted, backend, gallery, collection, "test", CONDITIONS, frame)
+
+
+def perform(run: Run, load: Callable[[], Collection], minutes: float, out: Path, device: str) -> None:
+    """Do a run, or what is left of it."""
+    folder, place = out / run.name, torch.device(device)
+    folder.mkdir(parents=True, exist_ok=True)
+    collection = smaller_zoo(refold(load(), run.fold), run.zoo)
+    trained = folder / "network.pt"
+    if not trained.exists():
+        learn(run, collection, minutes, folder, place)
+    stored = torch.load(trained, map_location="cpu", weights_only=True)
+    network = make(run)
+    network.load_state_dict(stored["network"])
+    size = peer.PeerConfig().size if run.published else WINDOW
+    result = {
+        "run": asdict(run),
+        "budget_minutes": minutes,
+        "training": {key: stored[key] for key in ("steps", "minutes", "hardware")},
+        "generators": stored["generators"],
+        "multiply_accumulates": multiply_accumulates(network, size),
+        "unseen_photos": sorted(FOLDS[run.fold].photos),
+        "evaluation": judge(run, network, collection, place),
+    }
+    files.replace(folder / "result.json", (json.dumps(result, indent=1) + "\n").encode())
+
+
+def done(run: Run, minutes: float, out: Path) -> bool:
+    """Whether a run has its result.
+
+    Raises:
+        ValueError: it has one of other settings.
+    """
+    path = out / run.name / "result.json"
+    if not path.exists():
+        return False
+    found = json.loads(path.read_text())
+    if (found["run"], found["budget_minutes"]) != (json.loads(json.dumps(asdict(run))), minutes):
+        raise ValueError(f"{path} is of other settings; remove {path.parent}, or name another folder than {out}")
+    return True
+
+
+def collect(out: Path) -> dict[str, object]:
+    """The figures of every run that is done, in the study's order."""
+    runs = []
+    for run in RUNS:
+        path = out / run.name / "result.json"
+        if not path.exists():
+            continue
+        found = json.loads(path.read_text())
+        public = found["evaluation"]["detection_real"]
+        runs.append(
+            {
+                **{key: found[key] for key in ("run", "budget_minutes", "training", "multiply_accumulates")},
+                "figures": headline(found),
+                "public_generators": {
+                    condition: {name: f["auc"] for name, f in public[condition]["by_generator"].items()}
+                    for condition in CONDITIONS
+                },
+                "unseen_photos": {
+                    condition: {
+                        name: share
+                        for name, share in public[condition]["camera_called_generated_by_source"].items()
+                        if name in found["unseen_photos"]
+                    }
+                    for condition in CONDITIONS
+                },
+            }
+        )
+    return {"declared": [run.name for run in RUNS], "runs": runs}
+
+
+@click.group()
+def main() -> None:
+    """Networks trained alike but for one thing, and what that thing is worth."""
+
+
+@main.command("run")
+@click.argument("index", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--minutes", default=20.0, show_default=True, help="Training time of each run.")
+@click.option("--only", multiple=True, type=click.Choice([run.name for run in RUNS]), help="This run; may be repeated.")
+@click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
+def run_command(index: Path, out: Path, minutes: float, only: tuple[str, ...], device: str) -> None:
+    """Do every run that OUT has no result of, on the pictures of INDEX. Stop and start again at will."""
+    left = [run for run in RUNS if run.name in (only or run.name) and not done(run, minutes, out)]
+    # A process a run: the pictures of the last one are gone before the next one's are loaded.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, leave_with_parent, max_tasks_per_child=1) as pool:
+        for number, run in enumerate(left, 1):
+            click.echo(f"{run.name} ({number} of {len(left)}): {run.changed}", err=True)
+            pool.submit(perform, run, partial(load, index), minutes, out, device).result()
+
+
+@main.command("collect")
+@click.argument("out", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def collect_command(out: Path) -> None:
+    """Write training/results/study.json from the runs in OUT that are done."""
+    RESULT.write_text(json.dumps(collect(out), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

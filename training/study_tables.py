@@ -1,0 +1,184 @@
+"""What the study found, as tables of docs/accuracy.md."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from scipy.stats import t
+
+from training.bars import BARS
+from training.markdown import percent, table
+
+# A run, as `training.study.collect` keeps it.
+Entry = dict[str, Any]
+BAR = {bar.key: bar for bar in BARS}
+# What the study's tables show of each run.
+COLUMNS = {
+    "detection_zoo_clean": "AUC zoo, clean",
+    "detection_zoo_social_media": "AUC zoo, social media",
+    "detection_real_clean": "AUC public, clean",
+    "detection_real_social_media": "AUC public, social media",
+    "unseen_cameras_called_generated": "unseen cameras called generated",
+    "same_generator_zoo_auc": "one generator or two, AUC",
+    "attribution_zoo_accuracy": "known zoo generator named",
+    "continuous_l1_below_median": "L1 below median",
+    "discrete_f1_above_mode": "discrete F1 above mode",
+    "losses_f1_above_majority": "losses F1 above majority",
+}
+
+
+def study_sections(study: dict[str, Any] | None) -> Iterator[str]:
+    """The study's part of the page, block by block."""
+    yield "## Study: folds, seeds, ablations, the published network"
+    if study is None or not study["runs"]:
+        yield (
+            "**Not yet run.** `python -m training.study run INDEX OUT` trains and evaluates its networks, and `python -m training.study "
+            "collect OUT` puts their figures here. Until then every figure above is of one network on one split."
+        )
+        return
+    runs = {entry["run"]["name"]: entry for entry in study["runs"]}
+    missing = [name for name in study["declared"] if name not in runs]
+    minutes = sorted({entry["budget_minutes"] for entry in study["runs"]})
+    hardware = sorted({entry["training"]["hardware"] for entry in study["runs"]})
+    yield (
+        f"{len(runs)} networks, each trained for {' or '.join(f'{m:g}' for m in minutes)} minutes on {' or '.join(hardware)}, "
+        "and evaluated in PyTorch with what was fitted on their own fold's validation pictures. Trained for another time than the bundle, "
+        "they are to be compared with each other. " + (f"Not yet run: {', '.join(missing)}." if missing else "")
+    ).strip()
+    yield from _spread(
+        "### Folds",
+        "Each leaves other generators and photo sources out (training/folds.py). Mean with its 95 % interval (Student's t).",
+        [e for e in study["runs"] if e["run"]["name"].startswith("fold-")],
+        lambda entry: f"fold {entry['run']['fold']}",
+    )
+    yield from _left_out([e for e in study["runs"] if e["run"]["name"].startswith("fold-")])
+    yield from _spread(
+        "### Seeds",
+        "The same data in another order, other first weights: how much of a difference between two networks is luck.",
+        [e for e in study["runs"] if e["run"]["name"] == "fold-0" or e["run"]["name"].startswith("seed-")],
+        lambda entry: f"seed {entry['run']['seed']}",
+    )
+    if "fold-0" in runs:
+        yield from _ablations(runs)
+        yield from _published(runs)
+
+
+def _cell(key: str, value: float | None) -> str:
+    return "" if value is None else BAR[key].shown(value)
+
+
+def _spread(title: str, words: str, entries: list[Entry], name: Callable[[Entry], str]) -> Iterator[str]:
+    """Each entry's figures, one a column, with their mean and interval where there are two or more."""
+    if not entries:
+        return
+    yield title
+    yield words
+    rows = []
+    for key in (bar.key for bar in BARS):
+        values = [entry["figures"].get(key) for entry in entries]
+        known = [value for value in values if value is not None]
+        if not known:
+            continue
+        rows.append((BAR[key].what, *(_cell(key, value) for value in values), _mean(key, known)))
+    yield table(("", *(name(entry) for entry in entries), "mean"), rows)
+
+
+def _mean(key: str, values: Sequence[float]) -> str:
+    middle = BAR[key].shown(statistics.fmean(values))
+    if len(values) < 2:
+        return middle
+    half = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+    return f"{middle} ± {BAR[key].shown(half)}"
+
+
+def _left_out(entries: list[Entry]) -> Iterator[str]:
+    """What each fold left out, once over all of them."""
+    if not entries:
+        return
+    conditions = list(entries[0]["public_generators"])
+    yield "Public generators, each in the fold in which training saw none of it:"
+    yield table(
+        ("generator", "fold", *(f"AUC, {condition}" for condition in conditions)),
+        [
+            (name, str(entry["run"]["fold"]), *(f"{entry['public_generators'][c][name]:.3f}" for c in conditions))
+            for entry in entries
+            for name in entry["public_generators"][conditions[0]]
+        ],
+    )
+    yield "Photos called generated, each source in the fold in which training saw none of it:"
+    yield table(
+        ("source", "fold", *conditions),
+        [
+            (name, str(entry["run"]["fold"]), *(percent(entry["unseen_photos"][c][name]) for c in conditions))
+            for entry in entries
+            for name in entry["unseen_photos"][conditions[0]]
+        ],
+    )
+
+
+def _difference(key: str, value: float, usual: float) -> str:
+    """A figure and how far it is from the usual network's."""
+    decimals = 1 if BAR[key].unit else 3
+    return f"{BAR[key].shown(value)} ({value - usual:+.{decimals}f})"
+
+
+def _ablations(runs: dict[str, Entry]) -> Iterator[str]:
+    """One thing changed each, beside the usual network of the same fold and seed."""
+    usual = runs["fold-0"]["figures"]
+    changed = [
+        entry
+        for name, entry in runs.items()
+        if not name.startswith(("fold-", "seed-")) and not entry["run"]["published"]
+    ]
+    if not changed:
+        return
+    keys = [key for key in COLUMNS if key in usual]
+    yield "### Ablations"
+    yield (
+        "Fold 0, seed 1, one thing changed each; in brackets the difference from the network with nothing changed. Differences that are "
+        "no larger than those between seeds say nothing."
+    )
+    yield table(
+        ("changed", *(COLUMNS[key] for key in keys)),
+        [
+            ("nothing", *(BAR[key].shown(usual[key]) for key in keys)),
+            *(
+                (
+                    entry["run"]["changed"],
+                    *(
+                        _difference(key, entry["figures"][key], usual[key]) if key in entry["figures"] else ""
+                        for key in keys
+                    ),
+                )
+                for entry in changed
+            ),
+        ],
+    )
+
+
+def _published(runs: dict[str, Entry]) -> Iterator[str]:
+    """The published network's figures beside ours."""
+    peers = [entry for entry in runs.values() if entry["run"]["published"]]
+    if not peers:
+        return
+    shown = [runs["fold-0"], *peers]
+    yield "### The published network beside ours"
+    yield (
+        "DnCNN-17 and the five convolutions of the published parsing network, with its input (the whole picture, shrunk to 64x64 pixels) "
+        "and its normalisation, trained on the same pictures, labels and objectives for the same time. It answers our questions from the "
+        "64 values that its own outputs read."
+    )
+    rows = [
+        ("multiply-accumulates of a pass", *(f"{entry['multiply_accumulates'] / 1e9:.3f} billion" for entry in shown)),
+        ("passes for a picture", *("1" if entry["run"]["published"] else "up to 8" for entry in shown)),
+        ("training steps in the time", *(str(entry["training"]["steps"]) for entry in shown)),
+        ("learning rate, highest", *(f"{entry['run']['rate']:g}" for entry in shown)),
+    ]
+    rows += [
+        (bar.what, *(_cell(bar.key, entry["figures"].get(bar.key)) for entry in shown))
+        for bar in BARS
+        if any(bar.key in entry["figures"] for entry in shown)
+    ]
+    yield table(("", *("ours" if not e["run"]["published"] else e["run"]["name"] for e in shown)), rows)
