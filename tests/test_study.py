@@ -161,8 +161,10 @@ def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     result = json.loads((tmp_path / RUN.name / "result.json").read_text())
     assert set(result["evaluation"]["detection_real"]) == {"clean", "social media", "mixed"}
     assert set(result["evaluation"]["detection_real"]["clean"]["by_generator"]) == {"ldm-fourier"}
-    # What is done is not done again: nothing is read from these folders.
-    command = ["run", str(tmp_path), str(tmp_path), str(tmp_path), "--minutes", "0", "--only", RUN.name]
+    # What is done is not done again: nothing is read from this index.
+    index = tmp_path / "index.jsonl"
+    index.touch()
+    command = ["run", str(index), str(tmp_path), "--minutes", "0", "--only", RUN.name]
     assert CliRunner().invoke(study.main, command, catch_exceptions=False).exit_code == 0
 
     found = study.collect(tmp_path)
