@@ -57,15 +57,13 @@ def test_check_loads_neither_the_table_nor_what_runs_engines() -> None:
 
 
 def test_import_time() -> None:
-    def milliseconds() -> float:
-        done = subprocess.run(
-            [sys.executable, "-X", "importtime", "-c", "import edgeparse"], capture_output=True, text=True, check=True
-        )
-        (line,) = (line for line in done.stderr.splitlines() if line.rstrip().endswith("| edgeparse"))
-        return float(line.split("|")[1]) / 1000
-
-    # The best of three: other load on the machine is no fault of the package.
-    assert min(milliseconds() for _ in range(3)) <= 60
+    code = "import time; begun = time.process_time(); import edgeparse; print(time.process_time() - begun)"
+    done = [
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+        for _ in range(3)
+    ]
+    # CPU time, and the best of three: other load on the machine is no fault of the package.
+    assert min(done) <= 0.06
 
 
 def test_runtime_imports_no_training_code() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from training.labels import Labels
 from training.zoo.files import generator_files, passes, read_entry, zoo_splits
+from training.zoo.space import TASKS, Space
 
 # A longer gap between two finished generators is a pause, not work.
 LONGEST_GAP_S = 300
@@ -57,6 +59,8 @@ def describe(folder: Path) -> dict[str, object]:
             "cores": os.cpu_count(),
             "bytes": sum(path.stat().st_size for path in files),
         },
+        "space": asdict(Space()),
+        "tasks": TASKS,
         "generators": generators,
     }
 

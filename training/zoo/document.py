@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
 
 import numpy as np
 
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES
 from training.zoo.inspection import DEFINITIONS
-from training.zoo.space import TASKS, Space
 
 
 def _table(heads: list[str], rows: list[list[object]]) -> str:
@@ -36,14 +34,14 @@ def _times(value: object, count: int) -> str:
     return (str(value) or "none") + (f" (x{count})" if count > 1 else "")
 
 
-def _space() -> str:
+def _space(space: dict[str, list], kinds: dict[str, list[str]]) -> str:
     rows: list[list[object]] = [
         [name, ", ".join(_times(value, values.count(value)) for value in dict.fromkeys(values))]
-        for name, values in asdict(Space()).items()
+        for name, values in space.items()
     ]
     rows += [
         [f"kind of {family}", ", ".join(_times(task, tasks.count(task)) for task in dict.fromkeys(tasks))]
-        for family, tasks in TASKS.items()
+        for family, tasks in kinds.items()
     ]
     return _table(["choice", "values"], rows)
 
@@ -106,7 +104,7 @@ def render(description: dict, probe: dict) -> str:
         "## Search space",
         "Within a family every choice is drawn as often as it is named here; `training/zoo/space.py` settles those that exclude one "
         "another.",
-        _space(),
+        _space(description["space"], description["tasks"]),
         "## Labels",
         "Read off the built module by one forward pass (`training/zoo/inspection.py`). Of a generator in two stages (latent diffusion, "
         "tokens) it is the stage that makes pixels, but the losses are those of both; of an attack, the classifier whose gradient "
