@@ -27,6 +27,8 @@ class NetworkConfig:
     fen_width: int = 32
     fen_blocks: int = 2
     trunk: tuple[int, ...] = (64, 128, 192)
+    # Whether heads also see the mean and deviation of the FEN's own features.
+    fen_moments: bool = True
     embedding: int = 128
     hidden: int = 256
 
@@ -87,9 +89,12 @@ class FEN(nn.Module):
 
 
 def moments(x: Tensor) -> Tensor:
-    """Mean and standard deviation over positions: float[N, C, H, W] -> float[N, 2C]."""
-    mean = x.mean((2, 3))
-    variance = (x * x).mean((2, 3)) - mean * mean
+    """Mean and standard deviation over positions: float[N, C, H, W] -> float32[N, 2C].
+
+    In float32 whatever the features are in: a variance is a small difference of large numbers.
+    """
+    mean = x.mean((2, 3), dtype=torch.float32)
+    variance = (x * x).mean((2, 3), dtype=torch.float32) - mean * mean
     return torch.cat([mean, (variance.clamp_min(0) + 1e-4).sqrt()], dim=1)
 
 
@@ -108,7 +113,7 @@ class Network(nn.Module):
         self.trunk = nn.ModuleList(
             nn.Sequential(convolution(a, b, stride=2), convolution(b, b)) for a, b in itertools.pairwise(widths)
         )
-        pooled = 2 * sum(config.trunk)
+        pooled = 2 * sum(widths if config.fen_moments else config.trunk)
         self.hidden = nn.Sequential(nn.Linear(pooled, config.hidden), nn.BatchNorm1d(config.hidden), nn.ReLU())
         self.dropout = nn.Dropout(0.1)
         self.embedding = nn.Linear(config.hidden, config.embedding)
@@ -120,7 +125,8 @@ class Network(nn.Module):
         # Cast before the transpose: TensorRT accepts no other order for a uint8 input.
         x = (windows.float() / 127.5 - 1).permute(0, 3, 1, 2)
         fingerprint, features = self.fen(x)
-        pooled = []
+        # Before the trunk halves anything: the weakest traces, the noise of adversarial attacks, are learnt from these much sooner.
+        pooled = [moments(features)] if self.config.fen_moments else []
         for stage in self.trunk:
             features = stage(features)
             pooled.append(moments(features))

@@ -61,6 +61,7 @@ class Run:
     codecs: bool = True
     real: bool = True
     zoo: int | None = None
+    network: NetworkConfig = field(default_factory=NetworkConfig)
     published: bool = False
 
 
@@ -78,6 +79,7 @@ RUNS = (
     Run("no-low-frequency", "fingerprint's low frequencies allowed", weights=_without("low_frequency")),
     Run("no-repetitive", "fingerprint not made repetitive", weights=_without("repetitive")),
     Run("no-symmetric", "fingerprint's spectrum not made symmetric", weights=_without("symmetric")),
+    Run("no-fen-moments", "heads see the trunk's features only", network=NetworkConfig(fen_moments=False)),
     Run("no-metric", "no metric loss", weights=_without("metric")),
     Run("no-twins", "pictures without the photos that they were made from", twins=False),
     Run("no-codecs", "trained on clean pictures", codecs=False),
@@ -164,7 +166,7 @@ def prepare(collection: Collection, run: Run) -> None:
 def make(run: Run) -> Network | peer.Peer:
     """The run's network, with its first weights."""
     torch.manual_seed(run.seed)
-    return peer.Peer(peer.PeerConfig()) if run.published else Network(NetworkConfig())
+    return peer.Peer(peer.PeerConfig()) if run.published else Network(run.network)
 
 
 def settings(run: Run, minutes: float) -> Settings:
