@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from edgeparse.bundle import default_folder
 from tests.test_pipeline import make_data
 from training.zoo.description import describe
 from training.zoo.document import render
@@ -56,5 +57,7 @@ def test_killed_twice_ends_with_the_same_zoo(tmp_path: Path) -> None:
 
 def test_the_document_is_rendered_from_the_results() -> None:
     root = Path(__file__).parent.parent
-    found, probed = (json.loads((root / f"training/results/{name}.json").read_text()) for name in ("zoo", "zoo-probe"))
-    assert (root / "docs/zoo.md").read_text() == render(found, probed)
+    names = ("zoo", "zoo-probe", "leakage", "data")
+    found, probed, leaks, stream = (json.loads((root / f"training/results/{name}.json").read_text()) for name in names)
+    manifest = json.loads((default_folder() / "bundle.json").read_text())
+    assert (root / "docs/zoo.md").read_text() == render(found, probed, manifest, leaks, stream)

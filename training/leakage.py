@@ -15,6 +15,7 @@ from training import metrics
 from training.dataset import CHAINS, Batches, Collection, add_variants
 from training.index.load import load
 
+RESULT = Path(__file__).parent / "results" / "leakage.json"
 # Bits of 64 in which the perceptual hashes of two shots of one scene may differ; unrelated photos differ in half.
 NEAR = 8
 # Distance from one half that an area under the ROC curve may have by chance.
@@ -92,7 +93,10 @@ def format_aucs(collection: Collection, seed: int = 0, pictures: int = 600) -> d
 @click.command()
 @click.argument("index", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def main(index: Path) -> None:
-    """Look for photos, generators and labels on both sides of a split, and for file formats that tell the classes apart."""
+    """Look for photos, generators and labels on both sides of a split, and for file formats that tell the classes apart.
+
+    training/results/leakage.json keeps what was found.
+    """
     collection = load(index)
     found = {
         "near_duplicates_across_splits": near_duplicates(collection),
@@ -101,6 +105,7 @@ def main(index: Path) -> None:
         "format_aucs": format_aucs(collection),
     }
     click.echo(json.dumps(found, indent=1))
+    RESULT.write_text(json.dumps(found, indent=1) + "\n")
     leaks = [name for name, value in found.items() if isinstance(value, list) and value]
     leaks += [name for name, auc in found["format_aucs"].items() if abs(auc - 0.5) > TOLERANCE]
     if leaks:

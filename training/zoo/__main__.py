@@ -10,6 +10,7 @@ import click
 import torch
 from tqdm import tqdm
 
+from edgeparse.bundle import default_folder
 from training.pack import PHOTO_SETS
 from training.zoo import description, probe
 from training.zoo.build import Budget
@@ -74,12 +75,15 @@ def build(
     "--sheet", "sheet_file", type=click.Path(path_type=Path), help="Also write the whole zoo's contact sheet here."
 )
 def document(zoo: Path, index: Path, sheet_file: Path | None) -> None:
-    """Describe the ZOO, probe its pictures in INDEX, and render docs/zoo.md from what these say."""
+    """Describe the ZOO, probe its pictures in INDEX, and render docs/zoo.md from these and from what `training.leakage` and
+    `training.throughput` found in the same index."""
     found = description.describe(zoo)
     figures = probe.run(index)
     (RESULTS / "zoo.json").write_text(json.dumps(found, indent=1) + "\n")
     (RESULTS / "zoo-probe.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (DOCS / "zoo.md").write_text(render(found, figures))
+    manifest = json.loads((default_folder() / "bundle.json").read_text())
+    leakage, stream = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("leakage", "data"))
+    (DOCS / "zoo.md").write_text(render(found, figures, manifest, leakage, stream))
     names = [entry["name"] for entry in found["generators"] if entry["split"]]
     every_kind = [next(n for n in names if n.startswith(f"{family}-")) for family in REGISTRY]
     description.sheet(zoo, every_kind, columns=8, side=72, sets=PHOTO_SETS).save(DOCS / "zoo.webp", quality=80)

@@ -80,24 +80,53 @@ def _probe(probe: dict) -> str:
     return _table(["label", "macro-F1", "of the mode", "of chance", "accuracy", "of the mode"], rows)
 
 
-def render(description: dict, probe: dict) -> str:
-    """The whole page."""
+def _other_draw(kept: list[dict], manifest: dict) -> list[str]:
+    """That a bundle was trained on another zoo than this one, where it was."""
+    trained = {name for name in manifest["training"]["generators"] if name.rsplit("-", 1)[0] in FAMILIES}
+    if trained == {g["name"] for g in kept}:
+        return []
+    return [
+        f"Bundle {manifest['name']}-{manifest['version']} was trained and evaluated on another draw, of which {len(trained)} generators "
+        "passed: its model card speaks of those."
+    ]
+
+
+def _leaks(leakage: dict) -> str:
+    aucs = leakage["format_aucs"]
+    rows: list[list[object]] = [
+        [
+            "photos that look alike (perceptual hash) on two sides of a split",
+            len(leakage["near_duplicates_across_splits"]),
+        ],
+        ["photos whose content is on two sides of a split", len(leakage["contents_across_splits"])],
+        ["generators with equal labels on two sides of a split", len(leakage["equal_labels_across_splits"])],
+        [
+            "AUC of the picture's height alone, training pictures and their photos after their chains",
+            f"{aucs['height']:.3f}",
+        ],
+        ["AUC of the JPEG grid's strength alone, the same", f"{aucs['blockiness']:.3f}"],
+    ]
+    return _table(["what", "found"], rows)
+
+
+def render(description: dict, probe: dict, manifest: dict, leakage: dict, stream: dict) -> str:
+    """The whole page; `manifest` is the default bundle's, the others are in training/results."""
     build, generators = description["build"], description["generators"]
     kept = [g for g in generators if g["split"]]
     first = generators[0]
     sections = [
         "# The zoo",
-        "Rendered by `python -m training.zoo document` from `training/results/zoo.json` and `training/results/zoo-probe.json`; "
-        "do not edit by hand.",
+        "Rendered by `python -m training.zoo document` from zoo, zoo-probe, leakage and data in `training/results`; do not edit by hand.",
         f"{len(generators)} generators that this project builds and trains itself, so that every label is exact; {len(kept)} pass the "
         f"quality rule. {first['pictures']} pictures each at {first['side']}x{first['side']}, {build['bytes'] / 1e9:.2f} GB lossless. "
         f"Built in {build['minutes']:.0f} minutes on {build['cores']} CPU cores.",
+        *_other_draw(kept, manifest),
         "![One generator of each kind a row](zoo.webp)",
         "## Families",
         _families(generators),
         "**Quality rule.** Pictures that show a photo's content reach 20 dB against it; unconditional ones lie within 2.0 of photos in the "
         "mean log spectrum (two halves of the photos differ by about 0.1, a flat colour by 5) and have a contrast of 10 grey levels. "
-        "What fails is not used.",
+        "What fails is trained once more, for twice as long; what fails again is not used.",
         "Every family but gan shows photos: reconstructed, restored, or with a part drawn anew, so that each picture has a camera twin of "
         "the same content and size. Generators are split by number within a family (two thirds, a sixth, a sixth); those with equal labels "
         "stay together.",
@@ -118,5 +147,13 @@ def render(description: dict, probe: dict) -> str:
         f"({probe['generators']['train']} seen), against always answering the most frequent value, and "
         "against answers drawn as often as they occur:",
         _probe(probe),
+        "## What must not tell",
+        "`python -m training.leakage`, over this zoo and the public pictures together; it fails where something is on two sides, or where "
+        "the format alone is more than 0.05 from chance:",
+        _leaks(leakage),
+        "## As training reads it",
+        f"Codec chains are made once: {stream['chains_per_s']:.0f} pictures a second on {stream['cores']} cores. From what they made, one "
+        f"thread cuts {stream['windows_per_s']:.0f} windows of {stream['window']} pixels a second (`python -m training.throughput`); "
+        "training logs how long it waited for them.",
     ]
     return "\n\n".join(sections) + "\n"
