@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from edgeparse.bundle import default_folder
+from tests.conftest import ROOT
 from tests.test_pipeline import make_data
 from training.zoo.description import describe
-from training.zoo.document import render
+from training.zoo.document import rendered
 from training.zoo.files import generator_files
 
+RESULTS = ROOT / "training/results"
 COUNT = 7
 OPTIONS = ["--count", str(COUNT), "--size", "64", "--pictures", "2,1,1", "--tera-macs", "1e-6", "--min-steps", "4"]
 
@@ -56,8 +61,22 @@ def test_killed_twice_ends_with_the_same_zoo(tmp_path: Path) -> None:
 
 
 def test_the_document_is_rendered_from_the_results() -> None:
-    root = Path(__file__).parent.parent
-    names = ("zoo", "zoo-probe", "leakage", "data")
-    found, probed, leaks, stream = (json.loads((root / f"training/results/{name}.json").read_text()) for name in names)
-    manifest = json.loads((default_folder() / "bundle.json").read_text())
-    assert (root / "docs/zoo.md").read_text() == render(found, probed, manifest, leaks, stream)
+    assert (ROOT / "docs/zoo.md").read_text() == rendered(RESULTS, default_folder())
+
+
+def test_what_leaks_and_how_fast_data_comes_is_shown_where_it_was_measured(tmp_path: Path) -> None:
+    shutil.copytree(RESULTS, tmp_path, dirs_exist_ok=True)
+    found = {
+        name: [] for name in ("near_duplicates_across_splits", "contents_across_splits", "equal_labels_across_splits")
+    }
+    found["contents_across_splits"] = ["cq100/1.png"]
+    leaks = found | {"format_aucs": {"height": 0.512, "blockiness": 0.487}}
+    stream = {"cores": 2, "chains_per_s": 151.4, "windows_per_s": 2345.6, "window": 128}
+    for name, measured in (("leakage", leaks), ("data", stream)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(measured))
+    page = rendered(tmp_path, default_folder())
+    assert "| photos whose content is on two sides of a split | 1 |" in page
+    assert "0.512" in page
+    assert "151 pictures a second on 2 cores" in page
+    with pytest.raises(FileNotFoundError, match="zoo document"):
+        rendered(tmp_path / "none", default_folder())

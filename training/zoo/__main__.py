@@ -14,7 +14,7 @@ from edgeparse.bundle import default_folder
 from training.pack import PHOTO_SETS
 from training.zoo import description, probe
 from training.zoo.build import Budget
-from training.zoo.document import render
+from training.zoo.document import rendered
 from training.zoo.families import REGISTRY
 from training.zoo.pool import build_all, prepare_photos
 from training.zoo.space import draw
@@ -81,9 +81,7 @@ def document(zoo: Path, index: Path, sheet_file: Path | None) -> None:
     figures = probe.run(index)
     (RESULTS / "zoo.json").write_text(json.dumps(found, indent=1) + "\n")
     (RESULTS / "zoo-probe.json").write_text(json.dumps(figures, indent=1) + "\n")
-    manifest = json.loads((default_folder() / "bundle.json").read_text())
-    leakage, stream = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("leakage", "data"))
-    (DOCS / "zoo.md").write_text(render(found, figures, manifest, leakage, stream))
+    (DOCS / "zoo.md").write_text(rendered(RESULTS, default_folder()))
     names = [entry["name"] for entry in found["generators"] if entry["split"]]
     every_kind = [next(n for n in names if n.startswith(f"{family}-")) for family in REGISTRY]
     description.sheet(zoo, every_kind, columns=8, side=72, sets=PHOTO_SETS).save(DOCS / "zoo.webp", quality=80)

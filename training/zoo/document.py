@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 
@@ -109,8 +111,8 @@ def _leaks(leakage: dict) -> str:
     return _table(["what", "found"], rows)
 
 
-def render(description: dict, probe: dict, manifest: dict, leakage: dict, stream: dict) -> str:
-    """The whole page; `manifest` is the default bundle's, the others are in training/results."""
+def render(description: dict, probe: dict, manifest: dict, leakage: dict | None, stream: dict | None) -> str:
+    """The whole page; `manifest` is the default bundle's, the others are in training/results, None where they were not measured."""
     build, generators = description["build"], description["generators"]
     kept = [g for g in generators if g["split"]]
     first = generators[0]
@@ -126,7 +128,7 @@ def render(description: dict, probe: dict, manifest: dict, leakage: dict, stream
         _families(generators),
         "**Quality rule.** Pictures that show a photo's content reach 20 dB against it; unconditional ones lie within 2.0 of photos in the "
         "mean log spectrum (two halves of the photos differ by about 0.1, a flat colour by 5) and have a contrast of 10 grey levels. "
-        "What fails is trained once more, for twice as long; what fails again is not used.",
+        "What fails is not used.",
         "Every family but gan shows photos: reconstructed, restored, or with a part drawn anew, so that each picture has a camera twin of "
         "the same content and size. Generators are split by number within a family (two thirds, a sixth, a sixth); those with equal labels "
         "stay together.",
@@ -147,13 +149,34 @@ def render(description: dict, probe: dict, manifest: dict, leakage: dict, stream
         f"({probe['generators']['train']} seen), against always answering the most frequent value, and "
         "against answers drawn as often as they occur:",
         _probe(probe),
-        "## What must not tell",
-        "`python -m training.leakage`, over this zoo and the public pictures together; it fails where something is on two sides, or where "
-        "the format alone is more than 0.05 from chance:",
-        _leaks(leakage),
-        "## As training reads it",
-        f"Codec chains are made once: {stream['chains_per_s']:.0f} pictures a second on {stream['cores']} cores. From what they made, one "
-        f"thread cuts {stream['windows_per_s']:.0f} windows of {stream['window']} pixels a second (`python -m training.throughput`); "
-        "training logs how long it waited for them.",
     ]
+    if leakage is not None:
+        sections += [
+            "## What must not tell",
+            "`python -m training.leakage`, over this zoo and the public pictures together; it fails where something is on two sides, or "
+            "where the format alone is more than 0.05 from chance:",
+            _leaks(leakage),
+        ]
+    if stream is not None:
+        sections += [
+            "## As training reads it",
+            f"Codec chains are made once: {stream['chains_per_s']:.0f} pictures a second on {stream['cores']} cores. From what they made, "
+            f"one thread cuts {stream['windows_per_s']:.0f} windows of {stream['window']} pixels a second "
+            "(`python -m training.throughput`); training logs how long it waited for them.",
+        ]
     return "\n\n".join(sections) + "\n"
+
+
+def rendered(results: Path, bundle: Path) -> str:
+    """The page about what is in the folder `results`, and the bundle in another."""
+
+    def kept(name: str) -> dict | None:
+        path = results / f"{name}.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    description, probe = kept("zoo"), kept("zoo-probe")
+    if description is None or probe is None:
+        raise FileNotFoundError(
+            f"{results} has no zoo.json or zoo-probe.json; `python -m training.zoo document` writes them"
+        )
+    return render(description, probe, json.loads((bundle / "bundle.json").read_text()), kept("leakage"), kept("data"))
