@@ -18,6 +18,7 @@ from training.evaluate import main as evaluate
 from training.index import scan
 from training.index.__main__ import main as index
 from training.train import main as train
+from training.zoo import probe
 from training.zoo.__main__ import main as zoo
 
 # A public generator of each split, and a second known one so that attribution has a choice.
@@ -69,6 +70,9 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Five steps make no picture that the zoo's rule would let through.
     monkeypatch.setattr(scan, "passes", lambda _entry: True)
     run(index, "write", data, zoo_folder, pictures)
+    probed = probe.run(pictures, 2)
+    assert set(probed["heads"]) == {"family", "normalization", "up_sampling"}  # type: ignore[call-overload]
+    assert 0 < probed["pictures"]["test"] <= 2 * probed["generators"]["test"]  # type: ignore[index]
 
     run(train, pictures, out, "--minutes", "0.05", "--variants", "2", "--generators", "6")
     first = (out / "network.pt").read_bytes()
