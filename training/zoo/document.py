@@ -9,12 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES
+from training.markdown import table
 from training.zoo.inspection import DEFINITIONS
-
-
-def _table(heads: list[str], rows: list[list[object]]) -> str:
-    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
-    return "\n".join([*lines, *(f"| {' | '.join(str(cell) for cell in row)} |" for row in rows)])
 
 
 def _families(generators: list[dict]) -> str:
@@ -28,7 +24,7 @@ def _families(generators: list[dict]) -> str:
         quality = f"{min(figures):.1f} / {np.median(figures):.1f} / {max(figures):.1f}{unit}" if figures else "none"
         rows.append([family, meaning, len(mine), len(kept), *(splits[s] for s in ("train", "val", "test")), quality])
     heads = ["family", "what", "built", "kept", "train", "val", "test", "quality: lowest / median / highest"]
-    return _table(heads, rows)
+    return table(heads, rows)
 
 
 def _times(value: object, count: int) -> str:
@@ -45,7 +41,7 @@ def _space(space: dict[str, list], kinds: dict[str, list[str]]) -> str:
         [f"kind of {family}", ", ".join(_times(task, tasks.count(task)) for task in dict.fromkeys(tasks))]
         for family, tasks in kinds.items()
     ]
-    return _table(["choice", "values"], rows)
+    return table(["choice", "values"], rows)
 
 
 def _labels(kept: list[dict]) -> str:
@@ -58,7 +54,7 @@ def _labels(kept: list[dict]) -> str:
     sizes = Counter(g["latent_size"] for g in kept)
     seen = ", ".join(f"{size}: {count}" for size, count in sorted(sizes.items()))
     rows.append(["latent_size", DEFINITIONS["latent_size"], "channels", "in the index only", seen])
-    return _table(["continuous", "definition", "unit", "scaled range", "lowest / median / highest in the zoo"], rows)
+    return table(["continuous", "definition", "unit", "scaled range", "lowest / median / highest in the zoo"], rows)
 
 
 def _classes(kept: list[dict]) -> str:
@@ -68,7 +64,7 @@ def _classes(kept: list[dict]) -> str:
         rows.append([name, DEFINITIONS[name], ", ".join(f"{value} {counts[value]}" for value in values)])
     used = Counter(loss for g in kept for loss in g["labels"]["losses"])
     rows.append(["losses", DEFINITIONS["losses"], ", ".join(f"{loss} {used[loss]}" for loss in LOSSES)])
-    return _table(["discrete", "definition", "generators"], rows)
+    return table(["discrete", "definition", "generators"], rows)
 
 
 def _probe(probe: dict) -> str:
@@ -79,7 +75,7 @@ def _probe(probe: dict) -> str:
         ]
         for name, f in probe["heads"].items()
     ]
-    return _table(["label", "macro-F1", "of the mode", "of chance", "accuracy", "of the mode"], rows)
+    return table(["label", "macro-F1", "of the mode", "of chance", "accuracy", "of the mode"], rows)
 
 
 def _other_draw(kept: list[dict], manifest: dict) -> list[str]:
@@ -108,7 +104,7 @@ def _leaks(leakage: dict) -> str:
         ],
         ["AUC of the JPEG grid's strength alone, the same", f"{aucs['blockiness']:.3f}"],
     ]
-    return _table(["what", "found"], rows)
+    return table(["what", "found"], rows)
 
 
 def render(description: dict, probe: dict, manifest: dict, leakage: dict | None, stream: dict | None) -> str:
