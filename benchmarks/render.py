@@ -35,7 +35,8 @@ def machine(stored: dict[str, Any]) -> Iterator[str]:
     yield f"## {stored['name']}\n"
     told = next(iter(sections.values()))["machine"]
     gpu = f", {told['gpu']['name']}" if told["gpu"] else ""
-    yield f"{told['cpu']}, {told['cores']} cores{gpu}, {told['system']}.\n"
+    instructions = f" ({', '.join(told['instructions'])})" if told["instructions"] else ""
+    yield f"{told['cpu']}{instructions}, {told['cores']} cores{gpu}, {told['system']}.\n"
     yield "### Bars\n"
     yield table(("what", "bar", "figure", ""), [_bar(*judged) for judged in judge(sections)])
     for name, block in (

@@ -20,6 +20,19 @@ from edgeparse.backends.onnxruntime import usable_cores
 # Where Linux keeps /proc and /sys.
 ROOT = Path("/")
 LIBRARIES = ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx", "openvino", "torch")
+# Those that decide how fast a network is, in fp32, bf16 and INT8, as Linux names them; of x86, then of Arm.
+INSTRUCTIONS = (
+    "avx2",
+    "avx512f",
+    "avx512_bf16",
+    "avx_vnni",
+    "avx512_vnni",
+    "amx_int8",
+    "asimd",
+    "asimddp",
+    "bf16",
+    "i8mm",
+)
 
 # From here on figures are not to be believed: cores that other processes kept busy, the share of time that a hypervisor took away, and
 # how far the clock fell.
@@ -31,12 +44,13 @@ def describe() -> dict[str, Any]:
     return {
         "cpu": cpu_name(),
         "architecture": platform.machine(),
+        "instructions": instructions(),
         "cores": usable_cores(),
         "clock_mhz": clock_mhz(),
         "governor": _read("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "memory_mb": _memory_mb(),
         "gpu": _gpu(),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {'.'.join(re.findall('[0-9]+', platform.release())[:2])}",
         "python": platform.python_version(),
         "versions": {"edgeparse": __version__} | _versions(),
     }
@@ -47,6 +61,12 @@ def cpu_name() -> str:
     found = re.search(r"^model name\s*:\s*(.+)$", _read("proc/cpuinfo") or "", re.MULTILINE)
     board = (_read("proc/device-tree/model") or "").rstrip("\0")
     return (found[1] if found else board) or platform.processor() or platform.machine()
+
+
+def instructions() -> list[str] | None:
+    """Which of the `INSTRUCTIONS` the processor has."""
+    found = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", _read("proc/cpuinfo") or "", re.MULTILINE)
+    return [name for name in INSTRUCTIONS if name in found[1].split()] if found else None
 
 
 def clock_mhz() -> float | None:

@@ -238,3 +238,13 @@ def test_a_made_picture_is_the_same_everywhere_and_as_large_as_asked() -> None:
     with Image.open(io.BytesIO(data)) as picture:
         assert picture.width * picture.height == pytest.approx(1e5, rel=0.02)
         assert picture.format == "JPEG"
+
+
+def test_instructions_that_matter_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    assert machine.instructions() is None
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text("processor : 0\nflags\t\t: fpu avx2 avx512f avx512_vnni sse\n")
+    assert machine.instructions() == ["avx2", "avx512f", "avx512_vnni"]
+    (tmp_path / "proc/cpuinfo").write_text("Features\t: fp asimd asimddp\n")
+    assert machine.instructions() == ["asimd", "asimddp"]

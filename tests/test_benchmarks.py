@@ -22,7 +22,14 @@ from tests.conftest import encoded, noise
 
 OURS = Contender("edgeparse", "onnxruntime", "int8")
 FP32 = Contender("edgeparse", "onnxruntime", "fp32")
-MACHINE = {"cpu": "A Processor", "cores": 2, "gpu": None, "system": "Linux 6", "versions": {"numpy": "2"}}
+MACHINE = {
+    "cpu": "A Processor",
+    "instructions": ["avx2"],
+    "cores": 2,
+    "gpu": None,
+    "system": "Linux 6",
+    "versions": {"numpy": "2"},
+}
 
 
 def ms(*values: float) -> dict[str, Any]:
