@@ -8,8 +8,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
 from benchmarks.growth import shares
+
+# Of an axis of areas under the ROC curve.
+LEAST_SPAN = 0.05
 
 
 def draw(stored: dict[str, Any], folder: Path) -> list[Path]:
@@ -31,13 +35,29 @@ def peers(found: dict[str, Any]) -> Figure:
     latencies.barh(names, [entry["ms"][_whole(entry)]["p50"] for entry in entries])
     latencies.invert_yaxis()
     latencies.set(xscale="log", xlabel="ms for a window and every output, median")
-    for entry in entries:
-        value = (entry["accuracy"] or {}).get("detection_zoo_auc")
-        if value is not None:
-            at = (entry["ms"]["all"]["p50"], value)
-            accuracies.plot(*at, marker="o")
-            accuracies.annotate(f"{entry['runtime']} {entry['precision']}", at, fontsize="small")
+    known = [entry for entry in entries if (entry["accuracy"] or {}).get("detection_zoo_auc") is not None]
+    for i, entry in enumerate(known):
+        at = (entry["ms"]["all"]["p50"], entry["accuracy"]["detection_zoo_auc"])
+        accuracies.plot(*at, marker="o")
+        # Neighbours' names, above and below by turns, do not cover each other.
+        side = 1 if i % 2 == 0 else -1
+        accuracies.annotate(
+            f"{entry['runtime']} {entry['precision']}",
+            at,
+            (0, 6 * side),
+            textcoords="offset points",
+            fontsize="small",
+            rotation=60 * side,
+            verticalalignment="bottom" if side > 0 else "top",
+        )
+    accuracies.margins(x=0.2)
     accuracies.set(xscale="log", xlabel="ms", ylabel="AUC of detection, unseen generators of the zoo")
+    accuracies.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    accuracies.xaxis.set_major_formatter(ScalarFormatter())
+    accuracies.xaxis.set_minor_formatter(NullFormatter())
+    # Precisions that differ by nothing to speak of are not drawn apart.
+    low, high = accuracies.get_ylim()
+    accuracies.set_ylim(low - LEAST_SPAN, high + LEAST_SPAN)
     return figure
 
 
@@ -67,12 +87,20 @@ def _whole(entry: dict[str, Any]) -> str:
 
 def _course(axes: Axes, points: list[dict[str, Any]], name: str, part: str) -> None:
     axes.plot([point[name] for point in points], [point["ms"][part]["p50"] for point in points], marker=".")
-    axes.set(xlabel=name, ylabel="ms a report", ylim=(0, None))
+    axes.set(xlabel=name, ylabel="ms a report")
+    _from_nothing(axes)
 
 
 def _rate(axes: Axes, points: list[dict[str, Any]], name: str, unit: str) -> None:
     axes.plot([point[name] for point in points], [point["per_second"] for point in points], marker=".")
-    axes.set(xlabel=name, ylabel=unit, ylim=(0, None))
+    axes.set(xlabel=name, ylabel=unit)
+    _from_nothing(axes)
+
+
+def _from_nothing(axes: Axes) -> None:
+    """With zero at the bottom and room at the top; windows, threads and the like are whole."""
+    axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _figure(width: float, height: float) -> Figure:
