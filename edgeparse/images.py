@@ -89,7 +89,9 @@ class Picture:
             part = self._decoded[top:bottom, left:right]
             part = part[:, :, 1:2] if channels == "G" else part
         else:
-            data = self._decoded.crop((left, top, right, bottom)).tobytes("raw", channels)
+            box = (left, top, right, bottom)
+            image = self._decoded if box == (0, 0, *self._decoded.size) else self._decoded.crop(box)
+            data = image.tobytes("raw", channels)
             part = np.frombuffer(data, np.uint8).reshape(bottom - top, right - left, -1)
         part = part[:: -1 if self._rows else 1, :: -1 if self._columns else 1]
         return part.transpose(1, 0, 2) if self._swapped else part

@@ -73,8 +73,10 @@ def _textures(picture: Picture, tops: list[int], lefts: list[int], size: int) ->
     """Of the window at each place of the grid, the mean difference of neighbours in green, every other row and column; burnt-out or black
     pixels count nothing."""
     green = np.empty((len(tops) * len(lefts), -(-size // 2), -(-size // 2)), np.uint8)
+    # Of a picture that the grid covers, all rows at once: at 1 megapixel 0.4 ms less.
+    every = picture.green(0, picture.height) if len(tops) * size >= picture.height else None
     for i, top in enumerate(tops):
-        rows = picture.green(top, top + size)[::2]
+        rows = (picture.green(top, top + size) if every is None else every[top : top + size])[::2]
         for j, left in enumerate(lefts):
             green[i * len(lefts) + j] = rows[:, left : left + size : 2]
     # All windows at once and in bytes: a fifth of the time of one after another in int16, and the same sums.
