@@ -37,7 +37,8 @@ class NetworkConfig:
 
     @staticmethod
     def from_json(data: dict) -> NetworkConfig:
-        return NetworkConfig(**{**data, "trunk": tuple(data["trunk"])})
+        # Networks from before there was a choice had none of these moments.
+        return NetworkConfig(**{"fen_moments": False, **data, "trunk": tuple(data["trunk"])})
 
 
 def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
