@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -110,6 +111,7 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _save(figure: Figure, file: Path) -> Path:
-    # Without a date, drawing the same twice gives the same file.
-    figure.savefig(file, metadata={"Date": None})
+    # Without a date and with a fixed salt for its names, drawing the same twice gives the same file.
+    with rc_context({"svg.hashsalt": "edgeparse"}):
+        figure.savefig(file, metadata={"Date": None})
     return file

@@ -172,6 +172,12 @@ def test_a_machine_with_one_section_is_rendered_too(stored: dict[str, Any], tmp_
     assert plots.draw(stored, tmp_path) == []
 
 
+def test_drawing_twice_gives_the_same_file(stored: dict[str, Any], tmp_path: Path) -> None:
+    first = [file.read_bytes() for file in plots.draw(stored, tmp_path)]
+    assert first == [file.read_bytes() for file in plots.draw(stored, tmp_path)]
+    assert first
+
+
 def test_results_keep_their_other_sections(tmp_path: Path) -> None:
     results.save("m", "soak", {"growth_mb": 1.0}, tmp_path)
     file = results.save("m", "peers", {"rounds": 3}, tmp_path)
