@@ -213,6 +213,7 @@ def build(
         "metrics": {},
         "training": {
             **{key: stored[key] for key in ("config", "steps", "minutes", "seed", "hardware")},
+            "begun": stored.get("begun"),
             "generators": stored["generators"],
         },
     }

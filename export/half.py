@@ -9,7 +9,7 @@ from onnx import NodeProto, TensorProto, helper
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
-from export.onnx_rewrite import drop_unused, spatial_convolutions
+from export.onnx_rewrite import drop_unused, reading_pixels, spatial_convolutions
 
 # Operators that add up a whole feature map; what follows them works on a few numbers a window and costs nothing.
 STATISTICS = frozenset(["ReduceMean", "ReduceSum", "ReduceL2", "GlobalAveragePool"])
@@ -37,18 +37,14 @@ def halve(source: Path, target: Path) -> None:
 
 
 def full_precision_nodes(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes before the first convolution, of statistics and roots with what leads to them from the last layer before,
+    """Names of the nodes before the first convolutions, of statistics and roots with what leads to them from the last layer before,
     and of everything behind statistics."""
     nodes = list(model.graph.node)
     spatial = set(spatial_convolutions(model))
-    kept: set[str] = set()
-    pixels = {value.name for value in model.graph.input}
+    kept = set(reading_pixels(model)) - spatial
     pooled: set[str] = set()
     for node in nodes:  # ONNX keeps nodes in topological order
-        if node.op_type != "Conv" and pixels & set(node.input):
-            pixels.update(node.output)
-            kept.add(node.name)
-        elif node.op_type in STATISTICS or pooled & set(node.input):
+        if node.op_type in STATISTICS or pooled & set(node.input):
             pooled.update(node.output)
             kept.add(node.name)
     producers = {name: node for node in nodes for name in node.output}

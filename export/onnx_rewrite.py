@@ -48,6 +48,19 @@ def spatial_convolutions(model: onnx.ModelProto) -> list[str]:
     return [node.name for node in model.graph.node if node.op_type == "Conv" and max(sizes[node.input[1]][2:]) > 1]
 
 
+def reading_pixels(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that read the input, or what other nodes than convolutions above 1x1 made of it; in order."""
+    spatial = set(spatial_convolutions(model))
+    pixels = {value.name for value in model.graph.input}
+    found = []
+    for node in model.graph.node:  # ONNX keeps nodes in topological order
+        if pixels & set(node.input):
+            found.append(node.name)
+            if node.name not in spatial:
+                pixels.update(node.output)
+    return found
+
+
 def drop_unused(graph: onnx.GraphProto) -> None:
     """Remove the nodes and weights, in place, on which no output depends. The nodes are in topological order."""
     needed = {value.name for value in graph.output}

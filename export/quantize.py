@@ -11,7 +11,7 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from export.onnx_rewrite import spatial_convolutions
+from export.onnx_rewrite import reading_pixels, spatial_convolutions
 
 
 class _Windows(CalibrationDataReader):
@@ -42,11 +42,13 @@ TENSORRT = Scheme(QuantType.QInt8, symmetric=True, bias=False)
 def quantize(source: Path, target: Path, windows: np.ndarray, scheme: Scheme = CPU) -> None:
     """Quantise the convolutions, calibrated on uint8[N, S, S, 3] windows of training pictures.
 
-    The first convolution and the fully connected heads stay in fp32: the one sees eight bits of picture of which the traces are the
-    last, the others cost nothing.
+    The convolutions that read the picture and the fully connected heads stay in fp32: the ones see eight bits of which the traces are
+    the last, the others cost nothing.
     """
     prepared = target.with_suffix(".prepared.onnx")
     quant_pre_process(source, prepared, skip_symbolic_shape=True)
+    model = onnx.load(prepared)
+    first = reading_pixels(model)
     quantize_static(
         prepared,
         target,
@@ -55,7 +57,7 @@ def quantize(source: Path, target: Path, windows: np.ndarray, scheme: Scheme = C
         activation_type=scheme.activations,
         weight_type=QuantType.QInt8,
         per_channel=True,
-        nodes_to_quantize=spatial_convolutions(onnx.load(prepared))[1:],
+        nodes_to_quantize=[name for name in spatial_convolutions(model) if name not in first],
         calibrate_method=CalibrationMethod.MinMax,
         extra_options={
             "ActivationSymmetric": scheme.symmetric,

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
+import scipy.fft
 import torch
 
 from export.onnx_graph import TOLERANCE, export, fold_batch_norm, output_names, parity
 from export.quantize import quantize
 from tests.conftest import noise
 from training import codecs, metrics
-from training.dataset import Generator, Sample, add_variants, crop
+from training.begin import load_weights
+from training.dataset import Batches, Collection, Generator, Sample, add_variants, crop
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
-from training.networks import Network, NetworkConfig
+from training.networks import BlockSpectrum, Network, NetworkConfig
 from training.objectives import Targets, Weights, fingerprint_constraints, heads, supervised_contrastive
 from training.zoo.files import zoo_splits
 
@@ -48,6 +51,21 @@ def test_outputs_follow_the_contract() -> None:
     assert torch.allclose(outputs["embedding"].norm(dim=1), torch.ones(3), atol=1e-5)
 
 
+def test_block_spectrum_is_the_cosine_transform() -> None:
+    x = torch.from_numpy(windows(1)).float().permute(0, 3, 1, 2) / 127.5 - 1
+    got = BlockSpectrum()(x)[0] * 2.5 - 9
+    red, _, blue = x[0].numpy()
+    grey = x[0].numpy().mean(0)
+    expected = []
+    for plane in (grey, blue - grey, red - grey):
+        blocks = plane.reshape(16, 8, 16, 8).swapaxes(1, 2)
+        energy = scipy.fft.dctn(blocks, axes=(2, 3), norm="ortho") ** 2 + BlockSpectrum.FLOOR
+        expected.append(np.stack([np.log(energy.mean((0, 1))), np.log(energy).mean((0, 1))]).reshape(2, 64))
+    assert np.allclose(got, np.stack(expected, 1).ravel(), atol=1e-2)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(BlockSpectrum()(x)[0] * 2.5 - 9, got)
+
+
 def test_folded_network_computes_the_same() -> None:
     original = network()
     folded = fold_batch_norm(original)
@@ -74,6 +92,33 @@ def test_onnx_parity_and_quantisation(tmp_path: Path) -> None:
     for x, y in zip(a, b, strict=True):
         assert 0 < np.abs(x - y).max() < 0.25 * max(1.0, np.abs(x).max())
     assert (tmp_path / "model.int8.onnx").stat().st_size < (tmp_path / "model.onnx").stat().st_size / 1.5
+
+
+def test_training_begins_where_a_bundle_ends(tmp_path: Path) -> None:
+    made = network()
+    export(made, tmp_path / "model.onnx")
+    begun = Network(made.config)
+    load_weights(begun, tmp_path / "model.onnx", windows(8, 20))
+    given = torch.from_numpy(windows(6))
+    with torch.no_grad():
+        a, b = made(given), begun(given)
+        begun.train()
+        c = begun(torch.from_numpy(windows(8, 20)))["embedding"]
+        d = made(torch.from_numpy(windows(8, 20)))["embedding"]
+    for name in a:
+        assert torch.allclose(a[name], b[name], atol=1e-4), name
+    # Statistics are those of what the norms see: on the same windows training computes what evaluation did, but for dropout.
+    assert torch.allclose(c, d, atol=1e-3)
+    assert begun.fen.stem[1].running_var.std() > 0
+
+    older = Network(replace(made.config, fen_moments=False, spectrum=False)).eval()
+    export(older, tmp_path / "older.onnx")
+    load_weights(begun, tmp_path / "older.onnx", windows(8, 20))
+    with torch.no_grad():
+        a, b = older(given), begun.eval()(given)
+    assert torch.allclose(a["family"], b["family"], atol=1e-4)
+    with pytest.raises(ValueError, match="give the widths"):
+        load_weights(Network(replace(made.config, fen_width=16)), tmp_path / "model.onnx", windows(2))
 
 
 def labels_of_a_vae() -> Labels:
@@ -136,6 +181,26 @@ def test_crops_extend_small_pictures() -> None:
     rng = np.random.default_rng(0)
     assert crop(noise(60, 300), rng).shape == (128, 128, 3)
     assert crop(noise(200, 300), rng, 96).shape == (96, 96, 3)
+
+
+def test_what_is_missed_is_drawn_more_often() -> None:
+    sources = [
+        Generator("camera", None, False, "train"),
+        *(Generator(n, labels_of_a_vae(), True, "train") for n in "abc"),
+    ]
+    samples = [Sample(noise(64, 64, i), i, "train", variants=[noise(64, 64, i)], chains=[0]) for i in range(4)]
+    batches = Batches(Collection(sources, samples), 0, generators=1, pictures=1, emphasis=4.0)
+    batches.size = 32
+    assert np.allclose(batches.zoo_shares(), 1 / 3)
+    for _ in range(200):
+        batches.missed(np.array([1, 1, 2, 3]), np.array([0.0, 0.0, np.log(2), 5.0]))
+    shares = batches.zoo_shares()
+    assert np.allclose(shares, np.array([1, 5, 5]) / 11)
+    drawn = np.array([batches()[1][0] for _ in range(400)])
+    assert 0.04 < np.mean(drawn == 1) < 0.15
+    plain = Batches(Collection(sources, samples), 0, generators=1, pictures=1)
+    plain.missed(np.array([1]), np.array([0.0]))
+    assert np.allclose(plain.zoo_shares(), 1 / 3)
 
 
 def test_zoo_splits_are_disjoint_and_balanced() -> None:

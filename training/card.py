@@ -187,6 +187,18 @@ def comparing_sections(result: dict) -> list[str]:
     return sections
 
 
+def _begun(training: dict) -> str:
+    """Where the training began, where not at random weights."""
+    begun = training.get("begun")
+    if not begun:
+        return ""
+    return (
+        f"It began with the weights of bundle {begun['bundle']} ({begun['steps']} steps in {begun['minutes']:.0f} minutes on "
+        f"{begun['hardware']}), which had learnt from {begun['zoo_generators']} zoo generators and the same training photos and public "
+        "generators. "
+    )
+
+
 def render(folder: Path, result: dict) -> str:
     """The whole page."""
     bundle = open_bundle(folder)
@@ -207,7 +219,7 @@ def render(folder: Path, result: dict) -> str:
         "features and residual feed a strided trunk and linear heads. It reads 128x128 windows at native resolution and answers all "
         "questions in one pass. "
         f"Trained for {training['minutes']:.0f} minutes ({training['steps']} steps) on {training['hardware']}, seed "
-        f"{training['seed']}, one run. "
+        f"{training['seed']}, one run. {_begun(training)}"
         f"The CPU runs the {bundle.default_variant} file; the figures below are that file's unless another is named.",
         "## Data",
         DATA.strip(),

@@ -132,18 +132,28 @@ def crop(pixels: np.ndarray, rng: np.random.Generator, size: int = WINDOW) -> np
 
 
 class Batches:
-    """Balanced batches: half camera, half generated; generators equally often, photo sets by the root of their size.
+    """Balanced batches: half camera, half generated; public generators equally often, zoo generators the more often the less they are
+    told from photos, photo sets by the root of their size.
 
     A picture that was made from a photo comes with that photo, through the same chain and cut at the same place, so that content does
     not tell the two apart.
     """
 
     def __init__(
-        self, collection: Collection, seed: int, *, generators: int = 14, pictures: int = 4, real_share: float = 0.3
+        self,
+        collection: Collection,
+        seed: int,
+        *,
+        generators: int = 14,
+        pictures: int = 4,
+        real_share: float = 0.3,
+        emphasis: float = 0.0,
     ) -> None:
         self.collection, self.rng = collection, np.random.default_rng(seed)
         self.generators, self.pictures, self.real_share = generators, pictures, real_share
-        self.size = WINDOW
+        self.size, self.emphasis = WINDOW, emphasis
+        # A running detection loss of each source; at first all are taken for what cannot be told.
+        self.loss = np.full(len(collection.sources), np.log(2))
         self.by_source: dict[int, list[Sample]] = {}
         self.photos: dict[tuple[bool, str], Sample] = {}
         for sample in collection.samples:
@@ -168,6 +178,16 @@ class Batches:
             return None
         return photo, photo.variants[photo.chains.index(chain)]
 
+    def missed(self, source: np.ndarray, loss: np.ndarray) -> None:
+        """Take in the detection losses, float[N], of windows of these sources."""
+        for i in np.unique(source):
+            self.loss[i] += 0.1 * (loss[source == i].mean() - self.loss[i])
+
+    def zoo_shares(self) -> np.ndarray:
+        """How often each zoo generator is drawn: 1 + emphasis for one whose loss is that of guessing, or worse; 1 for one without loss."""
+        shares = 1 + self.emphasis * np.minimum(self.loss[self.zoo] / np.log(2), 1)
+        return shares / shares.sum()
+
     def __call__(self) -> tuple[np.ndarray, np.ndarray]:
         """(windows uint8[N, size, size, 3], source int64[N])."""
         # Read once: another thread may change it, and a batch has one size.
@@ -176,7 +196,11 @@ class Batches:
         taken: list[tuple[np.ndarray, int]] = []
         real = min(round(self.generators * self.real_share), len(self.real))
         zoo = min(self.generators - real, len(self.zoo))
-        for source in [*rng.choice(self.real, real, replace=False), *rng.choice(self.zoo, zoo, replace=False)]:
+        drawn = [
+            *rng.choice(self.real, real, replace=False),
+            *rng.choice(self.zoo, zoo, replace=False, p=self.zoo_shares()),
+        ]
+        for source in drawn:
             members = self.by_source[int(source)]
             for i in rng.choice(len(members), self.pictures, replace=len(members) < self.pictures):
                 sample, place = members[i], int(rng.integers(2**62))

@@ -29,6 +29,8 @@ class NetworkConfig:
     trunk: tuple[int, ...] = (64, 128, 192)
     # Whether heads also see the mean and deviation of the FEN's own features.
     fen_moments: bool = True
+    # Whether they also see `BlockSpectrum`.
+    spectrum: bool = True
     embedding: int = 128
     hidden: int = 256
 
@@ -37,8 +39,8 @@ class NetworkConfig:
 
     @staticmethod
     def from_json(data: dict) -> NetworkConfig:
-        # Networks from before there was a choice had none of these moments.
-        return NetworkConfig(**{"fen_moments": False, **data, "trunk": tuple(data["trunk"])})
+        # Networks from before there was a choice had neither.
+        return NetworkConfig(**{"fen_moments": False, "spectrum": False, **data, "trunk": tuple(data["trunk"])})
 
 
 def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -89,6 +91,42 @@ class FEN(nn.Module):
         return F.pixel_shuffle(residual, 2), torch.cat([features, residual], dim=1)
 
 
+class BlockSpectrum(nn.Module):
+    """How much of every frequency there is in 8x8 blocks: float[N, 3, S, S] in [-1, 1] -> float32[N, 384]. Nothing in it is learnt.
+
+    Of brightness and two colour differences, the type-II cosine transform of every block; of each coefficient's energy over the blocks
+    the logarithm of the mean, and the mean of the logarithm, which together tell how peaked it is. Up-sampling, the filters of a decoder
+    and a missing sensor noise all show in these, and a convolutional network takes long to find logarithms of energies.
+    """
+
+    SIDE = 8
+    FEATURES = 2 * 3 * SIDE * SIDE
+    # Energy below that of rounding to eight bits says nothing.
+    FLOOR = 1e-6
+
+    def __init__(self) -> None:
+        super().__init__()
+        place = torch.arange(self.SIDE) + 0.5
+        waves = torch.cos(torch.pi / self.SIDE * torch.arange(self.SIDE)[:, None] * place) * (2 / self.SIDE) ** 0.5
+        waves[0] /= 2**0.5
+        blocks = torch.einsum("ay,bx->abyx", waves, waves).reshape(-1, 1, self.SIDE, self.SIDE)
+        third = 1 / 3
+        colours = torch.tensor([[third, third, third], [-third, -third, 1 - third], [1 - third, -third, -third]])
+        self.colours: Tensor
+        self.blocks: Tensor
+        self.register_buffer("colours", colours[:, :, None, None], persistent=False)
+        self.register_buffer("blocks", blocks.repeat(3, 1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # bfloat16 is coarser than the traces.
+        with torch.autocast(x.device.type, enabled=False):
+            waves = F.conv2d(F.conv2d(x.float(), self.colours), self.blocks, stride=self.SIDE, groups=3)
+            energy = waves * waves + self.FLOOR
+            logs = torch.cat([energy.mean((2, 3)).log(), energy.log().mean((2, 3))], dim=1)
+            # To about zero mean and unit deviation over pictures.
+            return (logs + 9) / 2.5
+
+
 def moments(x: Tensor) -> Tensor:
     """Mean and standard deviation over positions: float[N, C, H, W] -> float32[N, 2C].
 
@@ -97,6 +135,12 @@ def moments(x: Tensor) -> Tensor:
     mean = x.mean((2, 3), dtype=torch.float32)
     variance = (x * x).mean((2, 3), dtype=torch.float32) - mean * mean
     return torch.cat([mean, (variance.clamp_min(0) + 1e-4).sqrt()], dim=1)
+
+
+def pooled_features(config: NetworkConfig) -> int:
+    """How many numbers a window the heads' hidden layer reads: the spectrum's first, then the FEN's, then the trunk's."""
+    of_fen = 2 * (config.fen_width + 12) if config.fen_moments else 0
+    return (BlockSpectrum.FEATURES if config.spectrum else 0) + of_fen + 2 * sum(config.trunk)
 
 
 class Network(nn.Module):
@@ -114,8 +158,10 @@ class Network(nn.Module):
         self.trunk = nn.ModuleList(
             nn.Sequential(convolution(a, b, stride=2), convolution(b, b)) for a, b in itertools.pairwise(widths)
         )
-        pooled = 2 * sum(widths if config.fen_moments else config.trunk)
-        self.hidden = nn.Sequential(nn.Linear(pooled, config.hidden), nn.BatchNorm1d(config.hidden), nn.ReLU())
+        self.spectrum = BlockSpectrum() if config.spectrum else None
+        self.hidden = nn.Sequential(
+            nn.Linear(pooled_features(config), config.hidden), nn.BatchNorm1d(config.hidden), nn.ReLU()
+        )
         self.dropout = nn.Dropout(0.1)
         self.embedding = nn.Linear(config.hidden, config.embedding)
         sizes = {"generated": 1, "family": len(FAMILIES), "continuous": len(CONTINUOUS), "losses": len(LOSSES)}
@@ -126,8 +172,9 @@ class Network(nn.Module):
         # Cast before the transpose: TensorRT accepts no other order for a uint8 input.
         x = (windows.float() / 127.5 - 1).permute(0, 3, 1, 2)
         fingerprint, features = self.fen(x)
+        pooled = [] if self.spectrum is None else [self.spectrum(x)]
         # Before the trunk halves anything: the weakest traces, the noise of adversarial attacks, are learnt from these much sooner.
-        pooled = [moments(features)] if self.config.fen_moments else []
+        pooled += [moments(features)] if self.config.fen_moments else []
         for stage in self.trunk:
             features = stage(features)
             pooled.append(moments(features))

@@ -100,6 +100,13 @@ def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum().clamp_min(1)
 
 
+def detection_losses(outputs: dict[str, Tensor], source: Tensor, targets: Targets) -> Tensor:
+    """Cross-entropy of camera or generated, float32[N], one a window."""
+    return F.binary_cross_entropy_with_logits(
+        outputs["generated"][:, 0].detach().float(), targets.generated[source], reduction="none"
+    )
+
+
 def heads(outputs: dict[str, Tensor], source: Tensor, targets: Targets, weights: Weights) -> dict[str, Tensor]:
     """Every weighted term by name, over the windows of a batch whose sources are int64[N]."""
     terms = {

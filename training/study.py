@@ -61,6 +61,7 @@ class Run:
     codecs: bool = True
     real: bool = True
     zoo: int | None = None
+    emphasis: float = Settings.emphasis
     network: NetworkConfig = field(default_factory=NetworkConfig)
     published: bool = False
 
@@ -80,9 +81,11 @@ RUNS = (
     Run("no-repetitive", "fingerprint not made repetitive", weights=_without("repetitive")),
     Run("no-symmetric", "fingerprint's spectrum not made symmetric", weights=_without("symmetric")),
     Run("no-fen-moments", "heads see the trunk's features only", network=NetworkConfig(fen_moments=False)),
+    Run("no-spectrum", "heads see no block spectrum", network=NetworkConfig(spectrum=False)),
     Run("no-metric", "no metric loss", weights=_without("metric")),
     Run("no-twins", "pictures without the photos that they were made from", twins=False),
     Run("no-codecs", "trained on clean pictures", codecs=False),
+    Run("no-emphasis", "every zoo generator drawn equally often", emphasis=0.0),
     Run("no-real", "no public generators in training", real=False),
     Run("zoo-32", "32 zoo generators in training", zoo=32),
     Run("zoo-80", "80 zoo generators in training", zoo=80),
@@ -171,9 +174,9 @@ def make(run: Run) -> Network | peer.Peer:
 
 def settings(run: Run, minutes: float) -> Settings:
     """How the run is trained."""
-    usual = Settings(minutes, run.seed, run.rate, weights=run.weights, twins=run.twins)
+    usual = Settings(minutes, run.seed, run.rate, weights=run.weights, twins=run.twins, emphasis=run.emphasis)
     usual = usual if run.real else replace(usual, real_share=0.0)
-    return replace(usual, sizes=(peer.PeerConfig().size,) * 2) if run.published else usual
+    return replace(usual, sizes=((1.0, peer.PeerConfig().size),)) if run.published else usual
 
 
 def learn(run: Run, collection: Collection, minutes: float, folder: Path, device: torch.device) -> None:

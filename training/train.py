@@ -20,6 +20,8 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
+from edgeparse.bundle import open_bundle
+from training.begin import load_weights
 from training.dataset import (
     CHAINS,
     Batches,
@@ -31,17 +33,19 @@ from training.dataset import (
 )
 from training.index.load import load as load_index
 from training.networks import WINDOW, Network, NetworkConfig
-from training.objectives import Targets, Weights, heads
+from training.objectives import Targets, Weights, detection_losses, heads
 from training.zoo.build import fast_bfloat16
 
-SMALL_WINDOW = 96
+# The side of a window in pixels, and until which share of the time. Half the side costs a quarter: small windows show more pictures in
+# the same time, and the last quarter settles batch norms and pooling on the size that is shipped.
+SIZES = ((0.4, 64), (0.75, 96), (1.0, WINDOW))
 
 
 @dataclass(frozen=True)
 class Settings:
     """How to train: time in minutes, which the learning rate's schedule follows, the highest `rate`, and `generators` in a batch, of which
-    `real_share` are public ones. `twins`: whether pictures come with the photos they were made from. `sizes`: the side of a window, in
-    pixels, before and in the last quarter of the time."""
+    `real_share` are public ones. `twins`: whether pictures come with the photos they were made from. `sizes`: see `SIZES`.
+    `emphasis`: how much more often than one that is never missed a zoo generator is drawn whose pictures cannot be told from photos."""
 
     minutes: float = 60.0
     seed: int = 1
@@ -50,7 +54,8 @@ class Settings:
     weights: Weights = field(default_factory=Weights)
     real_share: float = 0.3
     twins: bool = True
-    sizes: tuple[int, int] = (SMALL_WINDOW, WINDOW)
+    sizes: tuple[tuple[float, int], ...] = SIZES
+    emphasis: float = 4.0
 
 
 class Average:
@@ -151,6 +156,11 @@ def add_training_variants(collection: Collection, variants: int, seed: int) -> N
 @click.option(
     "--generators", default=14, show_default=True, help="Generators in a batch; 4 windows each, and as many of photos."
 )
+@click.option(
+    "--begin-from",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A bundle whose weights to begin with, in place of random ones; halve the rate.",
+)
 @click.option("--variants", default=4, show_default=True, help="Codec chains kept of a zoo picture.")
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
 def main(
@@ -162,6 +172,7 @@ def main(
     fen_width: int,
     fen_blocks: int,
     generators: int,
+    begin_from: Path | None,
     variants: int,
     device: str,
 ) -> None:
@@ -174,8 +185,36 @@ def main(
     validation = validation_sets(collection, seed)
     add_training_variants(collection, variants, seed)
     network = Network(NetworkConfig(fen_width=fen_width, fen_blocks=fen_blocks))
+    begun = begin(network, begin_from, collection) if begin_from else None
     network.to(place, memory_format=torch.channels_last)
-    train(network, collection, validation, Settings(minutes, seed, rate, generators), out)
+    train(network, collection, validation, Settings(minutes, seed, rate, generators), out, begun)
+
+
+def begin(network: Network, folder: Path, collection: Collection) -> dict[str, object]:
+    """Give a network the weights of the bundle in `folder`. Returns what the next bundle says of its origin.
+
+    Raises:
+        click.ClickException: the bundle's network is another one, or learnt from what is now validation or test.
+    """
+    bundle = open_bundle(folder)
+    before = json.loads((folder / "bundle.json").read_text())["training"]
+    now = {source.name: source.split for source in collection.sources if source.labels is not None and not source.zoo}
+    if moved := sorted(name for name, split in now.items() if before["generators"].get(name, split) != split):
+        raise click.ClickException(
+            f"{folder}: these generators are not on the side where bundle {bundle.label} had them: {', '.join(moved)}; "
+            "train from the start, or put them back"
+        )
+    rng = np.random.default_rng(0)
+    photos = collection.select(split="train", zoo=True, camera=True)
+    shown = [photos[i] for i in rng.permutation(len(photos))[:64]]
+    try:
+        load_weights(network, folder / "model.onnx", np.stack([crop(sample.pixels, rng) for sample in shown]))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    # Its zoo may have been another draw, with other generators under the same names.
+    zoo = {name: split for name, split in before["generators"].items() if name not in now}
+    kept = {key: before[key] for key in ("steps", "minutes", "hardware")}
+    return {"bundle": bundle.label, **kept, "zoo_generators": sum(split == "train" for split in zoo.values())}
 
 
 def train(
@@ -184,6 +223,7 @@ def train(
     validation: dict[str, tuple[np.ndarray, np.ndarray]],
     settings: Settings,
     out: Path,
+    begun: dict[str, object] | None = None,
 ) -> None:
     """Train a network, where it is, on the variants of pictures; the folder `out` gets checkpoint.pt, network.pt and log.jsonl.
 
@@ -192,6 +232,7 @@ def train(
     Args:
         network: uint8 windows [N, S, S, 3] -> every raw output by name, as `Network`.
         validation: windows and their sources, as `validation_sets` gives them; only for the log.
+        begun: what `begin` says of the weights that training begins with, to be kept in network.pt.
     """
     average = Average(network)
     rate, place = settings.rate, next(network.parameters()).device
@@ -211,7 +252,13 @@ def train(
         step, spent = state["step"], state["spent"]
         click.echo(f"resumed at step {step}, {spent / 60:.0f} min", err=True)
     # A run that goes on must not see its first batches again.
-    batches = Batches(collection, settings.seed + step, generators=settings.generators, real_share=settings.real_share)
+    batches = Batches(
+        collection,
+        settings.seed + step,
+        generators=settings.generators,
+        real_share=settings.real_share,
+        emphasis=settings.emphasis,
+    )
     if not settings.twins:
         batches.photos.clear()
     next_batch = prefetch(batches)
@@ -223,8 +270,7 @@ def train(
     since, waited = 0, 0.0
     while (spent := time.monotonic() - begun) < budget:
         progress = spent / budget
-        # Small windows cost half; the last quarter of the time settles batch norm and pooling on the size that is shipped.
-        batches.size = settings.sizes[0] if progress < 0.75 else settings.sizes[1]
+        batches.size = next(size for until, size in settings.sizes if progress < until)
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / 200) * (0.5 * (1 + math.cos(math.pi * progress)) * 0.99 + 0.01)
         asked = time.monotonic()
@@ -235,6 +281,7 @@ def train(
         with torch.autocast(place.type, torch.bfloat16, enabled=fast_bfloat16(place)):
             outputs = network(torch.from_numpy(windows).to(place))
         terms: dict[str, Tensor] = heads(outputs, origins, targets, settings.weights)
+        batches.missed(source, detection_losses(outputs, origins, targets).cpu().numpy())
         loss = torch.stack(list(terms.values())).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -279,6 +326,7 @@ def train(
             "steps": step,
             "minutes": spent / 60,
             "seed": settings.seed,
+            "begun": begun,
             "hardware": torch.cuda.get_device_name(place) if place.type == "cuda" else f"{os.cpu_count()} CPU cores",
         },
         temporary,

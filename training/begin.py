@@ -1,0 +1,113 @@
+"""Begin a training where a bundle ends: its ONNX weights, back in a network that can be trained.
+
+At export batch norms are folded into the layers before them. A folded layer computes the same with a batch norm behind it whose
+statistics are those of its own output and whose scale and shift undo them, and such a network can go on learning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from training.networks import Network, NetworkConfig, pooled_features
+
+# Of the exporter: the network's own name, and what a matrix product is called that became a convolution.
+PREFIX, MATRIX = "network.", "_kernel"
+
+
+def weights_of(model: Path) -> dict[str, Tensor]:
+    """The folded weights and biases of a bundle's float32 ONNX file, under the names that the network has for them."""
+    found = {}
+    for value in onnx.load(model).graph.initializer:
+        if value.name.startswith(PREFIX):
+            name = value.name.removeprefix(PREFIX)
+            array = np.array(numpy_helper.to_array(value))
+            found[name.removesuffix(MATRIX)] = torch.from_numpy(array[..., 0, 0] if name.endswith(MATRIX) else array)
+    return found
+
+
+def normed_layers(network: nn.Module) -> dict[str, tuple[nn.Module, nn.Module]]:
+    """Every layer that a batch norm follows, by name, with that batch norm."""
+    pairs = {}
+    for name, parent in network.named_modules():
+        if isinstance(parent, nn.Sequential):
+            for i in range(len(parent) - 1):
+                if isinstance(parent[i + 1], (nn.BatchNorm1d, nn.BatchNorm2d)):
+                    pairs[f"{name}.{i}"] = (parent[i], parent[i + 1])
+    return pairs
+
+
+@torch.no_grad()
+def load_weights(network: Network, model: Path, windows: np.ndarray) -> None:
+    """Give a network the weights of a bundle's float32 ONNX file, so that in evaluation mode it computes the same.
+
+    Where the network has the block spectrum or the FEN's moments and the file's had not, their weights begin at zero.
+
+    Args:
+        windows: uint8[N, S, S, 3], from which the batch norms take their statistics.
+
+    Raises:
+        ValueError: a layer is missing in the file or has another shape: the two networks differ in more than that.
+    """
+    folded = weights_of(model)
+    layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))}
+    norms = {name: norm for name, (_, norm) in normed_layers(network).items()}
+    for name, layer in layers.items():
+        weight = folded.get(f"{name}.weight")
+        if weight is None:
+            raise ValueError(
+                f"{model} has no layer {name}: it is no network of `training.networks`; begin from another bundle"
+            )
+        # The exporter leaves out a bias that is zero.
+        bias = folded.get(f"{name}.bias", weight.new_zeros(len(weight)))
+        if name == "hidden.0":
+            weight = _with_new_features(weight, network.config)
+        if weight.shape != layer.weight.shape:
+            raise ValueError(
+                f"{model}: layer {name} is {list(weight.shape)}, not {list(layer.weight.shape)}; give the widths of that network"
+            )
+        layer.weight.copy_(weight)
+        if layer.bias is not None:
+            layer.bias.zero_() if name in norms else layer.bias.copy_(bias)
+        if name in norms:
+            # Adds the bias and does nothing else, until its statistics are known.
+            norm = norms[name]
+            norm.running_mean.zero_()
+            norm.running_var.fill_(1 - norm.eps)
+            norm.weight.fill_(1)
+            norm.bias.copy_(bias)
+    _take_statistics(network, list(norms.values()), windows)
+
+
+def _with_new_features(weight: Tensor, config: NetworkConfig) -> Tensor:
+    """The hidden layer's weights, with zeros for the features that came after the file; the newest are the first."""
+    for older in (replace(config, spectrum=False), replace(config, spectrum=False, fen_moments=False)):
+        if weight.shape[1] == pooled_features(older):
+            return nn.functional.pad(weight, (pooled_features(config) - weight.shape[1], 0))
+    return weight
+
+
+def _take_statistics(network: Network, norms: list[nn.Module], windows: np.ndarray) -> None:
+    """Set every norm's statistics to those of what reaches it, and its scale and shift so that it computes what it did."""
+    seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+
+    def look(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+        x = inputs[0].transpose(0, 1).flatten(1)
+        seen[norm] = (x.mean(1), x.var(1, unbiased=False))
+
+    hooks = [norm.register_forward_pre_hook(look) for norm in norms]
+    network.eval()
+    network(torch.from_numpy(windows))
+    for hook in hooks:
+        hook.remove()
+    for norm, (mean, variance) in seen.items():
+        norm.bias.add_(mean)
+        norm.weight.copy_((variance + norm.eps).sqrt())
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
