@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 
 def gemm_as_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -38,6 +40,32 @@ def gemm_as_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     drop_unused(model.graph)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def fully_connected_weights(model: onnx.ModelProto) -> list[str]:
+    """Names of the weights of the layers that `gemm_as_convolution` made."""
+    others = {*reading_pixels(model), *spatial_convolutions(model)}
+    return [node.input[1] for node in model.graph.node if node.op_type == "Conv" and node.name not in others]
+
+
+def store_in_half(model: onnx.ModelProto, weights: Collection[str]) -> onnx.ModelProto:
+    """A copy that keeps these weights as fp16, each cast to fp32 before it is used.
+
+    What a file computes changes by the rounding of its weights to eleven bits. ONNX Runtime casts once, when it opens the file.
+    """
+    model = _copy(model)
+    graph = model.graph
+    casts = []
+    for tensor in graph.initializer:
+        if tensor.name in weights:
+            name = tensor.name
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{name}_fp16"))
+            casts.append(helper.make_node("Cast", [tensor.name], [name], f"{name}_cast", to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
     onnx.checker.check_model(model, full_check=True)
     return model
 

@@ -11,7 +11,7 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from export.onnx_rewrite import reading_pixels, spatial_convolutions
+from export.onnx_rewrite import fully_connected_weights, reading_pixels, spatial_convolutions, store_in_half
 
 
 class _Windows(CalibrationDataReader):
@@ -26,24 +26,25 @@ class _Windows(CalibrationDataReader):
 
 @dataclass(frozen=True)
 class Scheme:
-    """How activations and biases are quantised; weights are symmetric int8 a channel everywhere."""
+    """How activations and biases are quantised, and whether heads are stored in fp16; weights are symmetric int8 a channel everywhere."""
 
     activations: QuantType
     symmetric: bool
     bias: bool
+    half_heads: bool
 
 
 # CPUs with VNNI multiply uint8 by int8.
-CPU = Scheme(QuantType.QUInt8, symmetric=False, bias=True)
-# TensorRT knows no zero points, and keeps biases in fp32.
-TENSORRT = Scheme(QuantType.QInt8, symmetric=True, bias=False)
+CPU = Scheme(QuantType.QUInt8, symmetric=False, bias=True, half_heads=True)
+# TensorRT knows no zero points, keeps biases in fp32, and wants weights that are constants.
+TENSORRT = Scheme(QuantType.QInt8, symmetric=True, bias=False, half_heads=False)
 
 
 def quantize(source: Path, target: Path, windows: np.ndarray, scheme: Scheme = CPU) -> None:
     """Quantise the convolutions, calibrated on uint8[N, S, S, 3] windows of training pictures.
 
-    The convolutions that read the picture and the fully connected heads stay in fp32: the ones see eight bits of which the traces are
-    the last, the others cost nothing.
+    The convolutions that read the picture and the fully connected heads are computed in fp32: the ones see eight bits of which the
+    traces are the last, the others cost nothing.
     """
     prepared = target.with_suffix(".prepared.onnx")
     quant_pre_process(source, prepared, skip_symbolic_shape=True)
@@ -67,3 +68,5 @@ def quantize(source: Path, target: Path, windows: np.ndarray, scheme: Scheme = C
         },
     )
     prepared.unlink()
+    if scheme.half_heads:
+        onnx.save(store_in_half(onnx.load(target), fully_connected_weights(model)), target)
