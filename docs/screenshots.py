@@ -60,7 +60,7 @@ def save(picture: Image.Image, path: Path) -> None:
 def main() -> None:
     """One picture in light and dark, and the list of several."""
     several = sorted(path.name for path in (ROOT / "samples").iterdir() if path.suffix != ".md")
-    pages = {"one": page_of("generated-zoo-autoencoder.webp"), "several": page_of(*several)}
+    pages = {"one": page_of("generated-zoo-autoencoder.jpg"), "several": page_of(*several)}
     with browser() as opened, tempfile.TemporaryDirectory() as folder:
         for name, scheme, height in (("one", "light", 1120), ("one", "dark", 1120), ("several", "light", 620)):
             file = Path(folder) / f"{name}.html"

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
@@ -93,3 +94,17 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = Parser(bundle).parse(noise(200, 200))
     assert report.bundle == "toy-1"
     assert report.verdict in ("camera", "generated", "inconclusive")
+
+    more = ("--minutes", "0.02", "--variants", "2", "--generators", "6", "--begin-from", bundle)
+    run(train, pictures, tmp_path / "next", *more)
+    begun = torch.load(tmp_path / "next" / "network.pt", weights_only=True)["begun"]
+    assert (begun["bundle"], begun["steps"]) == (
+        "toy-1",
+        json.loads((bundle / "bundle.json").read_text())["training"]["steps"],
+    )
+    assert begun["zoo_generators"] > 20
+    manifest = (bundle / "bundle.json").read_text()
+    (bundle / "bundle.json").write_text(manifest.replace('"ldm-fourier": "test"', '"ldm-fourier": "train"'))
+    refused = CliRunner().invoke(train, [str(a) for a in (pictures, tmp_path / "other", *more)])
+    assert refused.exit_code == 1
+    assert "not on the side where bundle toy-1 had them: ldm-fourier" in refused.output

@@ -264,11 +264,11 @@ def train(
     next_batch = prefetch(batches)
 
     budget = settings.minutes * 60
-    begun = time.monotonic() - spent
+    started = time.monotonic() - spent
     shown, saved = spent, spent
     totals: dict[str, float] = defaultdict(float)
     since, waited = 0, 0.0
-    while (spent := time.monotonic() - begun) < budget:
+    while (spent := time.monotonic() - started) < budget:
         progress = spent / budget
         batches.size = next(size for until, size in settings.sizes if progress < until)
         for group in optimizer.param_groups:
@@ -309,7 +309,7 @@ def train(
                         float(roc_auc_score(truth, np.r_[scores["camera"], scores[name]])), 4
                     )
                 _save(state_file, network, average, optimizer, step, spent)
-                saved = time.monotonic() - begun
+                saved = time.monotonic() - started
             with (out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")
             click.echo(json.dumps(line), err=True)
