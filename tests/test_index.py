@@ -22,6 +22,7 @@ from training.index.load import collect, load
 from training.labels import Labels
 from training.photos import photo_split, split_of
 from training.public import LABELS
+from training.zoo.files import differences
 
 VAE, GAN = (
     Labels("vae", {"layers": 9}, {"up_sampling": "nearest"}, ("L1",)),
@@ -70,9 +71,8 @@ def make(folder: Path) -> tuple[Path, Path]:
         [("gan-002", GAN, [-1, -1], 25.0), ("vae-000", VAE, [1, 0], 25.0), ("vae-001", VAE, [1, 0], 15.0)]
     ):
         entry = json.dumps({"labels": labels.to_json(), "quality": {"psnr_db": psnr}})
-        np.savez_compressed(
-            zoo / f"{name}.npz", pictures=stack(60 + 10 * number, 2), splits=splits[twins], twins=twins, entry=entry
-        )
+        kept = differences(stack(60 + 10 * number, 2))
+        np.savez_compressed(zoo / f"{name}.npz", differences=kept, splits=splits[twins], twins=twins, entry=entry)
     return data, zoo
 
 

@@ -18,6 +18,7 @@ from training.zoo import build, losses
 from training.zoo.blocks import Block, Sum
 from training.zoo.build import Budget, Photos, Trainer, build_one
 from training.zoo.families import REGISTRY
+from training.zoo.files import differences, read_pictures
 from training.zoo.inspection import inspect
 from training.zoo.pool import build_all
 from training.zoo.space import ADVERSARIAL, Config, Space, draw
@@ -160,10 +161,21 @@ def test_build_writes_one_whole_file_and_resumes(tmp_path: Path) -> None:
     assert [entry["name"] for entry in made] == [configs[2].name]
     assert (tmp_path / f"{configs[0].name}.npz").stat().st_mtime_ns == before
     assert not list(tmp_path.glob(".*"))
+    assert read_pictures(tmp_path / f"{configs[0].name}.npz").shape == (5, 64, 64, 3)
     with np.load(tmp_path / f"{configs[0].name}.npz", allow_pickle=False) as file:
-        assert file["pictures"].shape == (5, 64, 64, 3)
+        assert file["differences"].dtype == np.uint8
         assert [str(split) for split in file["splits"]] == ["train", "train", "val", "test", "test"]
         assert all(crops.splits[twin] == split for twin, split in zip(file["twins"], file["splits"], strict=True))
+
+
+def test_pictures_come_back_from_their_file(tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
+    smooth = np.stack([noise(96, 96, i) for i in range(4)]) // 4
+    for each in (pictures, smooth):
+        np.savez_compressed(tmp_path / "kept.npz", differences=differences(each))
+        assert np.array_equal(read_pictures(tmp_path / "kept.npz"), each)
+    np.savez_compressed(tmp_path / "plain.npz", pictures=smooth)
+    assert (tmp_path / "kept.npz").stat().st_size < 0.95 * (tmp_path / "plain.npz").stat().st_size
 
 
 def test_training_lowers_the_loss_and_repeats(tmp_path: Path) -> None:

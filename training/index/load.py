@@ -10,6 +10,7 @@ import numpy as np
 from training.dataset import Collection, Sample
 from training.index.lines import AGAIN, Index, read
 from training.photos import read_pixels
+from training.zoo.files import read_pictures
 
 
 def load(path: Path) -> Collection:
@@ -56,7 +57,8 @@ def _pixels(index: Index) -> list[np.ndarray]:
 def _some_of(file: Path, numbers: list[int | None]) -> np.ndarray:
     """uint8[N, S, S, 3]: the pictures of a zoo's file that have these numbers."""
     with np.load(file, allow_pickle=False) as arrays:
-        pictures = arrays["pictures" if "pictures" in arrays else "pixels"]
+        photos = arrays.get("pixels")
+    pictures = read_pictures(file) if photos is None else photos
     for number in numbers:
         if number is None or number >= len(pictures):
             raise ValueError(

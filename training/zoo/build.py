@@ -17,7 +17,7 @@ from training.zoo import losses
 from training.zoo.base import Terms
 from training.zoo.blocks import Block
 from training.zoo.families import REGISTRY
-from training.zoo.files import passes
+from training.zoo.files import differences, passes
 from training.zoo.inspection import inspect, latent_size
 from training.zoo.space import Config
 
@@ -252,7 +252,7 @@ def build_one(config: Config, photos: Photos, budget: Budget, out: Path, device:
     temporary = out / f".{config.name}.{os.getpid()}.npz"
     np.savez_compressed(
         temporary,
-        pictures=pictures,
+        differences=differences(pictures),
         splits=photos.splits[twins],
         # -1 where a picture shows no photo's content.
         twins=twins if trainer.maker.sees_photos else np.full(len(twins), -1),

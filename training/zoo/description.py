@@ -13,16 +13,11 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from training.labels import Labels
-from training.zoo.files import generator_files, passes, read_entry, zoo_splits
+from training.zoo.files import generator_files, passes, read_entry, read_pictures, zoo_splits
 from training.zoo.space import TASKS, Space
 
 # A longer gap between two finished generators is a pause, not work.
 LONGEST_GAP_S = 300
-
-
-def _pictures_sha256(path: Path) -> str:
-    with np.load(path, allow_pickle=False) as file:
-        return hashlib.sha256(np.ascontiguousarray(file["pictures"]).tobytes()).hexdigest()
 
 
 def describe(folder: Path) -> dict[str, object]:
@@ -35,8 +30,7 @@ def describe(folder: Path) -> dict[str, object]:
     generators = []
     for path in files:
         entry = entries[path.stem]
-        with np.load(path, allow_pickle=False) as file:
-            shape = file["pictures"].shape
+        pictures = read_pictures(path)
         generators.append(
             {
                 "name": path.stem,
@@ -48,9 +42,9 @@ def describe(folder: Path) -> dict[str, object]:
                 "contrast": round(entry["contrast"], 2),
                 "labels": entry["labels"],
                 "labels_sha256": hashlib.sha256(json.dumps(entry["labels"], sort_keys=True).encode()).hexdigest(),
-                "pictures": shape[0],
-                "side": shape[1],
-                "pictures_sha256": _pictures_sha256(path),
+                "pictures": pictures.shape[0],
+                "side": pictures.shape[1],
+                "pictures_sha256": hashlib.sha256(pictures.tobytes()).hexdigest(),
             }
         )
     return {
@@ -77,8 +71,8 @@ def sheet(folder: Path, names: list[str], columns: int, side: int, sets: tuple[s
         pen.text((6, row * side + side // 2 - 6), name, fill="black")
         with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
             twins = file["twins"]
-            allowed = np.flatnonzero((twins < 0) | of_sets[twins])[:columns]
-            for column, pixels in enumerate(file["pictures"][allowed]):
-                tile = Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS)
-                image.paste(tile, (margin + column * side, row * side))
+        allowed = np.flatnonzero((twins < 0) | of_sets[twins])[:columns]
+        for column, pixels in enumerate(read_pictures(folder / f"{name}.npz")[allowed]):
+            tile = Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS)
+            image.paste(tile, (margin + column * side, row * side))
     return image
