@@ -17,7 +17,7 @@ from edgeparse.bundle import SCHEMA, Bundle, open_bundle
 from edgeparse.gallery import Gallery
 from export.onnx_graph import export, output_names, parity
 from export.variants import write_variants
-from training.dataset import Collection, Sample
+from training.dataset import Collection, Sample, some
 from training.evaluate import (
     Predictions,
     centroids,
@@ -53,15 +53,14 @@ FALSE_SAME = 0.05
 FALSE_NAME = 0.1
 
 
-def _some(samples: list[Sample], count: int, seed: int) -> list[Sample]:
-    order = np.random.default_rng(seed).permutation(len(samples))
-    return [samples[i] for i in order[:count]]
-
-
 def calibration_windows(collection: Collection, count: int = 256) -> np.ndarray:
     """uint8[count, 128, 128, 3] windows of training pictures, half of them camera."""
-    chosen = _some(collection.select(split="train", camera=True), count // 2, 1)
-    chosen += _some(collection.select(split="train", camera=False, source_split="train"), count - count // 2, 2)
+    chosen = some(collection.select(split="train", camera=True), count // 2, np.random.default_rng(1))
+    chosen += some(
+        collection.select(split="train", camera=False, source_split="train"),
+        count - count // 2,
+        np.random.default_rng(2),
+    )
     return np.stack([windows.cut(sample.pixels, 1).pixels[0] for sample in chosen])
 
 

@@ -112,7 +112,7 @@ def test_training_begins_where_a_bundle_ends(tmp_path: Path) -> None:
     made = network()
     export(made, tmp_path / "model.onnx")
     begun = Network(made.config)
-    load_weights(begun, tmp_path / "model.onnx", windows(8, 20))
+    load_weights(begun, (tmp_path / "model.onnx").read_bytes(), windows(8, 20))
     given = torch.from_numpy(windows(6))
     with torch.no_grad():
         a, b = made(given), begun(given)
@@ -127,12 +127,12 @@ def test_training_begins_where_a_bundle_ends(tmp_path: Path) -> None:
 
     older = Network(replace(made.config, fen_moments=False, spectrum=False)).eval()
     export(older, tmp_path / "older.onnx")
-    load_weights(begun, tmp_path / "older.onnx", windows(8, 20))
+    load_weights(begun, (tmp_path / "older.onnx").read_bytes(), windows(8, 20))
     with torch.no_grad():
         a, b = older(given), begun.eval()(given)
     assert torch.allclose(a["family"], b["family"], atol=1e-4)
     with pytest.raises(ValueError, match="give the widths"):
-        load_weights(Network(replace(made.config, fen_width=16)), tmp_path / "model.onnx", windows(2))
+        load_weights(Network(replace(made.config, fen_width=16)), (tmp_path / "model.onnx").read_bytes(), windows(2))
 
 
 def labels_of_a_vae() -> Labels:

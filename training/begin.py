@@ -7,7 +7,6 @@ statistics are those of its own output and whose scale and shift undo them, and 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -21,10 +20,10 @@ from training.networks import Network, NetworkConfig, pooled_features
 PREFIX, MATRIX = "network.", "_kernel"
 
 
-def weights_of(model: Path) -> dict[str, Tensor]:
+def weights_of(model: bytes) -> dict[str, Tensor]:
     """The folded weights and biases of a bundle's float32 ONNX file, under the names that the network has for them."""
     found = {}
-    for value in onnx.load(model).graph.initializer:
+    for value in onnx.load_from_string(model).graph.initializer:
         if value.name.startswith(PREFIX):
             name = value.name.removeprefix(PREFIX)
             array = np.array(numpy_helper.to_array(value))
@@ -32,19 +31,19 @@ def weights_of(model: Path) -> dict[str, Tensor]:
     return found
 
 
-def normed_layers(network: nn.Module) -> dict[str, tuple[nn.Module, nn.Module]]:
-    """Every layer that a batch norm follows, by name, with that batch norm."""
-    pairs = {}
+def batch_norms(network: nn.Module) -> dict[str, nn.Module]:
+    """Every batch norm, by the name of the layer before it."""
+    norms = {}
     for name, parent in network.named_modules():
         if isinstance(parent, nn.Sequential):
             for i in range(len(parent) - 1):
                 if isinstance(parent[i + 1], (nn.BatchNorm1d, nn.BatchNorm2d)):
-                    pairs[f"{name}.{i}"] = (parent[i], parent[i + 1])
-    return pairs
+                    norms[f"{name}.{i}"] = parent[i + 1]
+    return norms
 
 
 @torch.no_grad()
-def load_weights(network: Network, model: Path, windows: np.ndarray) -> None:
+def load_weights(network: Network, model: bytes, windows: np.ndarray) -> None:
     """Give a network the weights of a bundle's float32 ONNX file, so that in evaluation mode it computes the same.
 
     Where the network has the block spectrum or the FEN's moments and the file's had not, their weights begin at zero.
@@ -57,12 +56,12 @@ def load_weights(network: Network, model: Path, windows: np.ndarray) -> None:
     """
     folded = weights_of(model)
     layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))}
-    norms = {name: norm for name, (_, norm) in normed_layers(network).items()}
+    norms = batch_norms(network)
     for name, layer in layers.items():
         weight = folded.get(f"{name}.weight")
         if weight is None:
             raise ValueError(
-                f"{model} has no layer {name}: it is no network of `training.networks`; begin from another bundle"
+                f"the file has no layer {name}: it is no network of `training.networks`; begin from another bundle"
             )
         # The exporter leaves out a bias that is zero.
         bias = folded.get(f"{name}.bias", weight.new_zeros(len(weight)))
@@ -70,7 +69,7 @@ def load_weights(network: Network, model: Path, windows: np.ndarray) -> None:
             weight = _with_new_features(weight, network.config)
         if weight.shape != layer.weight.shape:
             raise ValueError(
-                f"{model}: layer {name} is {list(weight.shape)}, not {list(layer.weight.shape)}; give the widths of that network"
+                f"layer {name} is {list(weight.shape)}, not {list(layer.weight.shape)}; give the widths of that network"
             )
         layer.weight.copy_(weight)
         if layer.bias is not None:

@@ -70,6 +70,11 @@ class Collection:
         return chosen
 
 
+def some(samples: list[Sample], count: int, rng: np.random.Generator) -> list[Sample]:
+    """At most `count` of the samples, in random order."""
+    return [samples[i] for i in rng.permutation(len(samples))[:count]]
+
+
 def jpeg_of(sample: Sample, seed: int) -> tuple[int, int] | None:
     """Quality and subsampling of the JPEG in which a picture comes as photos do; None where its own pixels do already."""
     return codecs.photo_jpeg(sample.photo, np.random.default_rng([seed, 1])) if sample.made else None

@@ -103,17 +103,14 @@ def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 def detection_losses(outputs: dict[str, Tensor], source: Tensor, targets: Targets) -> Tensor:
     """Cross-entropy of camera or generated, float32[N], one a window."""
     return F.binary_cross_entropy_with_logits(
-        outputs["generated"][:, 0].detach().float(), targets.generated[source], reduction="none"
+        outputs["generated"][:, 0].float(), targets.generated[source], reduction="none"
     )
 
 
 def heads(outputs: dict[str, Tensor], source: Tensor, targets: Targets, weights: Weights) -> dict[str, Tensor]:
     """Every weighted term by name, over the windows of a batch whose sources are int64[N]."""
     terms = {
-        "generated": weights.generated
-        * F.binary_cross_entropy_with_logits(
-            outputs["generated"][:, 0].float(), targets.generated[source], reduction="mean"
-        ),
+        "generated": weights.generated * detection_losses(outputs, source, targets).mean(),
         "family": weights.family
         * F.cross_entropy(outputs["family"].float(), targets.family[source], ignore_index=-1, label_smoothing=0.05),
     }

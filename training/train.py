@@ -29,6 +29,7 @@ from training.dataset import (
     Sample,
     add_variants,
     crop,
+    some,
     through_chain,
 )
 from training.index.load import load as load_index
@@ -121,17 +122,13 @@ def predict(network: nn.Module, windows: np.ndarray, device: torch.device, name:
 def validation_sets(collection: Collection, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Windows of validation photos, of unseen zoo generators and of unseen real generators, a few hundred each."""
     rng = np.random.default_rng(seed)
-
-    def some(samples: list[Sample], count: int) -> list[Sample]:
-        return [samples[i] for i in rng.permutation(len(samples))[:count]]
-
     return {
-        "camera": validation_windows(some(collection.select(split="val", camera=True, zoo=False), 300), 2, seed),
+        "camera": validation_windows(some(collection.select(split="val", camera=True, zoo=False), 300, rng), 2, seed),
         "zoo": validation_windows(
-            some(collection.select(split="val", camera=False, zoo=True, source_split="val"), 300), 2, seed + 1
+            some(collection.select(split="val", camera=False, zoo=True, source_split="val"), 300, rng), 2, seed + 1
         ),
         "real": validation_windows(
-            some(collection.select(split="val", camera=False, zoo=False, source_split="val"), 300), 2, seed + 2
+            some(collection.select(split="val", camera=False, zoo=False, source_split="val"), 300, rng), 2, seed + 2
         ),
     }
 
@@ -205,12 +202,12 @@ def begin(network: Network, folder: Path, collection: Collection) -> dict[str, o
             "train from the start, or put them back"
         )
     rng = np.random.default_rng(0)
-    photos = collection.select(split="train", zoo=True, camera=True)
-    shown = [photos[i] for i in rng.permutation(len(photos))[:64]]
+    shown = some(collection.select(split="train", zoo=True, camera=True), 64, rng)
+    model = bundle.read(bundle.variants["fp32"])
     try:
-        load_weights(network, folder / "model.onnx", np.stack([crop(sample.pixels, rng) for sample in shown]))
+        load_weights(network, model, np.stack([crop(sample.pixels, rng) for sample in shown]))
     except ValueError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(f"{folder}: {error}") from error
     # Its zoo may have been another draw, with other generators under the same names.
     zoo = {name: split for name, split in before["generators"].items() if name not in now}
     kept = {key: before[key] for key in ("steps", "minutes", "hardware")}
@@ -281,7 +278,7 @@ def train(
         with torch.autocast(place.type, torch.bfloat16, enabled=fast_bfloat16(place)):
             outputs = network(torch.from_numpy(windows).to(place))
         terms: dict[str, Tensor] = heads(outputs, origins, targets, settings.weights)
-        batches.missed(source, detection_losses(outputs, origins, targets).cpu().numpy())
+        batches.missed(source, detection_losses(outputs, origins, targets).detach().cpu().numpy())
         loss = torch.stack(list(terms.values())).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
