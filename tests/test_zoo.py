@@ -18,7 +18,7 @@ from training.zoo import build, losses
 from training.zoo.blocks import Block, Sum
 from training.zoo.build import Budget, Photos, Trainer, build_one
 from training.zoo.families import REGISTRY
-from training.zoo.files import differences, read_pictures
+from training.zoo.files import differences, passes, read_pictures
 from training.zoo.inspection import inspect
 from training.zoo.pool import build_all
 from training.zoo.space import ADVERSARIAL, Config, Space, draw
@@ -198,6 +198,22 @@ def test_what_fails_the_quality_rule_is_trained_once_more(tmp_path: Path, monkey
     assert steps() == 6
     monkeypatch.setattr(build, "passes", lambda _entry: True)
     assert steps() == 3
+
+
+def test_a_collapsed_generator_fails_the_quality_rule() -> None:
+    rng = np.random.default_rng(0)
+    smooth = rng.integers(0, 256, (6, 4, 4, 3), np.uint8).repeat(16, 1).repeat(16, 2)
+    one_over_and_over = np.repeat(smooth[:1], 6, axis=0)
+    # Each another one, full of contrast between neighbours, and all the same from further away.
+    checkerboards = np.stack([np.roll(np.indices((64, 64)).sum(0) % 2 * 255, shift) for shift in range(6)])[..., None]
+
+    def kept(pictures: np.ndarray) -> bool:
+        return passes({"quality": {"spectrum_distance": 0.5}, "variety": build.variety(pictures)})
+
+    assert build.variety(smooth) == pytest.approx(smooth.std(0).mean(), rel=1e-4)
+    assert kept(smooth)
+    assert not kept(one_over_and_over)
+    assert not kept(checkerboards.repeat(3, axis=-1).astype(np.uint8))
 
 
 def test_a_stack_without_skips_begins_near_the_identity() -> None:

@@ -39,7 +39,7 @@ def describe(folder: Path) -> dict[str, object]:
                 "latent_size": entry["latent_size"],
                 "steps": entry["steps"],
                 "quality": {key: round(value, 3) for key, value in entry["quality"].items()},
-                "contrast": round(entry["contrast"], 2),
+                "variety": round(entry["variety"], 2),
                 "labels": entry["labels"],
                 "labels_sha256": hashlib.sha256(json.dumps(entry["labels"], sort_keys=True).encode()).hexdigest(),
                 "pictures": pictures.shape[0],

@@ -39,11 +39,11 @@ def read_pictures(path: Path) -> np.ndarray:
 
 def passes(entry: dict) -> bool:
     """The zoo's quality rule: reconstructions of at least 20 dB; unconditional pictures within 2.0 of photos' mean log spectrum
-    (photos of two halves differ by about 0.1, a flat colour by 5) and with some contrast."""
+    (photos of two halves differ by about 0.1, a flat colour by 5) that differ from one another by 15 grey levels (photos by about 60)."""
     quality = entry["quality"]
     if "psnr_db" in quality:
         return quality["psnr_db"] >= 20.0
-    return quality["spectrum_distance"] <= 2.0 and entry["contrast"] >= 10.0
+    return quality["spectrum_distance"] <= 2.0 and entry["variety"] >= 15.0
 
 
 def zoo_splits(labels: dict[str, Labels], fold: int = 0) -> dict[str, str]:
