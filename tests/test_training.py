@@ -19,8 +19,10 @@ from training import codecs, metrics
 from training.begin import load_weights
 from training.dataset import Batches, Collection, Generator, Sample, add_variants, crop
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
+from training.muon import Muon, orthogonal
 from training.networks import BlockSpectrum, Network, NetworkConfig
 from training.objectives import Targets, Weights, fingerprint_constraints, heads, supervised_contrastive
+from training.train import optimizers_of
 from training.zoo.files import zoo_splits
 
 
@@ -133,6 +135,35 @@ def test_training_begins_where_a_bundle_ends(tmp_path: Path) -> None:
     assert torch.allclose(a["family"], b["family"], atol=1e-4)
     with pytest.raises(ValueError, match="give the widths"):
         load_weights(Network(replace(made.config, fen_width=16)), (tmp_path / "model.onnx").read_bytes(), windows(2))
+
+
+@pytest.mark.parametrize("shape", [(6, 40), (40, 6)])
+def test_muon_moves_every_direction_equally_far(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    # Of one direction there is much more than of the others.
+    steep = torch.randn(shape) + 20 * torch.outer(torch.randn(shape[0]), torch.randn(shape[1]))
+    moved = orthogonal(steep)
+    assert torch.linalg.svdvals(moved).min() > 0.3
+    assert torch.linalg.svdvals(moved).max() < 1.3
+    assert (moved * steep).sum() > 0
+
+    kernel = torch.nn.Parameter(torch.randn(*shape, 1, 1))
+    before = kernel.detach().clone()
+    kernel.grad = steep[:, :, None, None]
+    Muon([kernel], lr=0.1, weight_decay=0.0).step()
+    scale = max(1, shape[0] / shape[1]) ** 0.5
+    assert torch.allclose((before - kernel.detach()).flatten(1), 0.1 * scale * moved, atol=1e-3)
+
+
+def test_answers_are_left_to_adam() -> None:
+    made = network()
+    muon, adam = optimizers_of(made, 1e-3)
+    names = {id(value): name for name, value in made.named_parameters()}
+    hidden = {names[id(value)] for group in muon.param_groups for value in group["params"]}
+    others = {names[id(value)] for group in adam.param_groups for value in group["params"]}
+    assert {"fen.stem.0.weight", "hidden.0.weight"} <= hidden
+    assert {"embedding.weight", "heads.generated.weight", "hidden.0.bias", "fen.stem.1.weight"} <= others
+    assert len(hidden) + len(others) == len(names)
 
 
 def labels_of_a_vae() -> Labels:

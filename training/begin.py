@@ -1,7 +1,7 @@
 """Begin a training where a bundle ends: its ONNX weights, back in a network that can be trained.
 
-At export batch norms are folded into the layers before them. A folded layer computes the same with a batch norm behind it whose
-statistics are those of its own output and whose scale and shift undo them, and such a network can go on learning.
+At export batch norms are folded into the layers before them. A folded layer whose channels are brought to one size computes the same
+with a batch norm behind it whose statistics are those of its output and whose scale and shift undo both; so it can go on learning.
 """
 
 from __future__ import annotations
@@ -75,11 +75,14 @@ def load_weights(network: Network, model: bytes, windows: np.ndarray) -> None:
         if layer.bias is not None:
             layer.bias.zero_() if name in norms else layer.bias.copy_(bias)
         if name in norms:
-            # Adds the bias and does nothing else, until its statistics are known.
+            # Folding left every channel with a size of its own, at which an optimizer would move it the slower. Until its statistics are
+            # known the norm does no more than give the sizes back and add the bias.
             norm = norms[name]
+            sizes = weight.flatten(1).norm(dim=1).clamp_min(1e-6)
+            layer.weight.div_(sizes.view(-1, *(1 for _ in weight.shape[1:])))
             norm.running_mean.zero_()
             norm.running_var.fill_(1 - norm.eps)
-            norm.weight.fill_(1)
+            norm.weight.copy_(sizes)
             norm.bias.copy_(bias)
     _take_statistics(network, list(norms.values()), windows)
 
@@ -106,7 +109,7 @@ def _take_statistics(network: Network, norms: list[nn.Module], windows: np.ndarr
     for hook in hooks:
         hook.remove()
     for norm, (mean, variance) in seen.items():
-        norm.bias.add_(mean)
-        norm.weight.copy_((variance + norm.eps).sqrt())
+        norm.bias.add_(norm.weight * mean)
+        norm.weight.mul_((variance + norm.eps).sqrt())
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(variance)

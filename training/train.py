@@ -33,13 +33,16 @@ from training.dataset import (
     through_chain,
 )
 from training.index.load import load as load_index
+from training.muon import Muon
 from training.networks import WINDOW, Network, NetworkConfig
 from training.objectives import Targets, Weights, detection_losses, heads
 from training.zoo.build import fast_bfloat16
 
 # The side of a window in pixels, and until which share of the time. Half the side costs a quarter: small windows show more pictures in
-# the same time, and the last quarter settles batch norms and pooling on the size that is shipped.
-SIZES = ((0.4, 64), (0.75, 96), (1.0, WINDOW))
+# the same time, and the last part settles batch norms and pooling on the size that is shipped.
+SIZES = ((0.55, 64), (0.85, 96), (1.0, WINDOW))
+# Muon's steps have the size of the layer, Adam's that of a weight.
+MUON_RATE = 10.0
 
 
 @dataclass(frozen=True)
@@ -234,18 +237,15 @@ def train(
     average = Average(network)
     rate, place = settings.rate, next(network.parameters()).device
     targets = Targets.of(collection.sources, place)
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    plain = [p for p in network.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], rate
-    )
+    optimizers = optimizers_of(network, rate)
     state_file = out / "checkpoint.pt"
     step, spent = 0, 0.0
     if state_file.exists():
         state = torch.load(state_file, map_location=place, weights_only=True)
         network.load_state_dict(state["network"])
         average.network.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         step, spent = state["step"], state["spent"]
         click.echo(f"resumed at step {step}, {spent / 60:.0f} min", err=True)
     # A run that goes on must not see its first batches again.
@@ -268,8 +268,9 @@ def train(
     while (spent := time.monotonic() - started) < budget:
         progress = spent / budget
         batches.size = next(size for until, size in settings.sizes if progress < until)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 200) * (0.5 * (1 + math.cos(math.pi * progress)) * 0.99 + 0.01)
+        share = min(1.0, (step + 1) / 200) * (0.5 * (1 + math.cos(math.pi * progress)) * 0.99 + 0.01)
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+            group["lr"] = share * group["highest"]
         asked = time.monotonic()
         windows, source = next_batch()
         waited += time.monotonic() - asked
@@ -280,10 +281,11 @@ def train(
         terms: dict[str, Tensor] = heads(outputs, origins, targets, settings.weights)
         batches.missed(source, detection_losses(outputs, origins, targets).detach().cpu().numpy())
         loss = torch.stack(list(terms.values())).sum()
-        optimizer.zero_grad(set_to_none=True)
+        network.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 2.0)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         average.update(network, step)
         step, since = step + 1, since + 1
         for name, term in terms.items():
@@ -305,14 +307,14 @@ def train(
                     line[f"val_auc_{name}"] = round(
                         float(roc_auc_score(truth, np.r_[scores["camera"], scores[name]])), 4
                     )
-                _save(state_file, network, average, optimizer, step, spent)
+                _save(state_file, network, average, optimizers, step, spent)
                 saved = time.monotonic() - started
             with (out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")
             click.echo(json.dumps(line), err=True)
             totals.clear()
             shown, since, waited = spent, 0, 0.0
-    _save(state_file, network, average, optimizer, step, spent)
+    _save(state_file, network, average, optimizers, step, spent)
     names = {source.name: source.split for source in collection.sources if source.labels is not None}
     temporary = out / ".network.pt"
     torch.save(
@@ -331,15 +333,31 @@ def train(
     temporary.replace(out / "network.pt")
 
 
+def optimizers_of(network: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the weights of hidden layers, AdamW at `rate` for the answers' layers, norms and biases.
+
+    Each group knows its `highest` rate.
+    """
+    hidden, answers, plain = [], [], []
+    for name, value in network.named_parameters():
+        of_answer = name.startswith(("heads.", "embedding."))
+        (plain if value.ndim < 2 else answers if of_answer else hidden).append(value)
+    adam = torch.optim.AdamW([{"params": answers, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], rate)
+    optimizers: list[torch.optim.Optimizer] = [Muon(hidden, MUON_RATE * rate), adam]
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        group["highest"] = group["lr"]
+    return optimizers
+
+
 def _save(
-    path: Path, network: nn.Module, average: Average, optimizer: torch.optim.Optimizer, step: int, spent: float
+    path: Path, network: nn.Module, average: Average, optimizers: list[torch.optim.Optimizer], step: int, spent: float
 ) -> None:
     temporary = path.with_suffix(".tmp")
     torch.save(
         {
             "network": network.state_dict(),
             "average": average.network.state_dict(),
-            "optimizer": optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
             "step": step,
             "spent": spent,
         },

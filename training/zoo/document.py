@@ -123,7 +123,8 @@ def render(description: dict, probe: dict, manifest: dict, leakage: dict | None,
         "## Families",
         _families(generators),
         "**Quality rule.** Pictures that show a photo's content reach 20 dB against it; unconditional ones lie within 2.0 of photos in the "
-        "mean log spectrum (two halves of the photos differ by about 0.1, a flat colour by 5) and differ from one another by 15 grey levels, measured on averages of 4x4 pixels. "
+        "mean log spectrum (two halves of the photos differ by about 0.1, a flat colour by 5) and differ from one another by 15 grey "
+        "levels, measured on averages of 4x4 pixels (photos by about 60). "
         "What fails is trained once more from the start, for twice as long, and not used if it fails again.",
         "Every family but gan shows photos: reconstructed, restored, or with a part drawn anew, so that each picture has a camera twin of "
         "the same content and size. Generators are split by number within a family (two thirds, a sixth, a sixth); those with equal labels "
