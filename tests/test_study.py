@@ -53,6 +53,7 @@ def test_each_run_changes_what_it_says() -> None:
     assert settings(run("no-real"), 5) == replace(usual, real_share=0.0)
     assert settings(run("seed-2"), 5) == replace(usual, seed=2)
     assert settings(run("no-emphasis"), 5) == replace(usual, emphasis=0.0)
+    assert settings(run("no-muon"), 5) == replace(usual, muon=False)
     assert settings(run("published"), 5) == replace(usual, sizes=((1.0, 64),))
     for name in ("magnitude", "low-frequency", "repetitive", "symmetric", "metric"):
         term = name.replace("-", "_")

@@ -164,6 +164,8 @@ def test_answers_are_left_to_adam() -> None:
     assert {"fen.stem.0.weight", "hidden.0.weight"} <= hidden
     assert {"embedding.weight", "heads.generated.weight", "hidden.0.bias", "fen.stem.1.weight"} <= others
     assert len(hidden) + len(others) == len(names)
+    (alone,) = optimizers_of(made, 1e-3, muon=False)
+    assert sum(len(group["params"]) for group in alone.param_groups) == len(names)
 
 
 def labels_of_a_vae() -> Labels:

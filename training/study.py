@@ -62,6 +62,7 @@ class Run:
     real: bool = True
     zoo: int | None = None
     emphasis: float = Settings.emphasis
+    muon: bool = Settings.muon
     network: NetworkConfig = field(default_factory=NetworkConfig)
     published: bool = False
 
@@ -86,6 +87,7 @@ RUNS = (
     Run("no-twins", "pictures without the photos that they were made from", twins=False),
     Run("no-codecs", "trained on clean pictures", codecs=False),
     Run("no-emphasis", "every zoo generator drawn equally often", emphasis=0.0),
+    Run("no-muon", "AdamW for every weight", muon=False),
     Run("no-real", "no public generators in training", real=False),
     Run("zoo-32", "32 zoo generators in training", zoo=32),
     Run("zoo-80", "80 zoo generators in training", zoo=80),
@@ -174,7 +176,9 @@ def make(run: Run) -> Network | peer.Peer:
 
 def settings(run: Run, minutes: float) -> Settings:
     """How the run is trained."""
-    usual = Settings(minutes, run.seed, run.rate, weights=run.weights, twins=run.twins, emphasis=run.emphasis)
+    usual = Settings(
+        minutes, run.seed, run.rate, weights=run.weights, twins=run.twins, emphasis=run.emphasis, muon=run.muon
+    )
     usual = usual if run.real else replace(usual, real_share=0.0)
     return replace(usual, sizes=((1.0, peer.PeerConfig().size),)) if run.published else usual
 

@@ -49,7 +49,8 @@ MUON_RATE = 10.0
 class Settings:
     """How to train: time in minutes, which the learning rate's schedule follows, the highest `rate`, and `generators` in a batch, of which
     `real_share` are public ones. `twins`: whether pictures come with the photos they were made from. `sizes`: see `SIZES`.
-    `emphasis`: how much more often than one that is never missed a zoo generator is drawn whose pictures cannot be told from photos."""
+    `emphasis`: how much more often than one that is never missed a zoo generator is drawn whose pictures cannot be told from photos.
+    `muon`: whether the weights of hidden layers are trained with it, or with AdamW as all others."""
 
     minutes: float = 60.0
     seed: int = 1
@@ -60,6 +61,7 @@ class Settings:
     twins: bool = True
     sizes: tuple[tuple[float, int], ...] = SIZES
     emphasis: float = 4.0
+    muon: bool = True
 
 
 class Average:
@@ -237,7 +239,7 @@ def train(
     average = Average(network)
     rate, place = settings.rate, next(network.parameters()).device
     targets = Targets.of(collection.sources, place)
-    optimizers = optimizers_of(network, rate)
+    optimizers = optimizers_of(network, rate, settings.muon)
     state_file = out / "checkpoint.pt"
     step, spent = 0, 0.0
     if state_file.exists():
@@ -333,17 +335,17 @@ def train(
     temporary.replace(out / "network.pt")
 
 
-def optimizers_of(network: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
-    """Muon for the weights of hidden layers, AdamW at `rate` for the answers' layers, norms and biases.
+def optimizers_of(network: nn.Module, rate: float, muon: bool = True) -> list[torch.optim.Optimizer]:
+    """Muon, where wanted, for the weights of hidden layers; AdamW at `rate` for the answers' layers, norms and biases.
 
     Each group knows its `highest` rate.
     """
     hidden, answers, plain = [], [], []
     for name, value in network.named_parameters():
         of_answer = name.startswith(("heads.", "embedding."))
-        (plain if value.ndim < 2 else answers if of_answer else hidden).append(value)
+        (plain if value.ndim < 2 else answers if of_answer or not muon else hidden).append(value)
     adam = torch.optim.AdamW([{"params": answers, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], rate)
-    optimizers: list[torch.optim.Optimizer] = [Muon(hidden, MUON_RATE * rate), adam]
+    optimizers: list[torch.optim.Optimizer] = [Muon(hidden, MUON_RATE * rate), adam] if muon else [adam]
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["highest"] = group["lr"]
     return optimizers
