@@ -183,7 +183,7 @@ def build(
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     model = folder / "model.onnx"
-    export(network, model)
+    export(network, output_names(network), model)
     held = calibration_windows(collection)
     differences = parity(network, model, held[:32])
     variants = write_variants(model, held)

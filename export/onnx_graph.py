@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,7 +24,7 @@ _Module = TypeVar("_Module", bound=nn.Module)
 class _Ordered(nn.Module):
     """The network with its outputs as a tuple, in the order of `names`."""
 
-    def __init__(self, network: Network, names: list[str]) -> None:
+    def __init__(self, network: nn.Module, names: Sequence[str]) -> None:
         super().__init__()
         self.network, self.names = network, names
 
@@ -51,20 +52,18 @@ def output_names(network: Network) -> list[str]:
     return ["fingerprint", "embedding", *network.heads]
 
 
-def export(network: Network, path: Path) -> list[str]:
-    """Write the network as ONNX with uint8 `windows` [N, 128, 128, 3], N dynamic. Returns the output names."""
-    names = output_names(network)
-    write(_Ordered(fold_batch_norm(network), names).eval(), names, WINDOW, path)
-    return names
+def export(network: nn.Module, names: Sequence[str], path: Path, size: int = WINDOW) -> None:
+    """Write these outputs of a network, batch norms folded, as ONNX with uint8 `windows` [N, size, size, 3], N dynamic."""
+    write(_Ordered(fold_batch_norm(network), names).eval(), names, size, path)
 
 
-def write(module: nn.Module, names: list[str], size: int, path: Path) -> None:
+def write(module: nn.Module, names: Sequence[str], size: int, path: Path) -> None:
     """Write a module from uint8 [N, size, size, 3] to a tuple of outputs as ONNX, N dynamic."""
     program = torch.onnx.export(
         module,
         (torch.randint(0, 256, (2, size, size, 3), dtype=torch.uint8),),
         input_names=["windows"],
-        output_names=names,
+        output_names=list(names),
         dynamic_shapes=({0: torch.export.Dim("N", min=1, max=4096)},),
         opset_version=20,
         dynamo=True,

@@ -14,7 +14,7 @@ def gemm_as_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
 
     TensorRT for RTX compiles FP32 convolutions for Turing, and refuses FP32 matrix products there.
     """
-    model = _copy(model)
+    model = copied(model)
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     axes = numpy_helper.from_array(np.array([2, 3], np.int64), "spatial_axes")
     nodes = []
@@ -55,7 +55,7 @@ def store_in_half(model: onnx.ModelProto, weights: Collection[str]) -> onnx.Mode
 
     What a file computes changes by the rounding of its weights to eleven bits. ONNX Runtime casts once, when it opens the file.
     """
-    model = _copy(model)
+    model = copied(model)
     graph = model.graph
     casts = []
     for tensor in graph.initializer:
@@ -103,7 +103,8 @@ def drop_unused(graph: onnx.GraphProto) -> None:
     graph.initializer.extend(weights.values())
 
 
-def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+def copied(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy that can be changed."""
     other = onnx.ModelProto()
     other.CopyFrom(model)
     return other

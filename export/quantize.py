@@ -11,6 +11,7 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from export.bias_correction import correct_biases
 from export.onnx_rewrite import fully_connected_weights, reading_pixels, spatial_convolutions, store_in_half
 
 
@@ -41,7 +42,7 @@ TENSORRT = Scheme(QuantType.QInt8, symmetric=True, bias=False, half_heads=False)
 
 
 def quantize(source: Path, target: Path, windows: np.ndarray, scheme: Scheme = CPU) -> None:
-    """Quantise the convolutions, calibrated on uint8[N, S, S, 3] windows of training pictures.
+    """Quantise the convolutions, calibrated on uint8[N, S, S, 3] windows of training pictures, and correct their biases.
 
     The convolutions that read the picture and the fully connected heads are computed in fp32: the ones see eight bits of which the
     traces are the last, the others cost nothing.
@@ -50,6 +51,7 @@ def quantize(source: Path, target: Path, windows: np.ndarray, scheme: Scheme = C
     quant_pre_process(source, prepared, skip_symbolic_shape=True)
     model = onnx.load(prepared)
     first = reading_pixels(model)
+    names = [name for name in spatial_convolutions(model) if name not in first]
     quantize_static(
         prepared,
         target,
@@ -58,7 +60,7 @@ def quantize(source: Path, target: Path, windows: np.ndarray, scheme: Scheme = C
         activation_type=scheme.activations,
         weight_type=QuantType.QInt8,
         per_channel=True,
-        nodes_to_quantize=[name for name in spatial_convolutions(model) if name not in first],
+        nodes_to_quantize=names,
         calibrate_method=CalibrationMethod.MinMax,
         extra_options={
             "ActivationSymmetric": scheme.symmetric,
@@ -68,5 +70,6 @@ def quantize(source: Path, target: Path, windows: np.ndarray, scheme: Scheme = C
         },
     )
     prepared.unlink()
-    if scheme.half_heads:
-        onnx.save(store_in_half(onnx.load(target), fully_connected_weights(model)), target)
+    quantized = onnx.load(target)
+    correct_biases(quantized, model, names, windows)
+    onnx.save(store_in_half(quantized, fully_connected_weights(model)) if scheme.half_heads else quantized, target)

@@ -10,15 +10,17 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper
+from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
 
 from edgeparse.bundle import open_bundle
 from edgeparse.errors import BundleError
 from edgeparse.precision import variant_for
+from export.bias_correction import add_to_bias, channel_means, correct_biases
 from export.half import full_precision_nodes, halve
 from export.onnx_graph import differences, write
-from export.onnx_rewrite import drop_unused, gemm_as_convolution, spatial_convolutions
-from export.quantize import CPU, TENSORRT, quantize
+from export.onnx_rewrite import copied, drop_unused, gemm_as_convolution, spatial_convolutions
+from export.quantize import CPU, TENSORRT, Scheme, quantize
 from export.variants import write_variants
 
 NAMES = ["fingerprint", "generated"]
@@ -175,6 +177,34 @@ def test_int8_schemes(model: Path, tmp_path: Path, windows: np.ndarray, scheme: 
     error = np.abs(got["fingerprint"] - expected["fingerprint"]).mean() / expected["fingerprint"].std()
     assert 0 < error < 0.05
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("scheme", [CPU, TENSORRT])
+def test_biases_undo_what_rounding_shifts(model: Path, tmp_path: Path, windows: np.ndarray, scheme: Scheme) -> None:
+    target, prepared = tmp_path / "int8.onnx", tmp_path / "prepared.onnx"
+    quantize(model, target, windows, scheme)
+    quant_pre_process(model, prepared, skip_symbolic_shape=True)
+    reference, corrected = onnx.load(prepared), onnx.load(target)
+    names = [node.name for node in corrected.graph.node if node.op_type == "Conv" and "_Dequantize" in node.input[1]]
+    assert names
+
+    def means(made: onnx.ModelProto) -> list[np.ndarray]:
+        outputs = [node.output[0] for node in made.graph.node if node.name in names]
+        return channel_means(made, outputs, windows)
+
+    wanted = means(reference)
+
+    def worst(made: onnx.ModelProto) -> float:
+        return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(means(made), wanted, strict=True))
+
+    # What is left is a step of an int32 bias.
+    assert worst(corrected) < 1e-3
+    shifted = copied(corrected)
+    for node, mean in zip((n for n in shifted.graph.node if n.name in names), wanted, strict=True):
+        add_to_bias(shifted.graph, node, 0.1 * mean)
+    assert worst(shifted) > 1e-2
+    correct_biases(shifted, reference, names, windows)
+    assert worst(shifted) < 1e-3
 
 
 def test_every_precision_is_written_beside_the_model(model: Path, tmp_path: Path, windows: np.ndarray) -> None:

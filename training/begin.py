@@ -6,15 +6,13 @@ with a batch norm behind it whose statistics are those of its output and whose s
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from training.networks import Network, NetworkConfig, pooled_features
+from training.networks import Network
 
 # Of the exporter: the network's own name, and what a matrix product is called that became a convolution.
 PREFIX, MATRIX = "network.", "_kernel"
@@ -46,8 +44,6 @@ def batch_norms(network: nn.Module) -> dict[str, nn.Module]:
 def load_weights(network: Network, model: bytes, windows: np.ndarray) -> None:
     """Give a network the weights of a bundle's float32 ONNX file, so that in evaluation mode it computes the same.
 
-    Where the network has the block spectrum or the FEN's moments and the file's had not, their weights begin at zero.
-
     Args:
         windows: uint8[N, S, S, 3], from which the batch norms take their statistics.
 
@@ -65,8 +61,6 @@ def load_weights(network: Network, model: bytes, windows: np.ndarray) -> None:
             )
         # The exporter leaves out a bias that is zero.
         bias = folded.get(f"{name}.bias", weight.new_zeros(len(weight)))
-        if name == "hidden.0":
-            weight = _with_new_features(weight, network.config)
         if weight.shape != layer.weight.shape:
             raise ValueError(
                 f"layer {name} is {list(weight.shape)}, not {list(layer.weight.shape)}; give the widths of that network"
@@ -85,14 +79,6 @@ def load_weights(network: Network, model: bytes, windows: np.ndarray) -> None:
             norm.weight.copy_(sizes)
             norm.bias.copy_(bias)
     _take_statistics(network, list(norms.values()), windows)
-
-
-def _with_new_features(weight: Tensor, config: NetworkConfig) -> Tensor:
-    """The hidden layer's weights, with zeros for the features that came after the file; the newest are the first."""
-    for older in (replace(config, spectrum=False), replace(config, spectrum=False, fen_moments=False)):
-        if weight.shape[1] == pooled_features(older):
-            return nn.functional.pad(weight, (pooled_features(config) - weight.shape[1], 0))
-    return weight
 
 
 def _take_statistics(network: Network, norms: list[nn.Module], windows: np.ndarray) -> None:

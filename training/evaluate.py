@@ -74,9 +74,9 @@ def evaluation_seed(sample: Sample) -> int:
     return chain_seed(sample.content(), 0, 0)
 
 
-def native(pixels: np.ndarray) -> np.ndarray:
-    """A picture as the runtime shows it to a network: uint8[N, 128, 128, 3] at native resolution."""
-    return windows.cut(pixels, WINDOWS).pixels
+def native(pixels: np.ndarray, count: int = WINDOWS) -> np.ndarray:
+    """A picture as the runtime shows it to a network: uint8[N, 128, 128, 3] at native resolution, N at most `count`."""
+    return windows.cut(pixels, count).pixels
 
 
 def predict(

@@ -1,8 +1,9 @@
-"""What the network's parts are worth, and how far its figures can be trusted: `python -m training.study run INDEX OUT --minutes M`.
+"""What the network's parts are worth, and how far its figures can be trusted: `python -m training.study run INDEX OUT`.
 
-Many networks are trained for the same time and evaluated on the same conditions: over folds that leave other generators and photo
-sources out, with other seeds, with one thing taken away each, and the published network beside them. Each run has a folder in OUT
-and is a process of its own; it goes on where it was stopped, and is done when it has a `result.json`.
+Many networks are trained on equally many windows and evaluated on the same conditions: over folds that leave other generators and photo
+sources out, with other seeds, with one thing taken away each; and the published network, whose windows cost twenty times as much, for
+the same time. Each run has a folder in OUT and is a process of its own; it goes on where it was stopped, and is done when it has a
+`result.json`.
 `python -m training.study collect OUT` keeps the figures in training/results/study.json, which docs/accuracy.md shows.
 
 The study stands above training and export: what a bundle would be calibrated with is fitted by the exporter's own functions.
@@ -12,27 +13,29 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from edgeparse import files
+from edgeparse.backends.base import Backend
+from edgeparse.backends.onnxruntime import OnnxRuntimeBackend, usable_cores
 from edgeparse.bundle import Calibration, Loss, Parameter, SameGenerator
 from export.bundle import fit_calibration, fit_labels, label_spaces, validation_pictures
-from export.onnx_graph import fold_batch_norm
+from export.onnx_graph import export
 from training import peer
 from training.bars import headline
 from training.dataset import Collection, as_it_comes, chain_seed
-from training.evaluate import centroids, evaluate, native, predict
+from training.evaluate import HEADS, centroids, evaluate, native, predict
 from training.folds import FOLDS, refold
 from training.index.load import load
 from training.labels import FAMILIES, LOSSES
@@ -43,13 +46,16 @@ from training.zoo.pool import leave_with_parent
 
 RESULT = Path(__file__).parent / "results" / "study.json"
 CONDITIONS = ("clean", "social media", "mixed")
-# Codec chains of a zoo picture, as `python -m training.train` keeps.
-VARIANTS = 4
+# Windows of a picture that is judged, where a bundle's evaluation takes eight: most of the time goes into public pictures' windows.
+WINDOWS = 2
+# Codec chains kept of a picture of the zoo: a short training sees hardly more.
+VARIANTS = 1
 
 
 @dataclass(frozen=True)
 class Run:
-    """One network of the study: what is changed, in words and in fact. `zoo`: how many generators of it to train on, None for all."""
+    """One network of the study: what is changed, in words and in fact. `zoo`: how many generators of it to train on, None for all.
+    `published`: how many times as long as ours the published network is trained in its place; 0 for ours."""
 
     name: str
     changed: str
@@ -64,7 +70,7 @@ class Run:
     emphasis: float = Settings.emphasis
     muon: bool = Settings.muon
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    published: bool = False
+    published: int = 0
 
 
 def _without(term: str) -> Weights:
@@ -72,10 +78,8 @@ def _without(term: str) -> Weights:
 
 
 RUNS = (
-    Run("fold-0", "nothing"),
-    Run("published", "the published network instead of ours", published=True),
-    *(Run(f"fold-{k}", f"fold {k}", fold=k) for k in range(1, len(FOLDS))),
-    Run("published-slow", "the published network, at a quarter of the learning rate", published=True, rate=5e-4),
+    *(Run(f"fold-{k}", f"fold {k}" if k else "nothing", fold=k) for k in range(len(FOLDS))),
+    Run("published", "the published network instead of ours", published=1),
     *(Run(f"seed-{seed}", f"seed {seed}", seed=seed) for seed in (2, 3)),
     Run("no-magnitude", "fingerprint not held small", weights=_without("magnitude")),
     Run("no-low-frequency", "fingerprint's low frequencies allowed", weights=_without("low_frequency")),
@@ -91,23 +95,8 @@ RUNS = (
     Run("no-real", "no public generators in training", real=False),
     Run("zoo-32", "32 zoo generators in training", zoo=32),
     Run("zoo-80", "80 zoo generators in training", zoo=80),
+    Run("published-long", "the published network, four times as long", published=4),
 )
-
-
-class TorchBackend:
-    """A network in PyTorch, as a backend; batch norms are folded, as in every exported network."""
-
-    name = "pytorch"
-
-    def __init__(self, network: nn.Module, device: torch.device) -> None:
-        self.device = device
-        self.network = fold_batch_norm(network).to(device, memory_format=torch.channels_last)
-
-    @torch.inference_mode()
-    def run(self, windows: NDArray[np.uint8], outputs: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        """The named outputs for uint8[N, S, S, 3], float32."""
-        found = self.network(torch.from_numpy(windows).to(self.device))
-        return {name: found[name].float().cpu().numpy() for name in outputs}
 
 
 @dataclass(frozen=True)
@@ -174,16 +163,26 @@ def make(run: Run) -> Network | peer.Peer:
     return peer.Peer(peer.PeerConfig()) if run.published else Network(run.network)
 
 
-def settings(run: Run, minutes: float) -> Settings:
-    """How the run is trained."""
-    usual = Settings(
-        minutes, run.seed, run.rate, weights=run.weights, twins=run.twins, emphasis=run.emphasis, muon=run.muon
+def settings(run: Run, megapixels: float) -> Settings:
+    """How one of our networks is trained."""
+    return Settings(
+        megapixels=megapixels,
+        seed=run.seed,
+        rate=run.rate,
+        weights=run.weights,
+        real_share=Settings.real_share if run.real else 0.0,
+        twins=run.twins,
+        emphasis=run.emphasis,
+        muon=run.muon,
     )
-    usual = usual if run.real else replace(usual, real_share=0.0)
-    return replace(usual, sizes=((1.0, peer.PeerConfig().size),)) if run.published else usual
 
 
-def learn(run: Run, collection: Collection, minutes: float, folder: Path, device: torch.device) -> None:
+def published_settings(run: Run, minutes: float) -> Settings:
+    """How the published network is trained where ours takes so many minutes."""
+    return Settings(run.published * minutes, seed=run.seed, rate=run.rate, sizes=((1.0, peer.PeerConfig().size),))
+
+
+def learn(run: Run, collection: Collection, how: Settings, folder: Path, device: torch.device) -> None:
     """Train the run's network; `folder` gets what `training.train` writes."""
     validation = validation_sets(collection, run.seed)
     if run.published:
@@ -194,7 +193,7 @@ def learn(run: Run, collection: Collection, minutes: float, folder: Path, device
         }
     prepare(collection, run)
     network = make(run).to(device, memory_format=torch.channels_last)
-    train(network, collection, validation, settings(run, minutes), folder)
+    train(network, collection, validation, how, folder)
 
 
 def multiply_accumulates(network: nn.Module, size: int) -> int:
@@ -204,10 +203,9 @@ def multiply_accumulates(network: nn.Module, size: int) -> int:
     return counter.get_total_flops() // 2
 
 
-def judge(run: Run, network: nn.Module, collection: Collection, device: torch.device) -> dict[str, object]:
+def judge(run: Run, backend: Backend, collection: Collection) -> dict[str, object]:
     """Fit on validation pictures what a bundle is calibrated with, and evaluate on test ones, as `training.evaluate` does."""
-    frame = peer.frame if run.published else native
-    backend = TorchBackend(network, device)
+    frame = peer.frame if run.published else partial(native, count=WINDOWS)
     look = partial(predict, backend, condition="mixed", frame=frame)
     known = look(collection.select(split="train", camera=False, zoo=False, source_split="train"))
     gallery = centroids(known, collection)
@@ -218,31 +216,49 @@ def judge(run: Run, network: nn.Module, collection: Collection, device: torch.de
     return evaluate(fitted, backend, gallery, collection, "test", CONDITIONS, frame)
 
 
-def perform(run: Run, load: Callable[[], Collection], minutes: float, out: Path, device: str) -> None:
-    """Do a run, or what is left of it."""
+def perform(run: Run, load: Callable[[], Collection], megapixels: float, out: Path, device: str, threads: int) -> None:
+    """Do a run, or what is left of it.
+
+    Raises:
+        ValueError: the published network cannot be given our time, because ours is not done.
+    """
+    torch.set_num_threads(threads)
     folder, place = out / run.name, torch.device(device)
     folder.mkdir(parents=True, exist_ok=True)
     collection = smaller_zoo(refold(load(), run.fold), run.zoo)
     trained = folder / "network.pt"
     if not trained.exists():
-        learn(run, collection, minutes, folder, place)
+        how = published_settings(run, _minutes_of_ours(out)) if run.published else settings(run, megapixels)
+        learn(run, collection, how, folder, place)
     stored = torch.load(trained, map_location="cpu", weights_only=True)
     network = make(run)
     network.load_state_dict(stored["network"])
     size = peer.PeerConfig().size if run.published else WINDOW
+    export(network, HEADS, folder / "model.onnx", size)
+    backend = OnnxRuntimeBackend((folder / "model.onnx").read_bytes(), threads=threads)
     result = {
         "run": asdict(run),
-        "budget_minutes": minutes,
+        "budget_megapixels": megapixels,
         "training": {key: stored[key] for key in ("steps", "minutes", "hardware")},
         "generators": stored["generators"],
         "multiply_accumulates": multiply_accumulates(network, size),
         "unseen_photos": sorted(FOLDS[run.fold].photos),
-        "evaluation": judge(run, network, collection, place),
+        "evaluation": judge(run, backend, collection),
     }
     files.replace(folder / "result.json", (json.dumps(result, indent=1) + "\n").encode())
 
 
-def done(run: Run, minutes: float, out: Path) -> bool:
+def _minutes_of_ours(out: Path) -> float:
+    path = out / RUNS[0].name / "result.json"
+    if not path.exists():
+        raise ValueError(
+            f"the published network is trained for as long as {RUNS[0].name}, of which there is no {path}; do that first"
+        )
+    minutes: float = json.loads(path.read_text())["training"]["minutes"]
+    return minutes
+
+
+def done(run: Run, megapixels: float, out: Path) -> bool:
     """Whether a run has its result.
 
     Raises:
@@ -252,7 +268,7 @@ def done(run: Run, minutes: float, out: Path) -> bool:
     if not path.exists():
         return False
     found = json.loads(path.read_text())
-    if (found["run"], found["budget_minutes"]) != (json.loads(json.dumps(asdict(run))), minutes):
+    if (found["run"], found["budget_megapixels"]) != (json.loads(json.dumps(asdict(run))), megapixels):
         raise ValueError(f"{path} is of other settings; remove {path.parent}, or name another folder than {out}")
     return True
 
@@ -268,7 +284,7 @@ def collect(out: Path) -> dict[str, object]:
         public = found["evaluation"]["detection_real"]
         runs.append(
             {
-                **{key: found[key] for key in ("run", "budget_minutes", "training", "multiply_accumulates")},
+                **{key: found[key] for key in ("run", "budget_megapixels", "training", "multiply_accumulates")},
                 "figures": headline(found),
                 "public_generators": {
                     condition: {name: f["auc"] for name, f in public[condition]["by_generator"].items()}
@@ -295,18 +311,39 @@ def main() -> None:
 @main.command("run")
 @click.argument("index", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--minutes", default=20.0, show_default=True, help="Training time of each run.")
+@click.option(
+    "--megapixels", default=120.0, show_default=True, help="Windows that each run is trained on, in millions of pixels."
+)
 @click.option("--only", multiple=True, type=click.Choice([run.name for run in RUNS]), help="This run; may be repeated.")
+@click.option("--jobs", default=1, show_default=True, help="Runs at a time, which share the cores.")
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
-def run_command(index: Path, out: Path, minutes: float, only: tuple[str, ...], device: str) -> None:
+def run_command(index: Path, out: Path, megapixels: float, only: tuple[str, ...], jobs: int, device: str) -> None:
     """Do every run that OUT has no result of, on the pictures of INDEX. Stop and start again at will."""
-    left = [run for run in RUNS if run.name in (only or run.name) and not done(run, minutes, out)]
-    # A process a run: the pictures of the last one are gone before the next one's are loaded.
+    left = [run for run in RUNS if run.name in (only or run.name) and not done(run, megapixels, out)]
+    threads = max(1, usable_cores() // jobs)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context, leave_with_parent, max_tasks_per_child=1) as pool:
-        for number, run in enumerate(left, 1):
-            click.echo(f"{run.name} ({number} of {len(left)}): {run.changed}", err=True)
-            pool.submit(perform, run, partial(load, index), minutes, out, device).result()
+    working: dict[int, tuple[Run, BaseProcess]] = {}
+    failed = []
+    # A process a run: the pictures of the last one are gone before the next one's are loaded.
+    for number, run in enumerate(left, 1):
+        click.echo(f"{run.name} ({number} of {len(left)}): {run.changed}", err=True)
+        process = context.Process(
+            target=_perform_alone, args=(run, partial(load, index), megapixels, out, device, threads)
+        )
+        process.start()
+        working[process.sentinel] = run, process
+        while len(working) == jobs or (working and number == len(left)):
+            for sentinel in wait(list(working)):
+                ended, process = working.pop(int(sentinel))
+                process.join()
+                failed += [ended.name] if process.exitcode else []
+    if failed:
+        raise click.ClickException(f"no result of {', '.join(failed)}; see above, and start again")
+
+
+def _perform_alone(*arguments: object) -> None:
+    leave_with_parent()
+    perform(*arguments)  # type: ignore[arg-type]
 
 
 @main.command("collect")

@@ -40,12 +40,14 @@ def study_sections(study: dict[str, Any] | None) -> Iterator[str]:
         return
     runs = {entry["run"]["name"]: entry for entry in study["runs"]}
     missing = [name for name in study["declared"] if name not in runs]
-    minutes = sorted({entry["budget_minutes"] for entry in study["runs"]})
+    budgets = sorted({entry["budget_megapixels"] for entry in study["runs"]})
+    minutes = [entry["training"]["minutes"] for entry in study["runs"] if not entry["run"]["published"]]
     hardware = sorted({entry["training"]["hardware"] for entry in study["runs"]})
     yield (
-        f"{len(runs)} networks, each trained for {' or '.join(f'{m:g}' for m in minutes)} minutes on {' or '.join(hardware)}, "
-        "and evaluated in PyTorch with what was fitted on their own fold's validation pictures. Trained for another time than the bundle, "
-        "they are to be compared with each other. " + (f"Not yet run: {', '.join(missing)}." if missing else "")
+        f"{len(runs)} networks, ours each trained on windows of {' or '.join(f'{m:g}' for m in budgets)} million pixels, "
+        f"{min(minutes):.0f} to {max(minutes):.0f} minutes on a share of {' or '.join(hardware)}, and evaluated in float32 on two windows "
+        "a picture, with what was fitted on their own fold's validation pictures. That is far less training than the bundle had: they "
+        "are to be compared with each other. " + (f"Not yet run: {', '.join(missing)}." if missing else "")
     ).strip()
     yield from _spread(
         "### Folds",
@@ -167,13 +169,14 @@ def _published(runs: dict[str, Entry]) -> Iterator[str]:
     yield "### The published network beside ours"
     yield (
         "DnCNN-17 and the five convolutions of the published parsing network, with its input (the whole picture, shrunk to 64x64 pixels) "
-        "and its normalisation, trained on the same pictures, labels and objectives for the same time. It answers our questions from the "
-        "64 values that its own outputs read."
+        "and its normalisation, trained on the same pictures, labels and objectives, for the same time and for four times as long. It "
+        "answers our questions from the 64 values that its own outputs read."
     )
     rows = [
         ("multiply-accumulates of a pass", *(f"{entry['multiply_accumulates'] / 1e9:.3f} billion" for entry in shown)),
-        ("passes for a picture", *("1" if entry["run"]["published"] else "up to 8" for entry in shown)),
-        ("training steps in the time", *(str(entry["training"]["steps"]) for entry in shown)),
+        ("passes for a picture", *("1" if entry["run"]["published"] else "up to 2" for entry in shown)),
+        ("training, minutes", *(f"{entry['training']['minutes']:.0f}" for entry in shown)),
+        ("training, steps", *(str(entry["training"]["steps"]) for entry in shown)),
         ("learning rate, highest", *(f"{entry['run']['rate']:g}" for entry in shown)),
     ]
     rows += [

@@ -41,18 +41,22 @@ from training.zoo.build import fast_bfloat16
 # The side of a window in pixels, and until which share of the time. Half the side costs a quarter: small windows show more pictures in
 # the same time, and the last part settles batch norms and pooling on the size that is shipped.
 SIZES = ((0.55, 64), (0.85, 96), (1.0, WINDOW))
+# Share of the training in which the learning rate rises to its highest.
+WARM_UP = 0.05
 # Muon's steps have the size of the layer, Adam's that of a weight.
 MUON_RATE = 10.0
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train: time in minutes, which the learning rate's schedule follows, the highest `rate`, and `generators` in a batch, of which
-    `real_share` are public ones. `twins`: whether pictures come with the photos they were made from. `sizes`: see `SIZES`.
+    """How to train: the budget, which the learning rate's schedule follows, the highest `rate`, and `generators` in a batch, of which
+    `real_share` are public ones. The budget is time in `minutes`, or where `megapixels` is given windows of so many million pixels, which
+    cost the same on a busy machine. `twins`: whether pictures come with the photos they were made from. `sizes`: see `SIZES`.
     `emphasis`: how much more often than one that is never missed a zoo generator is drawn whose pictures cannot be told from photos.
     `muon`: whether the weights of hidden layers are trained with it, or with AdamW as all others."""
 
     minutes: float = 60.0
+    megapixels: float | None = None
     seed: int = 1
     rate: float = 2e-3
     generators: int = 14
@@ -62,6 +66,10 @@ class Settings:
     sizes: tuple[tuple[float, int], ...] = SIZES
     emphasis: float = 4.0
     muon: bool = True
+
+    def progress(self, spent: float, pixels: int) -> float:
+        """Share of the budget that is used up after `spent` seconds and windows of so many pixels."""
+        return spent / 60 / self.minutes if self.megapixels is None else pixels / 1e6 / self.megapixels
 
 
 class Average:
@@ -189,7 +197,7 @@ def main(
     network = Network(NetworkConfig(fen_width=fen_width, fen_blocks=fen_blocks))
     begun = begin(network, begin_from, collection) if begin_from else None
     network.to(place, memory_format=torch.channels_last)
-    train(network, collection, validation, Settings(minutes, seed, rate, generators), out, begun)
+    train(network, collection, validation, Settings(minutes, seed=seed, rate=rate, generators=generators), out, begun)
 
 
 def begin(network: Network, folder: Path, collection: Collection) -> dict[str, object]:
@@ -241,14 +249,14 @@ def train(
     targets = Targets.of(collection.sources, place)
     optimizers = optimizers_of(network, rate, settings.muon)
     state_file = out / "checkpoint.pt"
-    step, spent = 0, 0.0
+    step, spent, pixels = 0, 0.0, 0
     if state_file.exists():
         state = torch.load(state_file, map_location=place, weights_only=True)
         network.load_state_dict(state["network"])
         average.network.load_state_dict(state["average"])
         for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
-        step, spent = state["step"], state["spent"]
+        step, spent, pixels = state["step"], state["spent"], state["pixels"]
         click.echo(f"resumed at step {step}, {spent / 60:.0f} min", err=True)
     # A run that goes on must not see its first batches again.
     batches = Batches(
@@ -262,15 +270,13 @@ def train(
         batches.photos.clear()
     next_batch = prefetch(batches)
 
-    budget = settings.minutes * 60
     started = time.monotonic() - spent
     shown, saved = spent, spent
     totals: dict[str, float] = defaultdict(float)
     since, waited = 0, 0.0
-    while (spent := time.monotonic() - started) < budget:
-        progress = spent / budget
+    while (progress := settings.progress(spent, pixels)) < 1:
         batches.size = next(size for until, size in settings.sizes if progress < until)
-        share = min(1.0, (step + 1) / 200) * (0.5 * (1 + math.cos(math.pi * progress)) * 0.99 + 0.01)
+        share = min(1.0, progress / WARM_UP) * (0.5 * (1 + math.cos(math.pi * progress)) * 0.99 + 0.01)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = share * group["highest"]
         asked = time.monotonic()
@@ -289,7 +295,8 @@ def train(
         for optimizer in optimizers:
             optimizer.step()
         average.update(network, step)
-        step, since = step + 1, since + 1
+        step, since, pixels = step + 1, since + 1, pixels + windows[..., 0].size
+        spent = time.monotonic() - started
         for name, term in terms.items():
             totals[name] += float(term.detach())
         if spent - shown > 60:
@@ -309,14 +316,14 @@ def train(
                     line[f"val_auc_{name}"] = round(
                         float(roc_auc_score(truth, np.r_[scores["camera"], scores[name]])), 4
                     )
-                _save(state_file, network, average, optimizers, step, spent)
+                _save(state_file, network, average, optimizers, step, spent, pixels)
                 saved = time.monotonic() - started
             with (out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")
             click.echo(json.dumps(line), err=True)
             totals.clear()
             shown, since, waited = spent, 0, 0.0
-    _save(state_file, network, average, optimizers, step, spent)
+    _save(state_file, network, average, optimizers, step, spent, pixels)
     names = {source.name: source.split for source in collection.sources if source.labels is not None}
     temporary = out / ".network.pt"
     torch.save(
@@ -352,7 +359,13 @@ def optimizers_of(network: nn.Module, rate: float, muon: bool = True) -> list[to
 
 
 def _save(
-    path: Path, network: nn.Module, average: Average, optimizers: list[torch.optim.Optimizer], step: int, spent: float
+    path: Path,
+    network: nn.Module,
+    average: Average,
+    optimizers: list[torch.optim.Optimizer],
+    step: int,
+    spent: float,
+    pixels: int,
 ) -> None:
     temporary = path.with_suffix(".tmp")
     torch.save(
@@ -362,6 +375,7 @@ def _save(
             "optimizers": [optimizer.state_dict() for optimizer in optimizers],
             "step": step,
             "spent": spent,
+            "pixels": pixels,
         },
         temporary,
     )
