@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import nct, norm
 from sklearn.linear_model import LogisticRegression
 
 from edgeparse import windows
@@ -34,9 +35,11 @@ from training.metrics import auc, macro_f1
 from training.networks import WINDOW, Network
 from training.parsing import beats, headline
 
-# Of camera photos of validation, at most this share may be called generated, and of generated pictures at most this share camera.
+# Of camera photos, at most this share may be called generated, and of generated pictures of validation at most this share camera.
 FALSE_ALARM = 0.01
 MISS = 0.05
+# How sure to be of the share of false alarms, which a hundred photos do not show by themselves.
+CONFIDENCE = 0.95
 # Share of validation pictures whose true value lies in the interval.
 COVERAGE = 0.8
 # Predictions that a set needs for its own share of false alarms to mean something; every photo has two, as a crop and whole.
@@ -115,7 +118,7 @@ def _thresholds(by_set: dict[str, np.ndarray], generated: np.ndarray) -> dict[st
     """Platt scaling with the classes weighted equally, and the two thresholds of the verdict.
 
     Few photos may be called generated, of all of them and of each set with enough photos to tell: cameras differ, and the next one is
-    rather like the worst of these than like their mean.
+    rather like the worst of these than like their mean. See `alarm_bound`.
     """
     camera = np.concatenate(list(by_set.values()))
     logits = np.r_[camera, generated][:, None]
@@ -125,10 +128,20 @@ def _thresholds(by_set: dict[str, np.ndarray], generated: np.ndarray) -> dict[st
     scale, bias = (float(fit.coef_[0, 0]), float(fit.intercept_[0])) if fit.coef_[0, 0] > 0 else (1e-6, 0.0)
     chance = 1 / (1 + np.exp(-(scale * generated + bias)))
     large = [values for values in by_set.values() if len(values) >= LARGE_SET]
-    highest = max(float(np.quantile(values, 1 - FALSE_ALARM)) for values in (camera, *large))
+    highest = max(map(alarm_bound, (camera, *large)))
     upper = max(0.5, 1 / (1 + np.exp(-(scale * highest + bias))) + 1e-4)
     lower = min(0.5, float(np.quantile(chance, MISS)))
     return {"scale": scale, "bias": bias, "camera": lower, "generated": min(upper, 0.9999)}
+
+
+def alarm_bound(logits: np.ndarray) -> float:
+    """The logit above which at most `FALSE_ALARM` of photos like these lie, with `CONFIDENCE`: the one-sided tolerance bound of a normal
+    distribution, or their own quantile where that is higher. Every photo has two logits, which count as one.
+    """
+    photos = max(2, len(logits) // 2)
+    # Exact, by the noncentral t distribution: Owen, "A survey of properties and applications of the noncentral t-distribution", 1968.
+    factor = nct.ppf(CONFIDENCE, photos - 1, norm.ppf(1 - FALSE_ALARM) * photos**0.5) / photos**0.5
+    return max(float(logits.mean() + factor * logits.std(ddof=1)), float(np.quantile(logits, 1 - FALSE_ALARM)))
 
 
 def fit_same_generator(strangers: Predictions) -> dict[str, float] | None:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from edgeparse.bundle import SameGenerator, open_bundle
 from edgeparse.gallery import Gallery
-from export.bundle import FALSE_SAME, fit_same_generator
+from export.bundle import CONFIDENCE, FALSE_ALARM, FALSE_SAME, alarm_bound, fit_same_generator
 from tests.conftest import ROOT, edit_manifest
 from training.card import comparing_sections
 from training.dataset import Collection, Generator
@@ -18,6 +19,18 @@ from training.evaluate import Predictions, check_splits, enrolment, pairs_of, sa
 from training.labels import Labels
 
 DIMENSION = 32
+
+
+def test_few_photos_beyond_the_bound_however_few_it_was_fitted_on() -> None:
+    rng = np.random.default_rng(0)
+    tail = scipy.stats.norm.sf
+    held = [tail(alarm_bound(np.repeat(rng.normal(size=60), 2))) <= FALSE_ALARM for _ in range(400)]
+    assert abs(np.mean(held) - CONFIDENCE) < 0.03
+    # The quantile of as few would let more than one in a hundred through in every second draw.
+    quantiles = [tail(np.quantile(rng.normal(size=60), 1 - FALSE_ALARM)) <= FALSE_ALARM for _ in range(400)]
+    assert np.mean(quantiles) < 0.6
+    # A tail that is no normal distribution's is seen where it is.
+    assert alarm_bound(np.r_[np.zeros(90), np.full(10, 50.0)]) == 50
 
 
 def predictions(generators: int, pictures: int, noise: float, seed: int = 0) -> Predictions:
