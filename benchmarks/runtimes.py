@@ -17,6 +17,7 @@ from benchmarks.contenders import OURS, PUBLISHED, Contender
 from edgeparse import build
 from edgeparse.backends.base import Backend
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
+from edgeparse.backends.openvino import OpenVinoBackend
 from edgeparse.backends.plans import Store
 from edgeparse.backends.tensorrt import TensorRTBackend
 from edgeparse.bundle import Bundle, open_bundle
@@ -54,7 +55,8 @@ def _open(contender: Contender, threads: int, bundle: Bundle, module: Callable[[
     if runtime in ("pytorch", "torch.compile", "pytorch-cuda"):
         return _torch(module(), window, threads, compiled=runtime == "torch.compile", cuda=runtime == "pytorch-cuda")
     if runtime == "openvino":
-        return _openvino(bundle, precision, window, threads)
+        file = bundle.model("int8" if precision == "int8" else "fp32")
+        return _backend(OpenVinoBackend(file, threads, "bf16" if precision == "bf16" else "f32"), bundle, window)
     if runtime.startswith("tensorrt"):
         return _backend(_tensorrt(bundle, runtime, precision), bundle, window)
     device = "cuda" if runtime == "onnxruntime-cuda" else "cpu"
@@ -105,21 +107,3 @@ def _torch(module: nn.Module, window: np.ndarray, threads: int, compiled: bool =
             return [value.cpu().numpy() for value in values]
 
     return run
-
-
-def _openvino(bundle: Bundle, precision: str, window: np.ndarray, threads: int) -> Run:
-    import openvino
-
-    core = openvino.Core()
-    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise RuntimeError("this processor has no BF16")
-    model = core.read_model(bundle.model("int8" if precision == "int8" else "fp32"), b"")
-    # A fixed batch lets it plan memory once.
-    model.reshape([1, bundle.window, bundle.window, 3])
-    settings = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": threads,
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-    }
-    request = core.compile_model(model, "CPU", settings).create_infer_request()
-    return lambda: request.infer([window], share_inputs=True)

@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from edgeparse import __version__
-from edgeparse.backends import compiler, cuda, flavours, onnxruntime, select
+from edgeparse.backends import compiler, cuda, flavours, onnxruntime, openvino, select
 from edgeparse.backends.plans import Store
 from edgeparse.bundle import Bundle, open_bundle
 from edgeparse.errors import BackendError, BundleError
@@ -36,6 +36,7 @@ def examine(folder: Path | None = None) -> list[Line]:
         Line("numpy", metadata.version("numpy")),
         Line("pillow", metadata.version("pillow")),
         Line("onnxruntime", onnxruntime.version() or "not installed"),
+        Line("openvino", openvino.version() or "not installed"),
     ]
     lines.append(_gpu())
     lines += [_library(flavour) for flavour in flavours.FLAVOURS.values()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgeparse.bundle import Bundle
 from edgeparse.errors import BundleError
 
-# By what a backend can make use of, best first. ONNX Runtime on a CPU takes the bundle's own choice; on a GPU it would run the pairs
+# By what a backend can make use of, best first. A CPU takes the bundle's own choice; on a GPU ONNX Runtime would run the pairs
 # of an INT8 file one by one. TensorRT's INT8 is symmetric, a CPU's is not: each has its own file.
 _GPU = ("fp16", "fp32")
 _TENSORRT = {"fp32": "fp32", "fp16": "fp16", "int8": "int8-tensorrt"}
@@ -26,6 +26,6 @@ def variant_for(bundle: Bundle, backend: str, precision: str | None = None) -> s
                 f"bundle {bundle.label} has no {which}; it has {', '.join(bundle.variants)}: take one of these, or export it again"
             )
         return variant
-    if backend == "cpu":
+    if backend in ("cpu", "openvino"):
         return bundle.default_variant
     return next((name for name in _GPU if name in bundle.variants), bundle.default_variant)

@@ -12,9 +12,18 @@ from edgeparse.errors import BackendError
 from edgeparse.precision import variant_for
 
 # What `auto` tries, best first. It compiles nothing: it takes an engine that somebody compiled. ONNX Runtime's own TensorRT providers
-# compile whenever they are opened, and so are only taken by name.
+# compile whenever they are opened, and so are only taken by name; so is OpenVINO, which compiles too.
 PREFERENCE = ("tensorrt", "tensorrt-rtx", "cuda", "cpu")
-NAMES = ("auto", "cpu", "cuda", "tensorrt", "tensorrt-rtx", "onnxruntime-tensorrt", "onnxruntime-tensorrt-rtx")
+NAMES = (
+    "auto",
+    "cpu",
+    "openvino",
+    "cuda",
+    "tensorrt",
+    "tensorrt-rtx",
+    "onnxruntime-tensorrt",
+    "onnxruntime-tensorrt-rtx",
+)
 
 _log = logging.getLogger(__name__)
 
@@ -95,4 +104,8 @@ def _load(name: str, bundle: Bundle, variant: str | None, threads: int | None) -
         from edgeparse.backends.plans import Store
 
         return build.load(bundle, name, Store(), variant)
+    if name == "openvino":
+        from edgeparse.backends.openvino import OpenVinoBackend
+
+        return OpenVinoBackend(bundle.model(variant_for(bundle, name, variant)), threads)
     return onnxruntime.OnnxRuntimeBackend(bundle.model(variant_for(bundle, name, variant)), name, threads)
