@@ -20,7 +20,7 @@ from training.begin import load_weights
 from training.dataset import Batches, Collection, Generator, Sample, add_variants, crop
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
 from training.muon import Muon, orthogonal
-from training.networks import BlockSpectrum, Network, NetworkConfig
+from training.networks import BlockSpectrum, Network, NetworkConfig, pixel_shuffle
 from training.objectives import Targets, Weights, fingerprint_constraints, heads, supervised_contrastive
 from training.train import optimizers_of
 from training.zoo.files import zoo_splits
@@ -52,6 +52,11 @@ def test_outputs_follow_the_contract() -> None:
         name: (3, size) for name, size in sizes.items()
     }
     assert torch.allclose(outputs["embedding"].norm(dim=1), torch.ones(3), atol=1e-5)
+
+
+def test_pixel_shuffle_is_pytorchs() -> None:
+    x = torch.randn(2, 12, 5, 7)
+    assert torch.equal(pixel_shuffle(x), torch.nn.functional.pixel_shuffle(x, 2))
 
 
 def test_block_spectrum_is_the_cosine_transform() -> None:

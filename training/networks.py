@@ -67,6 +67,13 @@ class Residual(nn.Module):
         return F.relu(x + self.body(x))
 
 
+def pixel_shuffle(x: Tensor) -> Tensor:
+    """PyTorch's own, by two: float[N, 12, H, W] -> float[N, 3, 2H, 2W]. Two transpositions that move one axis each take ONNX Runtime a
+    third of the time of its DepthToSpace."""
+    across = x.unflatten(1, (3, 2, 2)).permute(0, 1, 2, 4, 5, 3).flatten(4)
+    return across.permute(0, 1, 3, 2, 4).flatten(2, 3)
+
+
 class FEN(nn.Module):
     """Fingerprint estimation: float[N, 3, S, S] in [-1, 1] -> (fingerprint [N, 3, S, S], features [N, C + LAST, S/2, S/2]), S even.
 
@@ -92,7 +99,7 @@ class FEN(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         features = self.blocks(self.stem(x))
         last = self.last(features)
-        return F.pixel_shuffle(last[:, : self.FINGERPRINT], 2), torch.cat([features, last], dim=1)
+        return pixel_shuffle(last[:, : self.FINGERPRINT]), torch.cat([features, last], dim=1)
 
 
 class BlockSpectrum(nn.Module):
