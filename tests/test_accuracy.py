@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import ROOT
 from training.accuracy import Sources, window_ms
 from training.bars import BARS, headline, judge, points_lost
+from training.card import begun_sentence
 from training.study import CONDITIONS, RUNS
 from training.study_tables import COLUMNS, study_sections
 
@@ -105,3 +106,20 @@ def test_what_was_tried_has_a_source() -> None:
     for found in tried:
         assert set(found) == {"tried", "figure", "without", "with", "source"}
         assert found["source"]
+
+
+def test_a_card_names_every_bundle_that_the_weights_come_from() -> None:
+    def step(number: int, begun: dict[str, Any] | None) -> dict[str, Any]:
+        return {
+            "bundle": f"default-{number}",
+            "steps": 9,
+            "minutes": 1.0,
+            "hardware": "x",
+            "zoo_generators": 5,
+            "begun": begun,
+        }
+
+    assert begun_sentence({"begun": None}) == ""
+    said = begun_sentence({"begun": step(3, step(2, None))})
+    assert said.startswith("It began with the weights of bundle default-3 (9 steps")
+    assert "; that one with the weights of bundle default-2 (9 steps" in said

@@ -187,16 +187,16 @@ def comparing_sections(result: dict) -> list[str]:
     return sections
 
 
-def _begun(training: dict) -> str:
-    """Where the training began, where not at random weights."""
-    begun = training.get("begun")
-    if not begun:
-        return ""
-    return (
-        f"It began with the weights of bundle {begun['bundle']} ({begun['steps']} steps in {begun['minutes']:.0f} minutes on "
-        f"{begun['hardware']}), which had learnt from {begun['zoo_generators']} zoo generators and the same training photos and public "
-        "generators. "
-    )
+def begun_sentence(training: dict) -> str:
+    """Where the training began, where not at random weights, and where that one did."""
+    steps = []
+    while training := training.get("begun") or {}:
+        steps.append(
+            f"with the weights of bundle {training['bundle']} ({training['steps']} steps in {training['minutes']:.0f} minutes on "
+            f"{training['hardware']}), which had learnt from {training['zoo_generators']} zoo generators and the same training photos "
+            "and public generators"
+        )
+    return f"It began {'; that one '.join(steps)}. " if steps else ""
 
 
 def render(folder: Path, result: dict) -> str:
@@ -219,7 +219,7 @@ def render(folder: Path, result: dict) -> str:
         "features and residual feed a strided trunk and linear heads. It reads 128x128 windows at native resolution and answers all "
         "questions in one pass. "
         f"Trained for {training['minutes']:.0f} minutes ({training['steps']} steps) on {training['hardware']}, seed "
-        f"{training['seed']}, one run. {_begun(training)}"
+        f"{training['seed']}, one run. {begun_sentence(training)}"
         f"The CPU runs the {bundle.default_variant} file; the figures below are that file's unless another is named.",
         "## Data",
         DATA.strip(),

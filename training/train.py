@@ -224,7 +224,8 @@ def begin(network: Network, folder: Path, collection: Collection) -> dict[str, o
     # Its zoo may have been another draw, with other generators under the same names.
     zoo = {name: split for name, split in before["generators"].items() if name not in now}
     kept = {key: before[key] for key in ("steps", "minutes", "hardware")}
-    return {"bundle": bundle.label, **kept, "zoo_generators": sum(split == "train" for split in zoo.values())}
+    learnt = sum(split == "train" for split in zoo.values())
+    return {"bundle": bundle.label, **kept, "zoo_generators": learnt, "begun": before.get("begun")}
 
 
 def train(
