@@ -315,7 +315,12 @@ def main() -> None:
     "--megapixels", default=120.0, show_default=True, help="Windows that each run is trained on, in millions of pixels."
 )
 @click.option("--only", multiple=True, type=click.Choice([run.name for run in RUNS]), help="This run; may be repeated.")
-@click.option("--jobs", default=1, show_default=True, help="Runs at a time, which share the cores.")
+@click.option(
+    "--jobs",
+    default=1,
+    show_default=True,
+    help="Runs at a time, which share the cores; the published network needs 20 GB alone.",
+)
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
 def run_command(index: Path, out: Path, megapixels: float, only: tuple[str, ...], jobs: int, device: str) -> None:
     """Do every run that OUT has no result of, on the pictures of INDEX. Stop and start again at will."""
@@ -336,7 +341,7 @@ def run_command(index: Path, out: Path, megapixels: float, only: tuple[str, ...]
             for sentinel in wait(list(working)):
                 ended, process = working.pop(int(sentinel))
                 process.join()
-                failed += [ended.name] if process.exitcode else []
+                failed += [f"{ended.name} (exit status {process.exitcode})"] if process.exitcode else []
     if failed:
         raise click.ClickException(f"no result of {', '.join(failed)}; see above, and start again")
 
