@@ -117,6 +117,22 @@ def test_published_network_trains_a_step() -> None:
     assert not torch.equal(before, made.fen.layers[0][0].weight)  # type: ignore[index, union-attr]
 
 
+@pytest.mark.usefixtures("small")
+def test_even_the_first_batch_has_the_size_that_was_meant(tmp_path: Path) -> None:
+    seen = []
+
+    class Watched(Network):
+        def forward(self, windows: torch.Tensor) -> dict[str, torch.Tensor]:
+            seen.append(windows.shape[1])
+            return super().forward(windows)
+
+    collection = few()
+    prepare(collection, RUN)
+    how = study.Settings(megapixels=LITTLE, sizes=((1.0, 32),))
+    study.train(Watched(study.NetworkConfig()), collection, {}, how, tmp_path)
+    assert seen == [32]
+
+
 def test_multiply_accumulates() -> None:
     # 2.28 billion of the FEN and 0.15 of the head.
     assert study.multiply_accumulates(peer.Peer(peer.PeerConfig()), 64) / 1e9 == pytest.approx(2.43, abs=0.02)

@@ -71,6 +71,10 @@ class Settings:
         """Share of the budget that is used up after `spent` seconds and windows of so many pixels."""
         return spent / 60 / self.minutes if self.megapixels is None else pixels / 1e6 / self.megapixels
 
+    def size(self, progress: float) -> int:
+        """The side of a window in pixels after this share of the budget."""
+        return next((size for until, size in self.sizes if progress < until), self.sizes[-1][1])
+
 
 class Average:
     """Exponential moving average of a network's values, batch-norm statistics included."""
@@ -269,6 +273,8 @@ def train(
     )
     if not settings.twins:
         batches.photos.clear()
+    # Before the thread makes any: of larger windows than were meant, a network may not have the memory for one batch.
+    batches.size = settings.size(settings.progress(spent, pixels))
     next_batch = prefetch(batches)
 
     started = time.monotonic() - spent
@@ -276,7 +282,7 @@ def train(
     totals: dict[str, float] = defaultdict(float)
     since, waited = 0, 0.0
     while (progress := settings.progress(spent, pixels)) < 1:
-        batches.size = next(size for until, size in settings.sizes if progress < until)
+        batches.size = settings.size(progress)
         share = min(1.0, progress / WARM_UP) * (0.5 * (1 + math.cos(math.pi * progress)) * 0.99 + 0.01)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = share * group["highest"]
