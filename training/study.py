@@ -319,7 +319,7 @@ def main() -> None:
     "--jobs",
     default=1,
     show_default=True,
-    help="Runs at a time, which share the cores; the published network needs 20 GB alone.",
+    help="Runs at a time, which share the cores.",
 )
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
 def run_command(index: Path, out: Path, megapixels: float, only: tuple[str, ...], jobs: int, device: str) -> None:
