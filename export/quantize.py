@@ -12,7 +12,13 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from export.bias_correction import correct_biases
-from export.onnx_rewrite import fully_connected_weights, reading_pixels, spatial_convolutions, store_in_half
+from export.onnx_rewrite import (
+    fully_connected_weights,
+    quantized_behind_relu,
+    reading_pixels,
+    spatial_convolutions,
+    store_in_half,
+)
 
 
 class _Windows(CalibrationDataReader):
@@ -73,6 +79,6 @@ def quantize(source: Path, target: Path, windows: np.ndarray, scheme: Scheme = C
         },
     )
     prepared.unlink()
-    quantized = onnx.load(target)
+    quantized = quantized_behind_relu(onnx.load(target))
     correct_biases(quantized, model, names, windows)
     onnx.save(store_in_half(quantized, fully_connected_weights(model)) if scheme.half_heads else quantized, target)

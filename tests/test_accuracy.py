@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.study import CONDITIONS, RUNS
 from tests.conftest import ROOT
 from training.accuracy import Sources, window_ms
 from training.bars import BARS, headline, judge, points_lost
 from training.card import begun_sentence
-from training.study import CONDITIONS, RUNS
 from training.study_tables import COLUMNS, study_sections
 
 
@@ -31,7 +31,7 @@ def entry(name: str, shift: float = 0.0, **run: Any) -> dict[str, Any]:
 
 
 def page(*entries: dict[str, Any]) -> str:
-    return "\n".join(study_sections({"declared": [run.name for run in RUNS], "runs": list(entries)}))
+    return "\n".join(study_sections({"declared": [run.name for run in RUNS], "windows": 2, "runs": list(entries)}))
 
 
 def test_bars_are_judged_on_the_right_side() -> None:

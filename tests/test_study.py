@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,14 +13,16 @@ import torch
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks import peer_network, study
+from benchmarks.study import RUNS, Run, perform, prepare, published_settings, settings, smaller_zoo
 from tests.made_collection import made_collection
-from training import accuracy, metrics, peer, study
+from training import accuracy, metrics
 from training.bars import BARS
 from training.dataset import Collection, as_it_comes, chain_seed
 from training.networks import Network, NetworkConfig
-from training.objectives import Targets, Weights, heads
-from training.study import RUNS, Run, perform, prepare, published_settings, settings, smaller_zoo
+from training.objectives import Proxies, Targets, Weights, heads
 from training.study_tables import study_sections
+from training.train import load
 
 FEW = frozenset({"sd1", "glid-3-xl", "disco-diffusion", "ldm-fourier"})
 RUN = RUNS[0]
@@ -93,12 +96,12 @@ def test_clean_and_shrunk_variants() -> None:
 
 def test_published_network_trains_a_step() -> None:
     torch.manual_seed(0)
-    made = peer.Peer(peer.PeerConfig(depth=4))
+    made = peer_network.Peer(peer_network.PeerConfig(depth=4))
     collection = few()
     chosen = [s for s in collection.samples if collection.sources[s.source].labels is None][:1]
     # Two of one generator, for the metric loss.
     chosen += [s for s in collection.samples if collection.sources[s.source].name == "vae-000"][:2]
-    given = torch.from_numpy(np.concatenate([peer.frame(sample.pixels) for sample in chosen]))
+    given = torch.from_numpy(np.concatenate([peer_network.frame(sample.pixels) for sample in chosen]))
     source = torch.tensor([sample.source for sample in chosen])
     targets = Targets.of(collection.sources, torch.device("cpu"))
     outputs = made(given)
@@ -107,7 +110,7 @@ def test_published_network_trains_a_step() -> None:
     with torch.no_grad():
         shapes = {name: value.shape for name, value in reference.eval()(given).items()}
     assert {name: value.shape for name, value in outputs.items()} == shapes
-    loss = sum(heads(outputs, source, targets, Weights()).values())
+    loss = sum(heads(outputs, source, targets, Weights(), Proxies(collection.sources, 64)).values())
     assert isinstance(loss, torch.Tensor)
     before = made.fen.layers[0][0].weight.detach().clone()  # type: ignore[index, union-attr]
     optimizer = torch.optim.AdamW(made.parameters(), 1e-3)
@@ -133,9 +136,24 @@ def test_even_the_first_batch_has_the_size_that_was_meant(tmp_path: Path) -> Non
     assert seen == [32]
 
 
+@pytest.mark.usefixtures("small")
+@pytest.mark.skipif(shutil.which("g++") is None, reason="TorchInductor needs a C++ compiler")
+def test_a_compiled_network_trains_and_is_kept_as_any_other(tmp_path: Path) -> None:
+    collection = few()
+    prepare(collection, RUN)
+    made = Network(NetworkConfig(fen_width=16, fen_blocks=1, trunk=(16,), hidden=16, embedding=16))
+    how = study.Settings(megapixels=LITTLE, sizes=((1.0, 32),), compiled=True)
+    study.train(made, collection, {}, how, tmp_path)
+    assert made.fen.stem[1].num_batches_tracked == 1
+    stored, _ = load(tmp_path / "network.pt")
+    assert stored.state_dict().keys() == made.state_dict().keys()
+
+
 def test_multiply_accumulates() -> None:
     # 2.28 billion of the FEN and 0.15 of the head.
-    assert study.multiply_accumulates(peer.Peer(peer.PeerConfig()), 64) / 1e9 == pytest.approx(2.43, abs=0.02)
+    assert study.multiply_accumulates(peer_network.Peer(peer_network.PeerConfig()), 64) / 1e9 == pytest.approx(
+        2.43, abs=0.02
+    )
     weight = numpy_helper.from_array(np.zeros((5, 3, 3, 3), np.float32), "w")
     graph = helper.make_graph(
         [helper.make_node("Conv", ["x", "w"], ["y"], strides=[2, 2], pads=[1, 1, 1, 1])],

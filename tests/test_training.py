@@ -21,7 +21,7 @@ from training.dataset import Batches, Collection, Generator, Sample, add_variant
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
 from training.muon import Muon, orthogonal
 from training.networks import BlockSpectrum, Network, NetworkConfig, pixel_shuffle
-from training.objectives import Targets, Weights, fingerprint_constraints, heads, supervised_contrastive
+from training.objectives import Proxies, Targets, Weights, fingerprint_constraints, heads, supervised_contrastive
 from training.train import optimizers_of
 from training.zoo.files import zoo_splits
 
@@ -115,6 +115,10 @@ def test_onnx_parity_and_quantisation(tmp_path: Path) -> None:
     assert kinds["network.spectrum.blocks"] == ("", "Transpose")
     assert kinds["network.embedding.weight_kernel"] == ("Cast", "Unsqueeze")
     assert sum(weight == "DequantizeLinear" for weight, _ in kinds.values()) == 11
+    # A ReLU and the convolution before it are one: only of the last, whose output nothing else quantises, is there a pair between them.
+    before = [given[node.input[0]].op_type for node in graph.node if node.op_type == "Relu" and node.input[0] in given]
+    assert before.count("DequantizeLinear") == 1
+    assert before.count("Conv") > 5
 
 
 def test_training_begins_where_a_bundle_ends(tmp_path: Path) -> None:
@@ -144,6 +148,9 @@ def test_muon_moves_every_direction_equally_far(shape: tuple[int, int]) -> None:
     # Of one direction there is much more than of the others.
     steep = torch.randn(shape) + 20 * torch.outer(torch.randn(shape[0]), torch.randn(shape[1]))
     moved = orthogonal(steep)
+    roughly = torch.linalg.svdvals(orthogonal(steep, torch.bfloat16))
+    assert roughly.min() > 0.3
+    assert roughly.max() < 1.3
     assert torch.linalg.svdvals(moved).min() > 0.3
     assert torch.linalg.svdvals(moved).max() < 1.3
     assert (moved * steep).sum() > 0
@@ -179,7 +186,7 @@ def test_objectives_mask_what_is_unknown() -> None:
     targets = Targets.of(sources, torch.device("cpu"))
     made = network()
     outputs = made(torch.from_numpy(windows(6)))
-    terms = heads(outputs, torch.tensor([0, 0, 1, 1, 2, 2]), targets, Weights())
+    terms = heads(outputs, torch.tensor([0, 0, 1, 1, 2, 2]), targets, Weights(), Proxies(sources, 16))
     assert all(bool(torch.isfinite(term)) for term in terms.values())
     sum(terms.values()).backward()  # type: ignore[union-attr]
     # Only "layers" is known of the one generator: no other continuous output may learn anything.
@@ -188,6 +195,23 @@ def test_objectives_mask_what_is_unknown() -> None:
     known = list(CONTINUOUS).index("layers")
     assert gradient[known].abs().sum() > 0
     assert gradient.abs().sum() == gradient[known].abs().sum()
+
+
+def test_proxies_stand_for_generators_that_a_batch_has_not() -> None:
+    torch.manual_seed(0)
+    sources = [Generator("camera", None, False, "train"), Generator("unseen", labels_of_a_vae(), True, "val")]
+    sources += [Generator(f"g{i}", labels_of_a_vae(), True, "train") for i in range(3)]
+    proxies = Proxies(sources, 4)
+    # None for photos, and none for what is not trained on.
+    assert proxies.directions.shape == (3, 4)
+    chosen = torch.tensor([3])
+    at = torch.nn.functional.normalize(proxies.directions, dim=1)
+    assert proxies(at[1:2], chosen) < proxies(at[0:1], chosen)
+    # What is not in the batch is pushed away from what is.
+    proxies(at[0:1].detach(), chosen).backward()
+    gradient = proxies.directions.grad
+    assert gradient is not None
+    assert (gradient.norm(dim=1) > 0).all()
 
 
 def test_fingerprint_constraints_prefer_what_the_method_wants() -> None:

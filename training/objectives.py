@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.dataset import Generator
 from training.labels import CONTINUOUS, DISCRETE, LOSSES
@@ -28,6 +28,7 @@ class Weights:
     discrete: float = 0.3
     losses: float = 0.3
     metric: float = 0.5
+    proxy: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,32 @@ def supervised_contrastive(embedding: Tensor, source: Tensor, temperature: float
     return (-(log_probability * positives).sum(1)[count > 0] / count[count > 0]).mean()
 
 
+class Proxies(nn.Module):
+    """A direction for every generator that is trained on, to which its embeddings are drawn and those of all others are not: normalised
+    softmax (arXiv 1704.06369). A batch has few generators; these stand for those that it has not. They are no part of the network.
+
+    Args:
+        sources: all there are.
+        dimension: of the embedding.
+    """
+
+    SCALE = 16.0
+
+    def __init__(self, sources: list[Generator], dimension: int) -> None:
+        super().__init__()
+        trained = [i for i, source in enumerate(sources) if source.labels is not None and source.split == "train"]
+        places = torch.full((len(sources),), -1)
+        places[trained] = torch.arange(len(trained))
+        self.places: Tensor
+        self.register_buffer("places", places)
+        self.directions = nn.Parameter(F.normalize(torch.randn(len(trained), dimension), dim=1))
+
+    def forward(self, embedding: Tensor, source: Tensor) -> Tensor:
+        """Unit vectors float[N, D] of generators int64[N], all of them trained on -> the loss, a number."""
+        cosine = embedding.float() @ F.normalize(self.directions, dim=1).T
+        return F.cross_entropy(self.SCALE * cosine, self.places[source])
+
+
 def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum().clamp_min(1)
 
@@ -107,7 +134,9 @@ def detection_losses(outputs: dict[str, Tensor], source: Tensor, targets: Target
     )
 
 
-def heads(outputs: dict[str, Tensor], source: Tensor, targets: Targets, weights: Weights) -> dict[str, Tensor]:
+def heads(
+    outputs: dict[str, Tensor], source: Tensor, targets: Targets, weights: Weights, proxies: Proxies
+) -> dict[str, Tensor]:
     """Every weighted term by name, over the windows of a batch whose sources are int64[N]."""
     terms = {
         "generated": weights.generated * detection_losses(outputs, source, targets).mean(),
@@ -128,5 +157,6 @@ def heads(outputs: dict[str, Tensor], source: Tensor, targets: Targets, weights:
     terms["losses"] = weights.losses * _masked_mean(bits, ~losses.isnan())
     made = targets.generated[source] > 0
     terms["metric"] = weights.metric * supervised_contrastive(outputs["embedding"][made], source[made])
+    terms["proxy"] = weights.proxy * proxies(outputs["embedding"][made], source[made])
     terms["fingerprint"] = weights.fingerprint * fingerprint_constraints(outputs["fingerprint"], weights)
     return terms

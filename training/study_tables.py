@@ -11,7 +11,7 @@ from scipy.stats import t
 from training.bars import BARS
 from training.markdown import percent, table
 
-# A run, as `training.study.collect` keeps it.
+# A run, as `benchmarks.study.collect` keeps it.
 Entry = dict[str, Any]
 BAR = {bar.key: bar for bar in BARS}
 # What the study's tables show of each run.
@@ -34,8 +34,8 @@ def study_sections(study: dict[str, Any] | None) -> Iterator[str]:
     yield "## Study: folds, seeds, ablations, the published network"
     if study is None or not study["runs"]:
         yield (
-            "**Not yet run.** `python -m training.study run INDEX OUT` trains and evaluates its networks, and `python -m training.study "
-            "collect OUT` puts their figures here. Until then every figure above is of one network on one split."
+            "**Not yet run.** `python -m benchmarks.study run INDEX OUT` trains and evaluates its networks, and `python -m "
+            "benchmarks.study collect OUT` puts their figures here. Until then every figure above is of one network on one split."
         )
         return
     runs = {entry["run"]["name"]: entry for entry in study["runs"]}
@@ -45,9 +45,10 @@ def study_sections(study: dict[str, Any] | None) -> Iterator[str]:
     hardware = sorted({entry["training"]["hardware"] for entry in study["runs"]})
     yield (
         f"{len(runs)} networks, ours each trained on windows of {' or '.join(f'{m:g}' for m in budgets)} million pixels, "
-        f"{min(minutes):.0f} to {max(minutes):.0f} minutes on a share of {' or '.join(hardware)}, and evaluated in float32 on two windows "
-        "a picture, with what was fitted on their own fold's validation pictures. That is far less training than the bundle had: they "
-        "are to be compared with each other. " + (f"Not yet run: {', '.join(missing)}." if missing else "")
+        f"{min(minutes):.0f} to {max(minutes):.0f} minutes on a share of {' or '.join(hardware)}, and evaluated in float32 on at most "
+        f"{study['windows']} windows a picture, with what was fitted on their own fold's validation pictures. That is far less training "
+        "than the bundle had: they are to be compared with each other. "
+        + (f"Not yet run: {', '.join(missing)}." if missing else "")
     ).strip()
     yield from _spread(
         "### Folds",
@@ -64,7 +65,7 @@ def study_sections(study: dict[str, Any] | None) -> Iterator[str]:
     )
     if "fold-0" in runs:
         yield from _ablations(runs)
-        yield from _published(runs)
+        yield from _published(runs, study["windows"])
 
 
 def _cell(key: str, value: float | None) -> str:
@@ -160,7 +161,7 @@ def _ablations(runs: dict[str, Entry]) -> Iterator[str]:
     )
 
 
-def _published(runs: dict[str, Entry]) -> Iterator[str]:
+def _published(runs: dict[str, Entry], windows: int) -> Iterator[str]:
     """The published network's figures beside ours."""
     peers = [entry for entry in runs.values() if entry["run"]["published"]]
     if not peers:
@@ -174,7 +175,10 @@ def _published(runs: dict[str, Entry]) -> Iterator[str]:
     )
     rows = [
         ("multiply-accumulates of a pass", *(f"{entry['multiply_accumulates'] / 1e9:.3f} billion" for entry in shown)),
-        ("passes for a picture", *("1" if entry["run"]["published"] else "up to 2" for entry in shown)),
+        (
+            "passes for a picture",
+            *("1" if e["run"]["published"] else f"up to {windows}" for e in shown),
+        ),
         ("training, minutes", *(f"{entry['training']['minutes']:.0f}" for entry in shown)),
         ("training, steps", *(str(entry["training"]["steps"]) for entry in shown)),
         ("learning rate, highest", *(f"{entry['run']['rate']:g}" for entry in shown)),

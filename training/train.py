@@ -35,7 +35,7 @@ from training.dataset import (
 from training.index.load import load as load_index
 from training.muon import Muon
 from training.networks import WINDOW, Network, NetworkConfig
-from training.objectives import Targets, Weights, detection_losses, heads
+from training.objectives import Proxies, Targets, Weights, detection_losses, heads
 from training.zoo.build import fast_bfloat16
 
 # The side of a window in pixels, and until which share of the time. Half the side costs a quarter: small windows show more pictures in
@@ -53,7 +53,8 @@ class Settings:
     `real_share` are public ones. The budget is time in `minutes`, or where `megapixels` is given windows of so many million pixels, which
     cost the same on a busy machine. `twins`: whether pictures come with the photos they were made from. `sizes`: see `SIZES`.
     `emphasis`: how much more often than one that is never missed a zoo generator is drawn whose pictures cannot be told from photos.
-    `muon`: whether the weights of hidden layers are trained with it, or with AdamW as all others."""
+    `muon`: whether the weights of hidden layers are trained with it, or with AdamW as all others. `compiled`: whether TorchInductor makes
+    the steps faster, which takes it a minute a size of windows and a C++ compiler."""
 
     minutes: float = 60.0
     megapixels: float | None = None
@@ -66,6 +67,7 @@ class Settings:
     sizes: tuple[tuple[float, int], ...] = SIZES
     emphasis: float = 4.0
     muon: bool = True
+    compiled: bool = False
 
     def progress(self, spent: float, pixels: int) -> float:
         """Share of the budget that is used up after `spent` seconds and windows of so many pixels."""
@@ -176,6 +178,9 @@ def add_training_variants(collection: Collection, variants: int, seed: int) -> N
     help="A bundle whose weights to begin with, in place of random ones; halve the rate.",
 )
 @click.option("--variants", default=4, show_default=True, help="Codec chains kept of a zoo picture.")
+@click.option(
+    "--compiled/--eager", help="Compile the network first; needs a C++ compiler, and pays after some minutes."
+)
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
 def main(
     index: Path,
@@ -188,6 +193,7 @@ def main(
     generators: int,
     begin_from: Path | None,
     variants: int,
+    compiled: bool,
     device: str,
 ) -> None:
     """Train on the pictures of INDEX; OUT gets checkpoint.pt, network.pt and log.jsonl."""
@@ -201,7 +207,8 @@ def main(
     network = Network(NetworkConfig(fen_width=fen_width, fen_blocks=fen_blocks))
     begun = begin(network, begin_from, collection) if begin_from else None
     network.to(place, memory_format=torch.channels_last)
-    train(network, collection, validation, Settings(minutes, seed=seed, rate=rate, generators=generators), out, begun)
+    how = Settings(minutes, seed=seed, rate=rate, generators=generators, compiled=compiled)
+    train(network, collection, validation, how, out, begun)
 
 
 def begin(network: Network, folder: Path, collection: Collection) -> dict[str, object]:
@@ -252,12 +259,14 @@ def train(
     average = Average(network)
     rate, place = settings.rate, next(network.parameters()).device
     targets = Targets.of(collection.sources, place)
-    optimizers = optimizers_of(network, rate, settings.muon)
+    proxies = Proxies(collection.sources, network.config.embedding).to(place)
+    optimizers = optimizers_of(network, rate, settings.muon, proxies)
     state_file = out / "checkpoint.pt"
     step, spent, pixels = 0, 0.0, 0
     if state_file.exists():
         state = torch.load(state_file, map_location=place, weights_only=True)
         network.load_state_dict(state["network"])
+        proxies.load_state_dict(state["proxies"])
         average.network.load_state_dict(state["average"])
         for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
@@ -276,6 +285,7 @@ def train(
     # Before the thread makes any: of larger windows than were meant, a network may not have the memory for one batch.
     batches.size = settings.size(settings.progress(spent, pixels))
     next_batch = prefetch(batches)
+    compute = torch.compile(network, dynamic=False) if settings.compiled else network
 
     started = time.monotonic() - spent
     shown, saved = spent, spent
@@ -292,11 +302,12 @@ def train(
         network.train()
         origins = torch.from_numpy(source).to(place)
         with torch.autocast(place.type, torch.bfloat16, enabled=fast_bfloat16(place)):
-            outputs = network(torch.from_numpy(windows).to(place))
-        terms: dict[str, Tensor] = heads(outputs, origins, targets, settings.weights)
+            outputs = compute(torch.from_numpy(windows).to(place))
+        terms: dict[str, Tensor] = heads(outputs, origins, targets, settings.weights, proxies)
         batches.missed(source, detection_losses(outputs, origins, targets).detach().cpu().numpy())
         loss = torch.stack(list(terms.values())).sum()
-        network.zero_grad(set_to_none=True)
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 2.0)
         for optimizer in optimizers:
@@ -323,14 +334,14 @@ def train(
                     line[f"val_auc_{name}"] = round(
                         float(roc_auc_score(truth, np.r_[scores["camera"], scores[name]])), 4
                     )
-                _save(state_file, network, average, optimizers, step, spent, pixels)
+                _save(state_file, network, proxies, average, optimizers, step, spent, pixels)
                 saved = time.monotonic() - started
             with (out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")
             click.echo(json.dumps(line), err=True)
             totals.clear()
             shown, since, waited = spent, 0, 0.0
-    _save(state_file, network, average, optimizers, step, spent, pixels)
+    _save(state_file, network, proxies, average, optimizers, step, spent, pixels)
     names = {source.name: source.split for source in collection.sources if source.labels is not None}
     temporary = out / ".network.pt"
     torch.save(
@@ -349,8 +360,10 @@ def train(
     temporary.replace(out / "network.pt")
 
 
-def optimizers_of(network: nn.Module, rate: float, muon: bool = True) -> list[torch.optim.Optimizer]:
-    """Muon, where wanted, for the weights of hidden layers; AdamW at `rate` for the answers' layers, norms and biases.
+def optimizers_of(
+    network: nn.Module, rate: float, muon: bool = True, proxies: Proxies | None = None
+) -> list[torch.optim.Optimizer]:
+    """Muon, where wanted, for the weights of hidden layers; AdamW at `rate` for the answers' layers, norms, biases and proxies.
 
     Each group knows its `highest` rate.
     """
@@ -358,8 +371,13 @@ def optimizers_of(network: nn.Module, rate: float, muon: bool = True) -> list[to
     for name, value in network.named_parameters():
         of_answer = name.startswith(("heads.", "embedding."))
         (plain if value.ndim < 2 else answers if of_answer or not muon else hidden).append(value)
+    # Only their direction counts: to shrink them would be to move them faster.
+    plain += [] if proxies is None else list(proxies.parameters())
     adam = torch.optim.AdamW([{"params": answers, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], rate)
-    optimizers: list[torch.optim.Optimizer] = [Muon(hidden, MUON_RATE * rate), adam] if muon else [adam]
+    # A fifth of a small step's time went into Muon's products in float32.
+    fast = fast_bfloat16(next(network.parameters()).device)
+    of_hidden = [Muon(hidden, MUON_RATE * rate, precision=torch.bfloat16 if fast else torch.float32)] if muon else []
+    optimizers: list[torch.optim.Optimizer] = [*of_hidden, adam]
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["highest"] = group["lr"]
     return optimizers
@@ -368,6 +386,7 @@ def optimizers_of(network: nn.Module, rate: float, muon: bool = True) -> list[to
 def _save(
     path: Path,
     network: nn.Module,
+    proxies: Proxies,
     average: Average,
     optimizers: list[torch.optim.Optimizer],
     step: int,
@@ -378,6 +397,7 @@ def _save(
     torch.save(
         {
             "network": network.state_dict(),
+            "proxies": proxies.state_dict(),
             "average": average.network.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in optimizers],
             "step": step,

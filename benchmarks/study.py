@@ -1,12 +1,12 @@
-"""What the network's parts are worth, and how far its figures can be trusted: `python -m training.study run INDEX OUT`.
+"""What the network's parts are worth, and how far its figures can be trusted: `python -m benchmarks.study run INDEX OUT`.
 
 Many networks are trained on equally many windows and evaluated on the same conditions: over folds that leave other generators and photo
 sources out, with other seeds, with one thing taken away each; and the published network, whose windows cost twenty times as much, for
 the same time. Each run has a folder in OUT and is a process of its own; it goes on where it was stopped, and is done when it has a
 `result.json`.
-`python -m training.study collect OUT` keeps the figures in training/results/study.json, which docs/accuracy.md shows.
+`python -m benchmarks.study collect OUT` keeps the figures in training/results/study.json, which docs/accuracy.md shows.
 
-The study stands above training and export: what a bundle would be calibrated with is fitted by the exporter's own functions.
+What a bundle would be calibrated with is fitted by the exporter's own functions.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import peer_network
 from edgeparse import files
 from edgeparse.backends.base import Backend
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend, usable_cores
 from edgeparse.bundle import Calibration, Loss, Parameter, SameGenerator
 from export.bundle import fit_calibration, fit_labels, label_spaces, validation_pictures
 from export.onnx_graph import export
-from training import peer
 from training.bars import headline
 from training.dataset import Collection, as_it_comes, chain_seed
 from training.evaluate import HEADS, centroids, evaluate, native, predict
@@ -44,7 +44,7 @@ from training.objectives import Weights
 from training.train import Settings, add_training_variants, train, validation_sets
 from training.zoo.pool import leave_with_parent
 
-RESULT = Path(__file__).parent / "results" / "study.json"
+RESULT = Path(__file__).parent.parent / "training" / "results" / "study.json"
 CONDITIONS = ("clean", "social media", "mixed")
 # Windows of a picture that is judged, where a bundle's evaluation takes eight: most of the time goes into public pictures' windows.
 WINDOWS = 2
@@ -88,6 +88,7 @@ RUNS = (
     Run("no-fen-moments", "heads see the trunk's features only", network=NetworkConfig(fen_moments=False)),
     Run("no-spectrum", "heads see no block spectrum", network=NetworkConfig(spectrum=False)),
     Run("no-metric", "no metric loss", weights=_without("metric")),
+    Run("no-proxies", "metric loss within a batch only", weights=_without("proxy")),
     Run("no-twins", "pictures without the photos that they were made from", twins=False),
     Run("no-codecs", "trained on clean pictures", codecs=False),
     Run("no-emphasis", "every zoo generator drawn equally often", emphasis=0.0),
@@ -154,13 +155,13 @@ def prepare(collection: Collection, run: Run) -> None:
             sample.chains, sample.variants = [0], [as_it_comes(sample, chain_seed(sample.content(), 0, run.seed))]
     if run.published:
         for sample in trained:
-            sample.variants = [peer.frame(pixels)[0] for pixels in sample.variants]
+            sample.variants = [peer_network.frame(pixels)[0] for pixels in sample.variants]
 
 
-def make(run: Run) -> Network | peer.Peer:
+def make(run: Run) -> Network | peer_network.Peer:
     """The run's network, with its first weights."""
     torch.manual_seed(run.seed)
-    return peer.Peer(peer.PeerConfig()) if run.published else Network(run.network)
+    return peer_network.Peer(peer_network.PeerConfig()) if run.published else Network(run.network)
 
 
 def settings(run: Run, megapixels: float) -> Settings:
@@ -179,7 +180,9 @@ def settings(run: Run, megapixels: float) -> Settings:
 
 def published_settings(run: Run, minutes: float) -> Settings:
     """How the published network is trained where ours takes so many minutes."""
-    return Settings(run.published * minutes, seed=run.seed, rate=run.rate, sizes=((1.0, peer.PeerConfig().size),))
+    return Settings(
+        run.published * minutes, seed=run.seed, rate=run.rate, sizes=((1.0, peer_network.PeerConfig().size),)
+    )
 
 
 def learn(run: Run, collection: Collection, how: Settings, folder: Path, device: torch.device) -> None:
@@ -188,7 +191,7 @@ def learn(run: Run, collection: Collection, how: Settings, folder: Path, device:
     if run.published:
         # Of pieces, not of whole pictures: these figures are only for the log.
         validation = {
-            name: (np.concatenate([peer.frame(window) for window in windows]), source)
+            name: (np.concatenate([peer_network.frame(window) for window in windows]), source)
             for name, (windows, source) in validation.items()
         }
     prepare(collection, run)
@@ -205,7 +208,7 @@ def multiply_accumulates(network: nn.Module, size: int) -> int:
 
 def judge(run: Run, backend: Backend, collection: Collection) -> dict[str, object]:
     """Fit on validation pictures what a bundle is calibrated with, and evaluate on test ones, as `training.evaluate` does."""
-    frame = peer.frame if run.published else partial(native, count=WINDOWS)
+    frame = peer_network.frame if run.published else partial(native, count=WINDOWS)
     look = partial(predict, backend, condition="mixed", frame=frame)
     known = look(collection.select(split="train", camera=False, zoo=False, source_split="train"))
     gallery = centroids(known, collection)
@@ -233,7 +236,7 @@ def perform(run: Run, load: Callable[[], Collection], megapixels: float, out: Pa
     stored = torch.load(trained, map_location="cpu", weights_only=True)
     network = make(run)
     network.load_state_dict(stored["network"])
-    size = peer.PeerConfig().size if run.published else WINDOW
+    size = peer_network.PeerConfig().size if run.published else WINDOW
     export(network, HEADS, folder / "model.onnx", size)
     backend = OnnxRuntimeBackend((folder / "model.onnx").read_bytes(), threads=threads)
     result = {
@@ -300,7 +303,7 @@ def collect(out: Path) -> dict[str, object]:
                 },
             }
         )
-    return {"declared": [run.name for run in RUNS], "runs": runs}
+    return {"declared": [run.name for run in RUNS], "windows": WINDOWS, "runs": runs}
 
 
 @click.group()

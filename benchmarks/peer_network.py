@@ -15,10 +15,11 @@ from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES
 
 @dataclass(frozen=True)
 class PeerConfig:
-    """Layers of the FEN, and the side in pixels of the picture that it reads."""
+    """Layers of the FEN, the side in pixels of the picture that it reads, and how many numbers an embedding has."""
 
     depth: int = 17
     size: int = 64
+    embedding: int = 64
 
     def to_json(self) -> dict[str, object]:
         return asdict(self)
@@ -36,7 +37,7 @@ class Peer(nn.Module):
         self.config = config
         self.fen = DnCNN(config.depth)
         self.head = ParsingHead()
-        sizes = {"embedding": 64, "generated": 1, "family": len(FAMILIES), "continuous": len(CONTINUOUS)}
+        sizes = {"embedding": config.embedding, "generated": 1, "family": len(FAMILIES), "continuous": len(CONTINUOUS)}
         sizes |= {name: len(values) for name, values in DISCRETE.items()} | {"losses": len(LOSSES)}
         self.heads = nn.ModuleDict({name: nn.Linear(64, size) for name, size in sizes.items()})
 
