@@ -19,7 +19,14 @@ from edgeparse.precision import variant_for
 from export.bias_correction import add_to_bias, channel_means, correct_biases
 from export.half import full_precision_nodes, halve
 from export.onnx_graph import differences, write
-from export.onnx_rewrite import copied, drop_unused, gemm_as_convolution, spatial_convolutions
+from export.onnx_rewrite import (
+    copied,
+    drop_unused,
+    fully_connected_weights,
+    gemm_as_convolution,
+    merged_heads,
+    spatial_convolutions,
+)
 from export.quantize import CPU, TENSORRT, Scheme, quantize
 from export.variants import write_variants
 
@@ -158,6 +165,20 @@ def test_fp16_without_care_would_overflow(model: Path) -> None:
     assert squares
     assert {node.name for node in squares} <= kept
     assert not kept & set(spatial_convolutions(made))
+
+
+def test_merged_heads_compute_the_same() -> None:
+    bundle = open_bundle()
+    before = onnx.load_from_string(bundle.read(bundle.variants["fp32"]))
+    after = merged_heads(before)
+    # The hidden layer, and one layer for all that reads it.
+    assert len(fully_connected_weights(before)) > len(fully_connected_weights(after)) == 2
+    shown = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 3), np.uint8)
+    expected, got = (
+        onnxruntime.InferenceSession(made.SerializeToString()).run(None, {"windows": shown}) for made in (before, after)
+    )
+    for a, b in zip(expected, got, strict=True):
+        assert np.allclose(a, b, atol=1e-5)
 
 
 @pytest.mark.parametrize(("scheme", "kind"), [(CPU, TensorProto.UINT8), (TENSORRT, TensorProto.INT8)])

@@ -113,7 +113,12 @@ def test_onnx_parity_and_quantisation(tmp_path: Path) -> None:
     }
     assert kinds["network.fen.stem.0.weight"] == ("", "Transpose")
     assert kinds["network.spectrum.blocks"] == ("", "Transpose")
-    assert kinds["network.embedding.weight_kernel"] == ("Cast", "Unsqueeze")
+    assert kinds["network.hidden.0.weight_kernel"] == ("Cast", "Unsqueeze")
+    # All that reads the hidden layer is one layer: the embedding, and a head for each question.
+    (merged,) = (name for name in kinds if name.endswith("_merged_kernel"))
+    assert kinds[merged] == ("Cast", "Unsqueeze")
+    (split,) = (node for node in graph.node if node.op_type == "Split")
+    assert len(split.output) == 1 + len(made.heads)
     assert sum(weight == "DequantizeLinear" for weight, _ in kinds.values()) == 11
     # A ReLU and the convolution before it are one: only of the last, whose output nothing else quantises, is there a pair between them.
     before = [given[node.input[0]].op_type for node in graph.node if node.op_type == "Relu" and node.input[0] in given]
