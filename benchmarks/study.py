@@ -73,8 +73,8 @@ class Run:
     published: int = 0
 
 
-def _without(term: str) -> Weights:
-    return replace(Weights(), **{term: 0.0})
+def _without(*terms: str) -> Weights:
+    return replace(Weights(), **dict.fromkeys(terms, 0.0))
 
 
 RUNS = (
@@ -87,7 +87,7 @@ RUNS = (
     Run("no-symmetric", "fingerprint's spectrum not made symmetric", weights=_without("symmetric")),
     Run("no-fen-moments", "heads see the trunk's features only", network=NetworkConfig(fen_moments=False)),
     Run("no-spectrum", "heads see no block spectrum", network=NetworkConfig(spectrum=False)),
-    Run("no-metric", "no metric loss", weights=_without("metric")),
+    Run("no-metric", "no metric loss", weights=_without("metric", "proxy")),
     Run("no-proxies", "metric loss within a batch only", weights=_without("proxy")),
     Run("no-twins", "pictures without the photos that they were made from", twins=False),
     Run("no-codecs", "trained on clean pictures", codecs=False),
@@ -228,6 +228,7 @@ def perform(run: Run, load: Callable[[], Collection], megapixels: float, out: Pa
     torch.set_num_threads(threads)
     folder, place = out / run.name, torch.device(device)
     folder.mkdir(parents=True, exist_ok=True)
+    _settle(folder / "settings.json", run, megapixels)
     collection = smaller_zoo(refold(load(), run.fold), run.zoo)
     trained = folder / "network.pt"
     if not trained.exists():
@@ -251,6 +252,19 @@ def perform(run: Run, load: Callable[[], Collection], megapixels: float, out: Pa
     files.replace(folder / "result.json", (json.dumps(result, indent=1) + "\n").encode())
 
 
+def _settle(path: Path, run: Run, megapixels: float) -> None:
+    """Keep what a folder's network is trained with, or compare it with what was kept.
+
+    Raises:
+        ValueError: something in the folder was begun with other settings.
+    """
+    settings = json.loads(json.dumps({"run": asdict(run), "budget_megapixels": megapixels}))
+    if not path.exists():
+        files.replace(path, (json.dumps(settings, indent=1) + "\n").encode())
+    elif json.loads(path.read_text()) != settings:
+        raise ValueError(f"{path.parent} was begun with other settings; remove it, or name another folder")
+
+
 def _minutes_of_ours(out: Path) -> float:
     path = out / RUNS[0].name / "result.json"
     if not path.exists():
@@ -267,12 +281,10 @@ def done(run: Run, megapixels: float, out: Path) -> bool:
     Raises:
         ValueError: it has one of other settings.
     """
-    path = out / run.name / "result.json"
-    if not path.exists():
+    folder = out / run.name
+    if not (folder / "result.json").exists():
         return False
-    found = json.loads(path.read_text())
-    if (found["run"], found["budget_megapixels"]) != (json.loads(json.dumps(asdict(run))), megapixels):
-        raise ValueError(f"{path} is of other settings; remove {path.parent}, or name another folder than {out}")
+    _settle(folder / "settings.json", run, megapixels)
     return True
 
 

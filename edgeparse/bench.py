@@ -124,7 +124,7 @@ def measure(
             for name, value in apart(parser, source, settings.get("windows", 8)).items():
                 stages.setdefault(name, []).append(value)
             if progress is not None:
-                progress(len(whole) / runs if runs else (time.perf_counter() - begun) / seconds)
+                progress(len(whole) / runs if runs else (time.perf_counter() - begun) / max(seconds, 1e-9))
     started_cold = None
     if cold:
         started_cold = coldstart.measure(sources[0], cold, settings)  # type: ignore[arg-type]

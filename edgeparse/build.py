@@ -15,6 +15,9 @@ from edgeparse.bundle import Bundle
 from edgeparse.errors import BackendError, EngineDamagedError
 from edgeparse.precision import variant_for
 
+# Of the name of a variant that is made for TensorRT; an engine's precision goes without.
+_OWN = "-tensorrt"
+
 _log = logging.getLogger(__name__)
 
 
@@ -30,9 +33,9 @@ class Order:
     dla: int | None = None
 
 
-def command(flavour: str) -> str:
+def command(flavour: str, precision: str | None = None) -> str:
     """What a person types to compile an engine."""
-    return f"edgeparse build --backend {flavour}"
+    return f"edgeparse build --backend {flavour}" + (f" --precision {precision}" if precision else "")
 
 
 def key_of(bundle: Bundle, order: Order) -> tuple[Key, bytes]:
@@ -58,7 +61,7 @@ def key_of(bundle: Bundle, order: Order) -> tuple[Key, bytes]:
         capabilities=tuple(sorted(order.capabilities)) or ((gpu.capability,) if gpu else ()),
         gpu=gpu.name if gpu is not None and not flavour.capabilities else None,
         system=flavours.system(),
-        precision=variant.removesuffix("-tensorrt"),
+        precision=variant.removesuffix(_OWN),
         batches=order.batches,
         workspace=order.workspace,
         dla=order.dla,
@@ -117,8 +120,9 @@ def find(bundle: Bundle, flavour_name: str, store: Store, precision: str | None 
     version = flavours.library(flavour).__version__
     gpu = cuda.gpu()
     place = Place(flavour.name, version, gpu.capability, gpu.name, flavours.system(), models_of(bundle))
-    preferred = variant_for(bundle, flavour.name).removesuffix("-tensorrt")
-    return store.find(place, command(flavour.name), precision, preferred)
+    preferred = variant_for(bundle, flavour.name).removesuffix(_OWN)
+    wanted = precision.removesuffix(_OWN) if precision else None
+    return store.find(place, command(flavour.name, wanted), wanted, preferred)
 
 
 def built_for(bundle: Bundle, flavour_name: str, store: Store) -> bool:

@@ -173,7 +173,8 @@ def open_bundle(folder: Path | str | None = None) -> Bundle:
     place = Path(folder) if folder is not None else default_folder()
     manifest = place / "bundle.json"
     try:
-        data = manifest.read_bytes()
+        with manifest.open("rb") as file:
+            data = file.read(MAX_MANIFEST_BYTES + 1)
     except OSError as error:
         raise BundleError(
             f"{manifest} cannot be read ({error.strerror or error}); name a folder made by `python -m export bundle`"

@@ -35,8 +35,10 @@ from edgeparse.commands.common import (
     track,
     user_gallery,
     windows_option,
+    writable,
 )
 from edgeparse.errors import ImageError
+from edgeparse.text import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -150,6 +152,8 @@ def check(
     names = expand(paths, recursive)
     if fingerprint_file is not None and len(names) != 1:
         raise click.UsageError(f"--fingerprint takes one picture, {len(names)} were given")
+    for output in (report_file, fingerprint_file):
+        writable(output)
     run = Interruptible()
     with errors_end_the_run():
         enrolled = gallery or user_gallery()
@@ -223,7 +227,7 @@ def fingerprint(image: str, output: Path, spectrum: bool, backend: str, bundle: 
         try:
             _write_fingerprint(parser.fingerprint(sys.stdin.buffer if image == "-" else image), output, spectrum)
         except ImageError as error:
-            click.echo(f"error: {image}: {error.kind}: {error}", err=True)
+            click.echo(printable(f"error: {image}: {error.kind}: {error}"), err=True)
             sys.exit(EXIT_INPUT)
 
 
@@ -263,6 +267,9 @@ def _look_at(
 
 
 def _tell_of_other_networks(parser: Parser, gallery: Path, quiet: bool) -> None:
+    # To read others' files takes longer than a picture; only a person is told.
+    if quiet or not sys.stderr.isatty():
+        return
     from edgeparse.enrolment import Store
 
     for label, names in Store(gallery, parser.bundle).others().items():

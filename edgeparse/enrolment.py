@@ -73,12 +73,12 @@ class Store:
     the folder cannot be written, or another process held the gallery for half a minute.
     """
 
-    def __init__(self, folder: Path, bundle: Bundle) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path | str, bundle: Bundle) -> None:
+        self._folder = Path(folder)
         self._bundle = bundle
         self._network = bundle.network
         self._label = bundle.label
-        self._file = folder / f"gallery-{bundle.network[:16]}.npz"
+        self._file = self._folder / f"gallery-{bundle.network[:16]}.npz"
 
     @property
     def file(self) -> Path:
@@ -137,9 +137,7 @@ class Store:
             old = content.vectors.get(name)
             merged = _merge(old, vectors)
             if len(merged) < MIN_PICTURES:
-                raise GalleryError(
-                    f"{name} would have {len(merged)} different pictures; a generator is enrolled by {MIN_PICTURES} or more"
-                )
+                raise GalleryError(_too_few(name, len(merged)))
             now = _now()
             added = content.entries[name].added if old is not None else now
             content.entries[name] = Entry(name, len(merged), added, now)
@@ -156,7 +154,7 @@ class Store:
 
         self._change(change)
 
-    def export(self, path: Path, names: Sequence[str] = ()) -> list[Entry]:
+    def export(self, path: Path | str, names: Sequence[str] = ()) -> list[Entry]:
         """Write the named generators, by default all, to a file for another machine."""
         content = self._read()
         chosen = list(names) or sorted(content.entries)
@@ -170,16 +168,16 @@ class Store:
             {name: content.entries[name] for name in chosen},
             {name: content.vectors[name] for name in chosen},
         )
-        _replace(path, _dump(part))
+        _replace(Path(path), _dump(part))
         return [part.entries[name] for name in chosen]
 
-    def take(self, path: Path) -> list[Entry]:
+    def take(self, path: Path | str) -> list[Entry]:
         """Add the generators of an exported file; one of a name that is here gets the pictures of both.
 
         Raises:
             GalleryError: also where the file was made with another network, or its embeddings are none of this one.
         """
-        given = _load(path)
+        given = _load(Path(path))
         if given.network != self._network:
             raise GalleryError(
                 f"{path} was made with network {given.network[:12]} (bundle {given.bundle}), this bundle, {self._label}, has "
@@ -200,6 +198,8 @@ class Store:
             for name, entry in given.entries.items():
                 old = content.entries.get(name)
                 merged = _merge(content.vectors.get(name), given.vectors[name])
+                if len(merged) < MIN_PICTURES:
+                    raise GalleryError(f"{path}: {_too_few(name, len(merged))}")
                 content.vectors[name] = merged
                 content.entries[name] = Entry(name, len(merged), old.added if old else entry.added, now)
 
@@ -273,6 +273,10 @@ def check_name(name: str) -> None:
     """
     if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
         raise ValueError(f"{name!r} is not a generator's name; take 1 to {MAX_NAME} printable characters")
+
+
+def _too_few(name: str, count: int) -> str:
+    return f"{name} would have {count} different pictures; a generator is enrolled by {MIN_PICTURES} or more"
 
 
 def _now() -> str:

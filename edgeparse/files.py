@@ -34,7 +34,8 @@ def replace(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 def strangers(path: Path) -> str | None:
-    """Who else may have written a file or folder, or None where only this user and root may. Elsewhere than on POSIX nobody is asked.
+    """Who else may have written a file or folder: another owner, or everybody. None where neither may; a group's members are trusted, as
+    many systems give each user a group. Elsewhere than on POSIX nobody is asked.
 
     Raises:
         OSError: it is not there, or cannot be asked.

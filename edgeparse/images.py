@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import threading
 import warnings
 from collections.abc import Callable
 from functools import cached_property
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 # A 108-megapixel phone picture passes; what unpacks to several gigabytes does not.
 MAX_PIXELS = 128_000_000
 MAX_BYTES = 512 * 1024 * 1024
+
+# Pillow has decoders for many more, of which one starts Ghostscript; none of them is what cameras and generators write. Those that it
+# loads only when it needs them come last, and those that an old Pillow has not at the end.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "JPEG2000", "AVIF")
+# Filters of warnings are the process's: two threads that both put them back may leave one's behind.
+_opening = threading.Lock()
 
 # Rows copied at a time out of Pillow: what is copied stays in the processor's cache, and the memory for it is used again. A 1-megapixel
 # picture took 1.1 ms and not 4.6.
@@ -198,10 +205,17 @@ def _from_path(path: Path) -> bytes:
         raise ImageError("not_found", f"there is no file {name}") from error
     except OSError as error:
         raise ImageError("unreadable", f"{name} cannot be opened: {error.strerror or error}") from error
+    except ValueError as error:  # a name with a null in it
+        raise ImageError("unreadable", f"{_as_text(repr(str(path)))} cannot be opened: {error}") from error
 
 
 def _from_file(file: Any) -> bytes:
-    data = file.read(MAX_BYTES + 1)
+    try:
+        data = file.read(MAX_BYTES + 1)
+    except UnicodeDecodeError as error:
+        raise ImageError("unsupported", "the file object reads text; open it in binary mode") from error
+    except (OSError, ValueError) as error:  # ValueError: it is closed
+        raise ImageError("unreadable", f"the file cannot be read: {error}") from error
     if not isinstance(data, bytes):
         raise ImageError("unsupported", f"the file object gave {type(data).__name__}; open it in binary mode")
     if len(data) > MAX_BYTES:
@@ -215,13 +229,13 @@ def _decode(data: bytes) -> Picture:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings():
+        with _opening, warnings.catch_warnings():
             # Our own, stricter, limit is checked right after the header is read.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
-    except UnidentifiedImageError as error:
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except (UnidentifiedImageError, KeyError) as error:  # KeyError: of a format that this Pillow has not
         raise ImageError(
-            "not_an_image", f"these {len(data)} bytes are in no picture format that Pillow reads"
+            "not_an_image", f"these {len(data)} bytes are in no picture format that is read: {', '.join(FORMATS)}"
         ) from error
     except Exception as error:
         raise _refusal(error, "the picture's header is damaged") from error

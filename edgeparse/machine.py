@@ -217,7 +217,11 @@ def _nvml() -> Iterator[tuple[Any, Any] | None]:
         yield None
         return
     try:
-        yield pynvml, pynvml.nvmlDeviceGetHandleByIndex(0)
+        try:
+            first = pynvml.nvmlDeviceGetHandleByIndex(0)
+        except pynvml.NVMLError:  # a driver without a GPU, or one that this process may not see
+            first = None
+        yield None if first is None else (pynvml, first)
     finally:
         pynvml.nvmlShutdown()
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from edgeparse.compare import Comparison, Pair
 from edgeparse.report import GeneratorAnswer, Interval, Report
+from edgeparse.text import printable
 from edgeparse.words import VERDICTS, count
 
 if TYPE_CHECKING:
@@ -37,10 +38,10 @@ def show(reports: Iterable[Report], console: Console | None = None, explain: Par
 def panel(report: Report, explain: Parser | None = None) -> Panel:
     """One report as a panel."""
     # Names come from files and bundles: as Text, nothing in them is markup.
-    title = Text(report.source or "(no name)")
+    title = Text(printable(report.source or "(no name)"))
     if report.error is not None or report.image is None:
         failure = report.error
-        text = Text(f"{failure.kind}: {failure.message}" if failure else "no answer", style="red")
+        text = Text(printable(f"{failure.kind}: {failure.message}") if failure else "no answer", style="red")
         return Panel(text, title=title, title_align="left", border_style="red")
     colour = _COLOURS[report.verdict] if report.verdict else "default"
     words = VERDICTS[report.verdict] if report.verdict else "this bundle does not tell camera from generated"
@@ -105,10 +106,10 @@ def _distances(generator: GeneratorAnswer, parser: Parser, needed: float) -> Tab
 
 def comparison(done: Comparison, bundle: Bundle) -> Group:
     """What comparing found: a sentence a pair for two pictures, else the groups and the matrix."""
-    names = [picture.source or "(no name)" for picture in done.pictures]
+    names = [printable(picture.source or "(no name)") for picture in done.pictures]
     parts: list[RenderableType] = []
     for number, picture in enumerate(done.pictures, 1):
-        state = picture.error.message if picture.error else VERDICTS[picture.verdict or "inconclusive"]
+        state = printable(picture.error.message) if picture.error else VERDICTS[picture.verdict or "inconclusive"]
         parts.append(Text(f"{number}  {names[number - 1]}  {state}"))
     parts.append(Text())
     if len(names) == 2:

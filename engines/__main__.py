@@ -69,7 +69,7 @@ def check(out: Path, recipe: str | None, pictures: Path | None, windows: int, bu
     try:
         wrong = fleet.verify_files(out)
         result: dict[str, object] = {"files_wrong": wrong}
-        # What the manifest does not vouch for is not run.
+        # What was compiled on the device is in no manifest; what is in it has to be as it says.
         if recipe is not None and pictures is not None and not wrong:
             opened = open_bundle(bundle)
             chosen = recipes.load(recipe)

@@ -187,13 +187,18 @@ def fit_calibration(p: dict[str, Predictions], gallery: Gallery, collection: Col
 def build(
     network: Network, stored: dict, collection: Collection, folder: Path, name: str, version: str, variant: str
 ) -> Bundle:
-    """Write a bundle into `folder`, which is emptied first.
+    """Write a bundle into `folder`, in the place of one that is there; only once it is whole.
 
     Everything that is fitted here (calibration, thresholds, intervals, which parameters are reported) is fitted on validation
     pictures of validation generators; the test split is not touched.
+
+    Raises:
+        ValueError: what is in the folder is no bundle.
     """
-    if folder.exists():
-        shutil.rmtree(folder)
+    if folder.exists() and any(folder.iterdir()) and not (folder / "bundle.json").is_file():
+        raise ValueError(f"{folder} is not empty, and holds no bundle that could be replaced; name another folder")
+    final, folder = folder, folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     model = folder / "model.onnx"
     export(network, output_names(network), model)
@@ -246,7 +251,10 @@ def build(
         "validation_detection": detection(cameras, both, collection, bundle.calibration),
         "variants": compare_variants(folder, val, p, collection, bundle),
     }
-    return write_manifest(folder, manifest)
+    write_manifest(folder, manifest)
+    shutil.rmtree(final, ignore_errors=True)
+    folder.rename(final)
+    return open_bundle(final)
 
 
 def fit_labels(labels: dict, made: Predictions, collection: Collection) -> None:

@@ -86,7 +86,7 @@ def merged_heads(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def fully_connected_weights(model: onnx.ModelProto) -> list[str]:
-    """Names of the weights of the layers that `gemm_as_convolution` made."""
+    """Names of the weights of the 1x1 convolutions: of the layers that `gemm_as_convolution` made, and of few others."""
     others = {*reading_pixels(model), *spatial_convolutions(model)}
     return [node.input[1] for node in model.graph.node if node.op_type == "Conv" and node.name not in others]
 

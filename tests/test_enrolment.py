@@ -39,7 +39,7 @@ def other_network(bundle: Bundle) -> Bundle:
     return replace(bundle, version="other", hashes=dict.fromkeys(bundle.hashes, "f" * 64))
 
 
-def store(folder: Path) -> Store:
+def store(folder: Path | str) -> Store:
     return Store(folder, open_bundle())
 
 
@@ -129,6 +129,18 @@ def test_export_and_import(tmp_path: Path) -> None:
         store(tmp_path / "empty").export(out)
     with pytest.raises(GalleryError, match="no file"):
         mine.take(tmp_path / "none.npz")
+
+
+def test_an_import_of_one_picture_ten_times_is_refused_and_leaves_the_gallery(tmp_path: Path) -> None:
+    mine, yours = store(tmp_path / "mine"), store(str(tmp_path / "yours"))
+    mine.add("a", pictures(1))
+    yours.add("b", pictures(2))
+    out = tmp_path / "out.npz"
+    content = replace(enrolment._load(mine.file), vectors={"a": np.repeat(pictures(1)[:1], MIN_PICTURES, 0)})
+    out.write_bytes(enrolment._dump(content))
+    with pytest.raises(GalleryError, match="a would have 1 different pictures"):
+        yours.take(str(out))
+    assert [entry.name for entry in yours.entries()] == ["b"]
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ import io
 import os
 import struct
 import sys
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -169,8 +171,34 @@ def test_unreadable(tmp_path: Path) -> None:
     assert error_kind(path) == "unreadable"
 
 
+def test_a_name_that_cannot_be_and_files_that_give_nothing(tmp_path: Path) -> None:
+    assert error_kind("a\0b.jpg") == "unreadable"
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(encoded(noise(8, 8), "JPEG"))
+    with path.open(encoding="utf-8") as file:
+        assert error_kind(file) == "unsupported"
+    assert error_kind(file) == "unreadable"
+
+
 def test_not_an_image() -> None:
     assert error_kind(b"hello, this is no picture at all") == "not_an_image"
+
+
+def test_pillows_other_decoders_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    # PostScript is a program, which Pillow would have Ghostscript run.
+    buffer = io.BytesIO()
+    Image.fromarray(noise(16, 16)).save(buffer, "EPS")
+    assert error_kind(buffer.getvalue()) == "not_an_image"
+    # A format that this Pillow has not is only not read.
+    monkeypatch.setattr(images, "FORMATS", ("JPEG", "NOT YET"))
+    assert error_kind(encoded(noise(16, 16))) == "not_an_image"
+
+
+def test_filters_of_warnings_are_the_hosts_after_many_threads() -> None:
+    data, before = encoded(noise(8, 8)), list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(images.read, [data] * 400))
+    assert list(warnings.filters) == before
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])

@@ -79,7 +79,16 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = (out / "network.pt").read_bytes()
     run(train, pictures, out, "--minutes", "0.1", "--variants", "2", "--generators", "6")
     assert (out / "network.pt").read_bytes() != first
+    # Another learning rate is another run.
+    with pytest.raises(ValueError, match="other settings"):
+        run(train, pictures, out, "--minutes", "0.2", "--variants", "2", "--generators", "6", "--rate", "1e-3")
 
+    bundle.mkdir()
+    (bundle / "thesis.txt").write_text("no bundle")
+    with pytest.raises(ValueError, match="holds no bundle"):
+        run(export_bundle, out / "network.pt", pictures, bundle, "--name", "toy")
+    assert (bundle / "thesis.txt").exists()
+    (bundle / "thesis.txt").unlink()
     run(export_bundle, out / "network.pt", pictures, bundle, "--name", "toy")
     variants = open_bundle(bundle).variants
     assert set(variants) == {"fp32", "fp16", "int8", "int8-tensorrt"}

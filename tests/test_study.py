@@ -25,7 +25,8 @@ from training.study_tables import study_sections
 from training.train import load
 
 FEW = frozenset({"sd1", "glid-3-xl", "disco-diffusion", "ldm-fourier"})
-RUN = RUNS[0]
+# The first run, of a small network.
+RUN = replace(RUNS[0], network=NetworkConfig(fen_width=16, fen_blocks=1, trunk=(16,), hidden=16, embedding=8))
 # A budget that one batch uses up.
 LITTLE = 1e-3
 
@@ -41,9 +42,7 @@ def run(name: str) -> Run:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Our network, small, and an evaluation without what it repeats hundreds of times for intervals."""
-    config = NetworkConfig(fen_width=16, fen_blocks=1, trunk=(16,), hidden=16, embedding=8)
-    monkeypatch.setattr(study, "NetworkConfig", lambda: config)
+    """An evaluation without what it repeats hundreds of times for intervals."""
     monkeypatch.setattr(metrics, "interval_over_groups", lambda _groups, figure: (0.0, 1.0))
     monkeypatch.setattr(metrics, "random_macro_f1", lambda _known, _truth: 0.0)
 
@@ -59,9 +58,11 @@ def test_each_run_changes_what_it_says() -> None:
     assert settings(run("no-muon"), 5) == replace(usual, muon=False)
     assert published_settings(run("published"), 3) == study.Settings(3, sizes=((1.0, 64),))
     assert published_settings(run("published-long"), 3) == study.Settings(12, sizes=((1.0, 64),))
-    for name in ("magnitude", "low-frequency", "repetitive", "symmetric", "metric"):
+    for name in ("magnitude", "low-frequency", "repetitive", "symmetric"):
         term = name.replace("-", "_")
         assert settings(run(f"no-{name}"), 5) == replace(usual, weights=replace(Weights(), **{term: 0.0}))
+    assert settings(run("no-proxies"), 5) == replace(usual, weights=replace(Weights(), proxy=0.0))
+    assert settings(run("no-metric"), 5) == replace(usual, weights=replace(Weights(), metric=0.0, proxy=0.0))
 
 
 def test_smaller_zoos_are_balanced_and_nested() -> None:
@@ -132,7 +133,7 @@ def test_even_the_first_batch_has_the_size_that_was_meant(tmp_path: Path) -> Non
     collection = few()
     prepare(collection, RUN)
     how = study.Settings(megapixels=LITTLE, sizes=((1.0, 32),))
-    study.train(Watched(study.NetworkConfig()), collection, {}, how, tmp_path)
+    study.train(Watched(RUN.network), collection, {}, how, tmp_path)
     assert seen == [32]
 
 
@@ -141,7 +142,7 @@ def test_even_the_first_batch_has_the_size_that_was_meant(tmp_path: Path) -> Non
 def test_a_compiled_network_trains_and_is_kept_as_any_other(tmp_path: Path) -> None:
     collection = few()
     prepare(collection, RUN)
-    made = Network(NetworkConfig(fen_width=16, fen_blocks=1, trunk=(16,), hidden=16, embedding=16))
+    made = Network(RUN.network)
     how = study.Settings(megapixels=LITTLE, sizes=((1.0, 32),), compiled=True)
     study.train(made, collection, {}, how, tmp_path)
     assert made.fen.stem[1].num_batches_tracked == 1
@@ -177,6 +178,9 @@ def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             perform(RUN, few, LITTLE, tmp_path, "cpu", 1)
     trained = (tmp_path / RUN.name / "network.pt").read_bytes()
     assert not study.done(RUN, LITTLE, tmp_path)
+    # What is there was not made with another budget.
+    with pytest.raises(ValueError, match="other settings"):
+        perform(RUN, few, 2 * LITTLE, tmp_path, "cpu", 1)
     with monkeypatch.context() as patched:
         patched.setattr(study, "learn", killed)
         perform(RUN, few, LITTLE, tmp_path, "cpu", 1)
@@ -192,6 +196,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     # What is done is not done again: nothing is read from this index.
     index = tmp_path / "index.jsonl"
     index.touch()
+    monkeypatch.setattr(study, "RUNS", (RUN, *RUNS[1:]))
     command = ["run", str(index), str(tmp_path), "--megapixels", str(LITTLE), "--only", RUN.name]
     assert CliRunner().invoke(study.main, command, catch_exceptions=False).exit_code == 0
 

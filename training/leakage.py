@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from training import metrics
-from training.dataset import CHAINS, Batches, Collection, add_variants
+from training.dataset import CHAINS, Batches, Collection, add_variants, some
 from training.index.load import load
 
 RESULT = Path(__file__).parent / "results" / "leakage.json"
@@ -74,7 +74,7 @@ def format_aucs(collection: Collection, seed: int = 0, pictures: int = 600) -> d
     rng = np.random.default_rng(seed)
     made = collection.select(split="train", camera=False, zoo=True, source_split="train")
     made = [sample for sample in made if sample.photo is not None]
-    chosen = [made[i] for i in rng.permutation(len(made))[:pictures]]
+    chosen = some(made, pictures, rng)
     names = {sample.photo for sample in chosen}
     photos = [s for s in collection.select(split="train", camera=True, zoo=True) if s.photo in names]
     add_variants(chosen, 4, seed)

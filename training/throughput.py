@@ -10,16 +10,12 @@ from pathlib import Path
 import click
 import numpy as np
 
-from training.dataset import Batches, Collection, Sample, add_variants
+from training.dataset import Batches, Collection, add_variants, some
 from training.index.load import load
 
 RESULT = Path(__file__).parent / "results" / "data.json"
 # Chains of a picture; those of one content are shared, so that twins meet.
 VARIANTS = 4
-
-
-def _some(samples: list[Sample], count: int, rng: np.random.Generator) -> list[Sample]:
-    return [samples[i] for i in rng.permutation(len(samples))[:count]]
 
 
 def measure(collection: Collection, pictures: int, seconds: float, seed: int = 0) -> dict[str, float]:
@@ -31,7 +27,7 @@ def measure(collection: Collection, pictures: int, seconds: float, seed: int = 0
     chosen = [
         sample
         for camera in (True, False)
-        for sample in _some(collection.select(split="train", camera=camera, source_split="train"), pictures, rng)
+        for sample in some(collection.select(split="train", camera=camera, source_split="train"), pictures, rng)
     ]
     begun = time.monotonic()
     add_variants(chosen, VARIANTS, seed)

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import click
@@ -251,6 +251,9 @@ def train(
 
     Goes on from checkpoint.pt. What network.pt holds is the moving average, and `network.config`.
 
+    Raises:
+        ValueError: checkpoint.pt is of another index or of other settings than a budget.
+
     Args:
         network: uint8 windows [N, S, S, 3] -> every raw output by name, as `Network`.
         validation: windows and their sources, as `validation_sets` gives them; only for the log.
@@ -261,10 +264,12 @@ def train(
     targets = Targets.of(collection.sources, place)
     proxies = Proxies(collection.sources, network.config.embedding).to(place)
     optimizers = optimizers_of(network, rate, settings.muon, proxies)
-    state_file = out / "checkpoint.pt"
+    state_file, of = out / "checkpoint.pt", _what(collection, settings)
     step, spent, pixels = 0, 0.0, 0
     if state_file.exists():
         state = torch.load(state_file, map_location=place, weights_only=True)
+        if state.get("of") != of:
+            raise ValueError(f"{state_file} is of another index or other settings; name another folder than {out}")
         network.load_state_dict(state["network"])
         proxies.load_state_dict(state["proxies"])
         average.network.load_state_dict(state["average"])
@@ -334,14 +339,14 @@ def train(
                     line[f"val_auc_{name}"] = round(
                         float(roc_auc_score(truth, np.r_[scores["camera"], scores[name]])), 4
                     )
-                _save(state_file, network, proxies, average, optimizers, step, spent, pixels)
+                _save(state_file, of, network, proxies, average, optimizers, step, spent, pixels)
                 saved = time.monotonic() - started
             with (out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")
             click.echo(json.dumps(line), err=True)
             totals.clear()
             shown, since, waited = spent, 0, 0.0
-    _save(state_file, network, proxies, average, optimizers, step, spent, pixels)
+    _save(state_file, of, network, proxies, average, optimizers, step, spent, pixels)
     names = {source.name: source.split for source in collection.sources if source.labels is not None}
     temporary = out / ".network.pt"
     torch.save(
@@ -383,8 +388,15 @@ def optimizers_of(
     return optimizers
 
 
+def _what(collection: Collection, settings: Settings) -> str:
+    """What a checkpoint is of: one of other pictures or settings cannot be gone on from. A budget may change, and how it is computed."""
+    fixed = replace(settings, minutes=0.0, megapixels=None, compiled=False)
+    return json.dumps([asdict(fixed), [(source.name, source.split) for source in collection.sources]])
+
+
 def _save(
     path: Path,
+    of: str,
     network: nn.Module,
     proxies: Proxies,
     average: Average,
@@ -396,6 +408,7 @@ def _save(
     temporary = path.with_suffix(".tmp")
     torch.save(
         {
+            "of": of,
             "network": network.state_dict(),
             "proxies": proxies.state_dict(),
             "average": average.network.state_dict(),

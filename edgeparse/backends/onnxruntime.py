@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,8 +75,26 @@ def version() -> str | None:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on; containers often allow fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use: containers often allow fewer than the machine has, or only a share of their time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _quota() or cores)
+
+
+def _quota(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """How many cores' time a Linux control group allows, rounded up; None where it sets no limit.
+
+    `cpu.max` of version 2, cpu.cfs_quota_us and cpu.cfs_period_us of version 1 (kernel.org, "Control Group v2" and "CFS Bandwidth
+    Control").
+    """
+    try:
+        if (folder / "cpu.max").exists():
+            allowed, period = (folder / "cpu.max").read_text().split()
+        else:
+            allowed, period = ((folder / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        # "max" in version 2 and -1 in version 1 are no limit.
+        return math.ceil(int(allowed) / int(period)) if int(allowed) > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
 
 
 class OnnxRuntimeBackend:

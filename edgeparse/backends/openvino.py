@@ -70,14 +70,15 @@ class OpenVinoBackend:
 
     def run(self, windows: NDArray[np.uint8], outputs: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         try:
-            request = self._request(tuple(outputs))
+            asked = tuple(sorted(outputs))
+            request = self._request(asked)
             # Its own buffers are overwritten by the next window.
             rows = [
                 [value.copy() for value in request.infer([windows[i : i + 1]]).to_tuple()] for i in range(len(windows))
             ]
         except Exception as error:  # as above
             raise BackendError(f"openvino failed on {len(windows)} windows: {error}") from error
-        return {name: np.concatenate(values) for name, values in zip(outputs, zip(*rows, strict=True), strict=True)}
+        return {name: np.concatenate(values) for name, values in zip(asked, zip(*rows, strict=True), strict=True)}
 
     def _request(self, outputs: tuple[str, ...]) -> Any:
         """This thread's request: a network is compiled once, its buffers are each thread's own."""

@@ -22,6 +22,7 @@ from edgeparse.commands.common import (
     quiet_option,
     recursive_option,
     windows_option,
+    writable,
 )
 
 if TYPE_CHECKING:
@@ -161,8 +162,7 @@ def _drawing_works(plot: Path) -> None:
         fail(f'--plot needs another package ({error}); install it with pip install "edgeparse[bench]"', 2)
     if plot.suffix.lower().lstrip(".") not in formats():
         raise click.UsageError(f"--plot writes {', '.join(sorted(formats()))}, not {plot.name}")
-    if not plot.absolute().parent.is_dir():
-        raise click.UsageError(f"{plot} cannot be written: there is no such folder")
+    writable(plot)
 
 
 def table(result: Measurement) -> Table:

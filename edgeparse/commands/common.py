@@ -122,6 +122,16 @@ def notice(text: str, quiet: bool) -> None:
         click.echo(text, err=True)
 
 
+def writable(output: Path | None) -> None:
+    """Better said before the work than after it.
+
+    Raises:
+        click.UsageError: there is no folder to write the file to.
+    """
+    if output is not None and not output.absolute().parent.is_dir():
+        raise click.UsageError(f"{output} cannot be written: there is no such folder")
+
+
 def fail(text: str, status: int) -> NoReturn:
     """Say what went wrong and end."""
     click.echo(f"error: {text}", err=True)

@@ -25,6 +25,7 @@ from edgeparse.commands.common import (
     sources_of,
     track,
     windows_option,
+    writable,
 )
 
 
@@ -63,6 +64,7 @@ def compare(
         raise click.UsageError(f"{len(names)} picture was given; comparing takes two or more")
     if names.count("-") > 1:
         raise click.UsageError("standard input can be read once")
+    writable(matrix)
     run = Interruptible()
     with errors_end_the_run():
         parser = open_parser(backend, bundle, windows)
@@ -71,15 +73,11 @@ def compare(
                 done = parser.compare(
                     run.until(track(sources_of(names), len(names), progress_console(quiet), "looking"))
                 )
-            except ValueError:  # interrupted before there were two
+            except ValueError:
+                if not run.interrupted:
+                    raise
+                # Before there were two.
                 raise KeyboardInterrupt from None
-        if matrix is not None:
-            from edgeparse.page import matrix_svg
-
-            try:
-                matrix.write_text(matrix_svg(done), encoding="utf-8")
-            except OSError as error:
-                raise click.UsageError(f"{matrix} cannot be written: {error.strerror or error}") from error
         if as_json:
             click.echo(json.dumps(done.to_json(), indent=2, allow_nan=False))
         else:
@@ -88,6 +86,13 @@ def compare(
             from edgeparse.table import comparison
 
             Console().print(comparison(done, parser.bundle))
+        if matrix is not None:
+            from edgeparse.page import matrix_svg
+
+            try:
+                matrix.write_text(matrix_svg(done), encoding="utf-8")
+            except OSError as error:
+                raise click.UsageError(f"{matrix} cannot be written: {error.strerror or error}") from error
     if len(done.pictures) < len(names):
         click.echo(f"interrupted: {len(done.pictures)} of {len(names)} pictures done", err=True)
         sys.exit(EXIT_INTERRUPTED)

@@ -19,6 +19,7 @@ from edgeparse.commands.common import (
     errors_end_the_run,
     examples,
     expand,
+    fail,
     gallery_option,
     notice,
     open_parser,
@@ -32,6 +33,7 @@ from edgeparse.commands.common import (
     windows_option,
 )
 from edgeparse.errors import EdgeparseError, ImageError
+from edgeparse.text import printable
 
 if TYPE_CHECKING:
     from edgeparse.enrolment import Store
@@ -107,7 +109,7 @@ def add(
                 report, vector = parser.embed(source)
             except ImageError as error:
                 failed += 1
-                click.echo(f"error: {getattr(source, 'name', source)}: {error.kind}: {error}", err=True)
+                click.echo(printable(f"error: {getattr(source, 'name', source)}: {error.kind}: {error}"), err=True)
                 continue
             photos += report.verdict == "camera"
             vectors.append(vector)
@@ -115,8 +117,9 @@ def add(
             raise KeyboardInterrupt  # half of the pictures are not what was asked for
         if photos:
             notice(f"{photos} of {len(vectors)} look like camera photos; are they this generator's?", quiet)
-        given = np.stack(vectors) if vectors else np.empty((0, 0), np.float32)
-        entry = Store(gallery or user_gallery(), parser.bundle).add(name, given)
+        if not vectors:
+            fail("none of the pictures could be read", EXIT_INPUT)
+        entry = Store(gallery or user_gallery(), parser.bundle).add(name, np.stack(vectors))
         click.echo(f"{entry.name}: {entry.pictures} pictures")
     if failed:
         sys.exit(EXIT_INPUT)
@@ -162,7 +165,7 @@ def show(name: str, as_json: bool, bundle: Path | None, gallery: Path | None) ->
         )
         mean, least, needed = (shown["similarity"][key] for key in ("mean", "least", "needed"))
         click.echo(
-            f"its pictures lie {mean:.3f} from its centre, the farthest {least:.3f}; from {needed:.3f} on one is named"
+            f"similarity of its pictures to their centre: {mean:.3f} on average, {least:.3f} at least; named from {needed:.3f} on"
         )
         for near in shown["nearest"]:
             mark = "  (near enough to be taken for it)" if near["similarity"] >= needed else ""
