@@ -34,7 +34,7 @@ from edgeparse.bundle import Calibration, Loss, Parameter, SameGenerator
 from export.bundle import fit_calibration, fit_labels, label_spaces, validation_pictures
 from export.onnx_graph import export
 from training.bars import headline
-from training.dataset import Collection, as_it_comes, chain_seed
+from training.dataset import Collection, as_it_comes
 from training.evaluate import HEADS, centroids, evaluate, native, predict
 from training.folds import FOLDS, refold
 from training.index.load import load
@@ -152,7 +152,7 @@ def prepare(collection: Collection, run: Run) -> None:
         add_training_variants(collection, VARIANTS, run.seed)
     else:
         for sample in trained:
-            sample.chains, sample.variants = [0], [as_it_comes(sample, chain_seed(sample.content(), 0, run.seed))]
+            sample.chains, sample.variants = [0], [as_it_comes(sample)]
     if run.published:
         for sample in trained:
             sample.variants = [peer_network.frame(pixels)[0] for pixels in sample.variants]

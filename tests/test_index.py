@@ -15,12 +15,14 @@ from click.testing import CliRunner
 from PIL import Image
 
 from tests.conftest import noise
+from training.codecs import Jpeg, encoded
 from training.dataset import Generator, Sample
 from training.index.__main__ import main
 from training.index.lines import read
 from training.index.load import collect, load
+from training.index.scan import scan
 from training.labels import Labels
-from training.photos import photo_split, split_of
+from training.photos import jpeg_of_file, photo_split, split_of
 from training.public import LABELS
 from training.zoo.files import differences
 
@@ -74,6 +76,31 @@ def make(folder: Path) -> tuple[Path, Path]:
         kept = differences(stack(60 + 10 * number, 2))
         np.savez_compressed(zoo / f"{name}.npz", differences=kept, splits=splits[twins], twins=twins, entry=entry)
     return data, zoo
+
+
+@pytest.mark.parametrize("jpeg", [Jpeg(96, 0), Jpeg(75, 2), Jpeg(88, 1)])
+def test_how_a_file_was_compressed_is_read_from_it(tmp_path: Path, jpeg: Jpeg) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded(noise(32, 32), "JPEG", *jpeg))
+    assert jpeg_of_file(path) == jpeg
+    Image.fromarray(noise(32, 32)).convert("L").save(path, quality=jpeg.quality)
+    assert jpeg_of_file(path) == Jpeg(jpeg.quality, 2)
+    Image.fromarray(noise(32, 32)).save(tmp_path / "a.png")
+    assert jpeg_of_file(tmp_path / "a.png") is None
+
+
+def test_what_was_made_is_saved_as_its_photo_was(tmp_path: Path) -> None:
+    data, zoo = make(tmp_path)
+    # The photos of both splits are JPEG now, whatever their names say.
+    for file, jpeg in ((TRAIN, Jpeg(96, 0)), (TEST, Jpeg(90, 2))):
+        (data / "photos" / "cq100" / file).write_bytes(encoded(noise(40, 48), "JPEG", *jpeg))
+    found = {(e.source, e.group): e.jpeg for e in scan(data, zoo).entries}
+    assert found["cq100", f"cq100/{TRAIN}"] is None
+    assert found["zoo/vae-000", f"cq100/{TRAIN}"] == Jpeg(96, 0)
+    assert found["taef2-reconstruction", f"cq100/{TEST}"] == Jpeg(90, 2)
+    # Without a photo as one of training was; of a photo that is not here nothing is known.
+    assert found["sd1", None] == found["zoo/gan-002", None] == Jpeg(96, 0)
+    assert found["zoo/vae-000", f"bsds500/{TEST}"] is None
 
 
 def stack(seed: int, count: int) -> np.ndarray:

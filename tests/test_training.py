@@ -219,6 +219,30 @@ def test_proxies_stand_for_generators_that_a_batch_has_not() -> None:
     assert (gradient.norm(dim=1) > 0).all()
 
 
+def test_what_is_frequent_is_given_and_not_learnt() -> None:
+    """Three of four training generators normalise by batch: an output that says nothing is right about them as often as the prior is."""
+    kinds = ["batch", "batch", "batch", "group"]
+    sources = [Generator(k, Labels("vae", {}, {"normalization": k}, None), True, "train") for k in kinds]
+    targets = Targets.of(sources, torch.device("cpu"))
+    place = list(DISCRETE).index("normalization")
+    prior = targets.prior[place].exp()
+    values = list(DISCRETE["normalization"])
+    assert prior[values.index("batch")] == pytest.approx(4 / (4 + len(values)))
+    assert prior[values.index("group")] == pytest.approx(2 / (4 + len(values)))
+    assert float(prior.sum()) == pytest.approx(1)
+    made = network()
+    for head in made.heads.values():
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+    outputs = made(torch.from_numpy(windows(4)))
+    terms = heads(outputs, torch.arange(4), targets, Weights(), Proxies(sources, 16))
+    terms["discrete"].backward()
+    gradient = made.heads["normalization"].bias.grad
+    assert gradient is not None
+    # Of what the prior says nothing is left to learn but for its one more of each, and label smoothing.
+    assert gradient.abs().max() < 0.05
+
+
 def test_fingerprint_constraints_prefer_what_the_method_wants() -> None:
     def cost(fingerprint: torch.Tensor, **weights: float) -> float:
         nothing = dict.fromkeys(("magnitude", "low_frequency", "repetitive", "symmetric"), 0.0)

@@ -117,7 +117,7 @@ def _bars(evidence: Evidence) -> Iterator[str]:
         + (f", {missing} not measured" if missing else "")
         + ". Intervals, 95 %, are bootstraps over generators, where the evaluation has them. "
         '"Mixed" is a random chain of resizing, blur, noise, JPEG and WebP for each picture; "social media" is at most 1080 pixels on '
-        "the longest side and JPEG q75."
+        "the longest side and JPEG q75; of these pictures, which are smaller, the JPEG alone."
     )
     yield table(
         ("what", "bar", "reached", "95%", ""),

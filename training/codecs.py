@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -15,6 +16,13 @@ from PIL import Image, ImageFilter
 Pixels = np.ndarray
 
 _FILTERS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
+
+
+class Jpeg(NamedTuple):
+    """How a JPEG was compressed: quality from 1 to 100 as of libjpeg, and subsampling, 0: 4:4:4, 1: 4:2:2, 2: 4:2:0."""
+
+    quality: int
+    subsampling: int
 
 
 def encoded(pixels: Pixels, format: str, quality: int, subsampling: int = 2) -> bytes:
@@ -52,17 +60,6 @@ def social_media(pixels: Pixels) -> Pixels:
     """Longest side at most 1080 pixels, then JPEG q75."""
     factor = min(1.0, 1080 / max(pixels.shape[:2]))
     return encode(resize(pixels, factor) if factor < 1 else pixels, "JPEG", 75)
-
-
-# Of the photos at hand three quarters came as JPEG; generators' pictures all came lossless.
-JPEG_SHARE = 0.78
-
-
-def photo_jpeg(photo: str | None, rng: np.random.Generator) -> tuple[int, int] | None:
-    """Quality and subsampling of the JPEG that a generator's lossless picture is saved as where the `photo` that it was made from was
-    one, and about as well; without a photo as often as photos were; else None. Else the file format tells the classes apart."""
-    was_jpeg = rng.random() < JPEG_SHARE if photo is None else photo.lower().endswith((".jpg", ".jpeg"))
-    return (int(rng.integers(80, 98)), int(rng.choice([0, 2]))) if was_jpeg else None
 
 
 # The conditions of every robustness table, in its order.

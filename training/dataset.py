@@ -29,7 +29,8 @@ class Generator:
 
 @dataclass
 class Sample:
-    """One picture. `photo` names the photo whose content it shows, where it shows one."""
+    """One picture. `photo` names the photo whose content it shows, where it shows one; `jpeg` is how a picture that comes lossless from
+    its generator is to be saved: as that photo was, or as some photo of training was, else the file format tells the classes apart."""
 
     pixels: np.ndarray
     source: int
@@ -37,6 +38,7 @@ class Sample:
     photo: str | None = None
     # As a generator made it: lossless, as photos seldom come.
     made: bool = False
+    jpeg: codecs.Jpeg | None = None
     variants: list[np.ndarray] = field(default_factory=list)
     # Which of its content's chains each variant went through; a picture and its photo share them.
     chains: list[int] = field(default_factory=list)
@@ -75,28 +77,22 @@ def some(samples: list[Sample], count: int, rng: np.random.Generator) -> list[Sa
     return [samples[i] for i in rng.permutation(len(samples))[:count]]
 
 
-def jpeg_of(sample: Sample, seed: int) -> tuple[int, int] | None:
-    """Quality and subsampling of the JPEG in which a picture comes as photos do; None where its own pixels do already."""
-    return codecs.photo_jpeg(sample.photo, np.random.default_rng([seed, 1])) if sample.made else None
-
-
-def as_it_comes(sample: Sample, seed: int) -> np.ndarray:
+def as_it_comes(sample: Sample) -> np.ndarray:
     """A picture's pixels in the form that photos come in."""
-    jpeg = jpeg_of(sample, seed)
-    return sample.pixels if jpeg is None else codecs.encode(sample.pixels, "JPEG", *jpeg)
+    return sample.pixels if sample.jpeg is None else codecs.encode(sample.pixels, "JPEG", *sample.jpeg)
 
 
 def through_chain(sample: Sample, seed: int) -> np.ndarray:
     """The pixels, in the form that photos come in, after the chain of that seed."""
-    return codecs.random_chain(as_it_comes(sample, seed), np.random.default_rng(seed))
+    return codecs.random_chain(as_it_comes(sample), np.random.default_rng(seed))
 
 
-def _chains(job: tuple[Sample, list[int]]) -> list[np.ndarray]:
+def _chains(job: tuple[Sample, list[int | None]]) -> list[np.ndarray]:
     sample, seeds = job
-    return [through_chain(sample, seed) for seed in seeds]
+    return [as_it_comes(sample) if seed is None else through_chain(sample, seed) for seed in seeds]
 
 
-# Random chains of one content; every picture of it takes some of these.
+# Chains of one content; every picture of it takes some of these. The first does nothing, the others are random.
 CHAINS = 10
 
 
@@ -108,11 +104,11 @@ def chain_seed(content: str, chain: int, seed: int) -> int:
 def add_variants(samples: list[Sample], count: int, seed: int) -> None:
     """Send every sample through `count` of its content's chains, so that neither a twin's codec nor its content tells it from its photo."""
     rng = np.random.default_rng(seed)
-    jobs = []
+    jobs: list[tuple[Sample, list[int | None]]] = []
     for sample in samples:
         content = sample.content()
         sample.chains = [int(chain) for chain in rng.permutation(CHAINS)[:count]]
-        jobs.append((sample, [chain_seed(content, chain, seed) for chain in sample.chains]))
+        jobs.append((sample, [chain_seed(content, chain, seed) if chain else None for chain in sample.chains]))
     with ProcessPoolExecutor() as pool:
         for sample, variants in zip(samples, pool.map(_chains, jobs, chunksize=32), strict=True):
             sample.variants = variants

@@ -31,7 +31,7 @@ from training.labels import DISCRETE, Labels
 HEADS = ["embedding", "generated", "family", "continuous", *DISCRETE, "losses"]
 WINDOWS = 8
 # Pictures of each of a hundred training generators that are enough for its place in a gallery, and to try it.
-FEW = 25
+FEW = 50
 # "mixed" is a random chain a picture; "as stored" leaves the classes the file formats that they came in.
 CONDITIONS = ("mixed", "as stored", *codecs.CONDITIONS)
 
@@ -88,13 +88,12 @@ def predict(
     """
 
     def prepare(sample: Sample) -> np.ndarray:
-        seed = evaluation_seed(sample)
         if condition == "mixed":
-            pixels = through_chain(sample, seed)
+            pixels = through_chain(sample, evaluation_seed(sample))
         elif condition == "as stored":
             pixels = sample.pixels
         else:
-            pixels = codecs.CONDITIONS[condition](as_it_comes(sample, seed))
+            pixels = codecs.CONDITIONS[condition](as_it_comes(sample))
         return frame(pixels)
 
     rows: dict[str, list[np.ndarray]] = {name: [] for name in HEADS}
@@ -389,9 +388,10 @@ def evaluate(
                 few(collection.select(split=part, camera=False, zoo=True, source_split="train"), FEW)
                 for part in ("train", split)
             )
-            zoo_gallery = centroids(look(known, "mixed"), collection)
-            zoo_seen = look(seen, "mixed")
-            result["attribution_zoo"] = attribution(zoo_gallery, zoo_seen, p["zoo"], collection, None)
+            known, seen, strange = (
+                with_photos_content(made, collection) for made in (look(known, "mixed"), look(seen, "mixed"), p["zoo"])
+            )
+            result["attribution_zoo"] = attribution(centroids(known, collection), seen, strange, collection, None)
     return result
 
 

@@ -97,7 +97,10 @@ class FEN(nn.Module):
         self.last = nn.Conv2d(width, self.LAST, 3, padding=1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.blocks(self.stem(x))
+        # bfloat16 has not the last bit of a pixel, in which traces are.
+        with torch.autocast(x.device.type, enabled=False):
+            first = self.stem[0](x.float())
+        features = self.blocks(self.stem[1:](first))
         last = self.last(features)
         return pixel_shuffle(last[:, : self.FINGERPRINT]), torch.cat([features, last], dim=1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,13 +34,17 @@ class Weights:
 
 @dataclass(frozen=True)
 class Targets:
-    """The labels of every source as tensors, indexed by source. NaN and -1 mean unknown, or not asked of a camera."""
+    """The labels of every source as tensors, indexed by source. NaN and -1 mean unknown, or not asked of a camera.
+
+    `prior` is the logarithm of how often the training generators have each value of each discrete parameter.
+    """
 
     generated: Tensor
     family: Tensor
     continuous: Tensor
     discrete: Tensor
     losses: Tensor
+    prior: tuple[Tensor, ...]
 
     @staticmethod
     def of(sources: list[Generator], device: torch.device) -> Targets:
@@ -62,7 +67,18 @@ class Targets:
                 [np.full(len(LOSSES), np.nan) if label is None else label.loss_vector() for label in labels],
                 torch.float32,
             ),
+            prior=tuple(prior.to(device) for prior in _priors(sources)),
         )
+
+
+def _priors(sources: list[Generator]) -> Iterator[Tensor]:
+    rows = [s.labels.discrete_vector() for s in sources if s.labels is not None and s.split == "train"]
+    values = np.array(rows, np.int64).reshape(-1, len(DISCRETE))
+    for i, names in enumerate(DISCRETE.values()):
+        known = values[values[:, i] >= 0, i]
+        # One more of each: a value that no training generator has is rare, not impossible.
+        counts = np.bincount(known, minlength=len(names)) + 1.0
+        yield torch.tensor(np.log(counts / counts.sum()), dtype=torch.float32)
 
 
 def fingerprint_constraints(fingerprint: Tensor, weights: Weights) -> Tensor:
@@ -147,8 +163,11 @@ def heads(
     known = ~continuous.isnan()
     error = F.smooth_l1_loss(outputs["continuous"].float(), continuous.nan_to_num(), beta=0.05, reduction="none")
     terms["continuous"] = weights.continuous * _masked_mean(error, known)
+    # Logit adjustment (arXiv 2007.07314): the prior is given, so the outputs need not learn to prefer what is frequent.
     discrete = [
-        F.cross_entropy(outputs[name].float(), targets.discrete[source, i], ignore_index=-1, label_smoothing=0.05)
+        F.cross_entropy(
+            outputs[name].float() + targets.prior[i], targets.discrete[source, i], ignore_index=-1, label_smoothing=0.05
+        )
         for i, name in enumerate(DISCRETE)
     ]
     terms["discrete"] = weights.discrete * torch.stack(discrete).nan_to_num().mean()

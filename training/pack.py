@@ -18,8 +18,7 @@ from PIL import Image
 
 from edgeparse.bundle import open_bundle
 from training import codecs
-from training.dataset import Generator, Sample, jpeg_of
-from training.evaluate import evaluation_seed
+from training.dataset import Generator, Sample
 from training.headline import Measured, losses, lost
 from training.index.lines import Entry, Index, Place, read
 from training.index.lines import write as write_index
@@ -84,9 +83,8 @@ def choose(index: Index, of_a_zoo_generator: int = OF_A_ZOO_GENERATOR, seed: int
 
 def as_file(sample: Sample) -> tuple[str, bytes]:
     """(ending, content) of a picture's file: the JPEG that an evaluation would send it through, else lossless WebP."""
-    jpeg = jpeg_of(sample, evaluation_seed(sample))
-    if jpeg is not None:
-        return "jpg", codecs.encoded(sample.pixels, "JPEG", *jpeg)
+    if sample.jpeg is not None:
+        return "jpg", codecs.encoded(sample.pixels, "JPEG", *sample.jpeg)
     buffer = io.BytesIO()
     Image.fromarray(sample.pixels).save(buffer, "WEBP", lossless=True, method=3)
     return "webp", buffer.getvalue()
@@ -128,7 +126,9 @@ def write(index: Index, folder: Path) -> None:
         path.write_bytes(content)
         places[entry.place] = Place(path)
     entries = [
-        replace(entry, place=places[entry.place], twin=places.get(entry.twin) if entry.twin else None, made=False)
+        replace(
+            entry, place=places[entry.place], twin=places.get(entry.twin) if entry.twin else None, made=False, jpeg=None
+        )
         for entry in chosen
     ]
     write_index(Index(sources, entries), folder / INDEX.name)

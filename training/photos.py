@@ -8,12 +8,16 @@ Splits never share a photo; sets with near-duplicates go to one split as a whole
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, JpegImagePlugin
+
+from training.codecs import Jpeg
 
 # Thirty subjects photographed several times under hashed names: only a split of the whole set keeps near-duplicates apart.
 WHOLE_TEST_SETS = frozenset({"dreambooth_unsplash"})
@@ -44,6 +48,29 @@ def read_pixels(path: Path) -> np.ndarray:
     """uint8[H, W, 3] of a picture's file."""
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
+
+
+@functools.cache
+def _standard_tables() -> np.ndarray:
+    """The luminance table of every quality from 1 to 100, as libjpeg scales the standard's: int[100, 64]."""
+    tables = []
+    for quality in range(1, 101):
+        buffer = io.BytesIO()
+        Image.new("L", (8, 8)).save(buffer, "JPEG", quality=quality)
+        with Image.open(buffer) as image:
+            tables.append(image.quantization[0])
+    return np.array(tables)
+
+
+def jpeg_of_file(path: Path) -> Jpeg | None:
+    """How a picture's file was compressed, None where it is no JPEG. Tables that are not libjpeg's are taken for the nearest of these."""
+    with Image.open(path) as image:
+        if not isinstance(image, JpegImagePlugin.JpegImageFile):
+            return None
+        distance = np.abs(_standard_tables() - np.array(image.quantization[0])).sum(1)
+        sampling = JpegImagePlugin.get_sampling(image)
+        # -1: one plane, or a sampling that the library has no number for.
+        return Jpeg(int(distance.argmin()) + 1, 2 if sampling < 0 else sampling)
 
 
 def split_of(key: str, parts: tuple[float, float] = (0.7, 0.1)) -> str:

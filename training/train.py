@@ -40,7 +40,7 @@ from training.zoo.build import fast_bfloat16
 
 # The side of a window in pixels, and until which share of the time. Half the side costs a quarter: small windows show more pictures in
 # the same time, and the last part settles batch norms and pooling on the size that is shipped.
-SIZES = ((0.55, 64), (0.85, 96), (1.0, WINDOW))
+SIZES = ((0.5, 64), (0.7, 96), (1.0, WINDOW))
 # Share of the training in which the learning rate rises to its highest.
 WARM_UP = 0.05
 # Muon's steps have the size of the layer, Adam's that of a weight.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from training.codecs import Jpeg
 from training.dataset import Generator
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
 
@@ -44,6 +45,7 @@ class Entry:
     group: str | None
     twin: Place | None
     made: bool
+    jpeg: Jpeg | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def write(index: Index, path: Path) -> None:
     for entry in index.entries:
         twin = entry.twin and entry.twin.text(folder)
         line = {"picture": entry.place.text(folder), "source": entry.source, "split": entry.split}
-        lines.append(line | {"group": entry.group, "twin": twin, "made": entry.made})
+        lines.append(line | {"group": entry.group, "twin": twin, "made": entry.made, "jpeg": entry.jpeg})
     temporary = path.with_name(f".{path.name}")
     temporary.write_text("".join(json.dumps(line) + "\n" for line in lines))
     temporary.replace(path)
@@ -156,7 +158,14 @@ def _entry(fields: dict, index: Index, folder: Path) -> Entry:
         fields.get("group"),
         None if twin is None else Place.parse(twin, folder),
         bool(fields.get("made")),
+        None if fields.get("jpeg") is None else _jpeg(*fields["jpeg"]),
     )
+
+
+def _jpeg(quality: int, subsampling: int) -> Jpeg:
+    if not 1 <= quality <= 100 or subsampling not in (0, 1, 2):
+        raise ValueError(f"jpeg [{quality}, {subsampling}] is no quality from 1 to 100 and subsampling 0, 1 or 2")
+    return Jpeg(quality, subsampling)
 
 
 def _one_of(what: str, value: str, values: tuple[str, ...]) -> str:

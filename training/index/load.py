@@ -27,7 +27,7 @@ def collect(index: Index) -> Collection:
     """The same of an index that was read, and maybe narrowed."""
     sources = {key: i for i, key in enumerate(index.sources)}
     samples = [
-        Sample(pixels, sources[entry.source], entry.split, entry.group, made=entry.made)
+        Sample(pixels, sources[entry.source], entry.split, entry.group, made=entry.made, jpeg=entry.jpeg)
         for entry, pixels in zip(index.entries, _pixels(index), strict=True)
     ]
     return Collection(list(index.sources.values()), samples)

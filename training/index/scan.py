@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,15 @@ import numpy as np
 from training.dataset import Generator
 from training.index.lines import Entry, Index, Place, source_key
 from training.labels import Labels
-from training.photos import NOT_PHOTO_LIKE, Picture, generator_split, photo_split, read_index, split_of
+from training.photos import (
+    NOT_PHOTO_LIKE,
+    Picture,
+    generator_split,
+    jpeg_of_file,
+    photo_split,
+    read_index,
+    split_of,
+)
 from training.public import LABELS
 from training.zoo.files import generator_files, passes, read_entry, zoo_splits
 
@@ -20,7 +30,28 @@ def scan(data: Path, zoo: Path) -> Index:
     index = Index({}, [])
     _add_public(index, data)
     _add_zoo(index, zoo)
-    return index
+    return Index(index.sources, list(_as_photos_come(index.entries, data)))
+
+
+def _as_photos_come(entries: list[Entry], data: Path) -> Iterator[Entry]:
+    """Every picture that comes lossless from its generator with the compression of the photo that it was made from, or of some photo of
+    training, the same one each time."""
+    photos = {
+        f"{picture.path.parent.name}/{picture.path.name}": picture.path
+        for picture in read_index(data)
+        if picture.camera
+    }
+    of_photo = {group: jpeg_of_file(path) for group, path in photos.items()}
+    trained = [of_photo[group] for group, path in photos.items() if photo_split(path) == "train"] or [None]
+    for entry in entries:
+        if not entry.made:
+            yield entry
+        elif entry.group is not None:
+            yield replace(entry, jpeg=of_photo.get(entry.group))
+        else:
+            name = f"{entry.source}/{entry.place.file.name}#{entry.place.number}"
+            place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % len(trained)
+            yield replace(entry, jpeg=trained[place])
 
 
 def _add(index: Index, source: Generator) -> str:
