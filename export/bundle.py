@@ -50,6 +50,8 @@ ERROR_MARGIN, F1_MARGIN = 0.1, 0.05
 # Fewer validation generators than this cannot tell a parameter that is predicted from one that is luckily guessed: of those that
 # beat their constants on five, most did not hold on the test generators.
 MIN_GENERATORS = 10
+# The same of a loss: so many validation generators have to have it, and as many not, for a threshold to be fitted on them.
+MIN_WITH = 3
 # Of pairs of two generators of validation, at most this share may be said to be of one.
 FALSE_SAME = 0.05
 # Share of pictures of unseen generators that may be taken for a known one.
@@ -259,15 +261,22 @@ def build(
 
 
 def fit_labels(labels: dict, made: Predictions, collection: Collection) -> None:
-    """Half widths that cover the wanted share of validation pictures, and the loss thresholds of the best macro-F1 there."""
+    """Half widths that cover the wanted share of validation pictures, and the loss thresholds of the best macro-F1 there.
+
+    A loss that too few generators have, or have not, keeps its threshold and is not reported.
+    """
     truth = np.stack([collection.sources[i].labels.continuous_vector() for i in made.source])
     error = np.abs(np.clip(made.values["continuous"], 0, 1) - truth)
     for i, entry in enumerate(labels["continuous"]):
         entry["half_width"] = float(np.quantile(error[:, i], COVERAGE))
     used = np.stack([collection.sources[i].labels.loss_vector() for i in made.source])
     chance = 1 / (1 + np.exp(-made.values["losses"]))
+    _, first = np.unique(made.source, return_index=True)
+    having = used[first].sum(0)
     for i, entry in enumerate(labels["losses"]):
-        if len(np.unique(used[:, i])) == 2:
+        if min(having[i], len(first) - having[i]) < MIN_WITH:
+            entry["reported"] = False
+        else:
             grid = np.linspace(0.1, 0.9, 33)
             scores = [macro_f1(used[:, i], (chance[:, i] >= t).astype(float)) for t in grid]
             entry["threshold"] = float(grid[int(np.argmax(scores))])

@@ -11,12 +11,20 @@ import scipy.stats
 
 from edgeparse.bundle import SameGenerator, open_bundle
 from edgeparse.gallery import Gallery
-from export.bundle import CONFIDENCE, FALSE_ALARM, FALSE_SAME, alarm_bound, fit_same_generator
+from export.bundle import (
+    CONFIDENCE,
+    FALSE_ALARM,
+    FALSE_SAME,
+    alarm_bound,
+    fit_labels,
+    fit_same_generator,
+    label_spaces,
+)
 from tests.conftest import ROOT, edit_manifest
 from training.card import comparing_sections
 from training.dataset import Collection, Generator
 from training.evaluate import Predictions, check_splits, enrolment, pairs_of, same_generator
-from training.labels import Labels
+from training.labels import CONTINUOUS, LOSSES, Labels
 
 DIMENSION = 32
 
@@ -31,6 +39,21 @@ def test_few_photos_beyond_the_bound_however_few_it_was_fitted_on() -> None:
     assert np.mean(quantiles) < 0.6
     # A tail that is no normal distribution's is seen where it is.
     assert alarm_bound(np.r_[np.zeros(90), np.full(10, 50.0)]) == 50
+
+
+def test_a_loss_of_one_generator_gets_no_threshold_of_its_own() -> None:
+    sources = [
+        Generator(f"vae-{i}", Labels("vae", {}, {}, ("L1",) if i < 4 else ("hinge",) if i == 4 else ()), True, "val")
+        for i in range(8)
+    ]
+    used = np.stack([s.labels.loss_vector() for s in sources if s.labels is not None])
+    values = {"continuous": np.zeros((8, len(CONTINUOUS)), np.float32), "losses": (4 * used - 1).astype(np.float32)}
+    labels = label_spaces(np.ones(len(LOSSES), bool))
+    fit_labels(labels, Predictions(values, np.arange(8)), Collection(sources, []))
+    fitted = {entry["name"]: entry for entry in labels["losses"]}
+    assert (fitted["L1"]["reported"], fitted["hinge"]["reported"]) == (True, False)
+    assert fitted["hinge"]["threshold"] == 0.5
+    assert fitted["L1"]["threshold"] != 0.5
 
 
 def predictions(generators: int, pictures: int, noise: float, seed: int = 0) -> Predictions:
