@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bars import judge
+from benchmarks.bars import Bar, judge
 from benchmarks.growth import shares, speed_up
 
 HEAD = """# Benchmarks
@@ -38,7 +38,8 @@ def machine(stored: dict[str, Any]) -> Iterator[str]:
     instructions = f" ({', '.join(told['instructions'])})" if told["instructions"] else ""
     yield f"{told['cpu']}{instructions}, {told['cores']} cores{gpu}, {told['system']}.\n"
     yield "### Bars\n"
-    yield table(("what", "bar", "figure", ""), [_bar(*judged) for judged in judge(sections)])
+    heads = ("what", "bar", "figure", "", "with `--backend openvino`")
+    yield table(heads, [_bar(*judged) for judged in judge(sections)])
     for name, block in (
         ("peers", peers),
         ("report", report),
@@ -51,10 +52,15 @@ def machine(stored: dict[str, Any]) -> Iterator[str]:
             yield from _foot(sections[name])
 
 
-def _bar(bar: Any, value: float | None) -> tuple[str, ...]:
+def _bar(bar: Bar, value: float | None, in_openvino: float | None) -> tuple[str, ...]:
     if value is None:
-        return bar.what, bar.text, "not measured", ""
-    return bar.what, bar.text, bar.shown(value), "reached" if bar.reached(value) else "**missed**"
+        return bar.what, bar.text, "not measured", "", ""
+    other = "" if in_openvino is None else f"{bar.shown(in_openvino)}, {_verdict(bar, in_openvino)}"
+    return bar.what, bar.text, bar.shown(value), _verdict(bar, value), other
+
+
+def _verdict(bar: Bar, value: float) -> str:
+    return "reached" if bar.reached(value) else "**missed**"
 
 
 def peers(found: dict[str, Any], name: str) -> Iterator[str]:

@@ -123,17 +123,20 @@ def stored() -> dict[str, Any]:
 
 def test_bars_are_judged_by_the_figures(stored: dict[str, Any]) -> None:
     judged = {
-        bar.what: (value, value is not None and bar.reached(value)) for bar, value in bars.judge(stored["sections"])
+        bar.what: (value, value is not None and bar.reached(value)) for bar, value, _ in bars.judge(stored["sections"])
     }
     values = list(judged.values())
     assert values[:4] == [(101.25, True), (65.0, False), (None, False), (0.97, False)]
+    beside = [found for *_, found in bars.judge(stored["sections"])]
+    assert beside[:4] == [pytest.approx(101.25 / 0.97), pytest.approx(65 / 0.97), None, pytest.approx(1)]
+    assert beside[4:] == [None] * (len(bars.BARS) - 4)
     assert judged["JPEG of 1 megapixel, 8 windows, file to report, warm"] == (30.5, True)
     assert judged["of which all but decoding and the network"] == (2.5, False)
     assert judged["JPEG of 12 megapixels, 8 windows: decoding's share"] == (pytest.approx(80), True)
     assert judged["cold start: `edgeparse check`, whole"] == (460.0, False)
     assert judged["bulk: speed-up of a process a core, for each core"] == (pytest.approx(0.975), True)
     assert judged["GPU: one window, transfers included"][0] is None
-    assert [value for _, value in bars.judge({})] == [None] * len(bars.BARS)
+    assert [found for _, *found in bars.judge({})] == [[None, None]] * len(bars.BARS)
 
 
 def test_the_document_says_what_was_measured(stored: dict[str, Any]) -> None:
