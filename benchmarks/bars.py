@@ -68,7 +68,7 @@ def _over_openvino(find: Callable[[Sections], float]) -> Callable[[Sections], fl
     return quotient
 
 
-def _beside(what: str, limit: float, find: Callable[[Sections], float]) -> Bar:
+def _ratio_bar(what: str, limit: float, find: Callable[[Sections], float]) -> Bar:
     return Bar(what, limit, "x", find, least=True, with_openvino=_over_openvino(find))
 
 
@@ -102,14 +102,14 @@ def _on_gpu(sections: Sections) -> float:
 
 
 BARS = (
-    _beside(
+    _ratio_bar(
         "report of one window: the published parsing and deepfake networks in PyTorch take so many times as long",
         100,
         _ratio("published", "pytorch"),
     ),
-    _beside("the same, published networks in ONNX Runtime, fp32", 70, _ratio("published", "onnxruntime", "fp32")),
-    _beside("the same, our network in PyTorch", 3, _ratio(OURS, "pytorch")),
-    _beside("the same, our network in OpenVINO at its best precision", 1, _ratio(OURS, "openvino")),
+    _ratio_bar("the same, published networks in ONNX Runtime, fp32", 70, _ratio("published", "onnxruntime", "fp32")),
+    _ratio_bar("the same, our network in PyTorch", 3, _ratio(OURS, "pytorch")),
+    _ratio_bar("the same, our network in OpenVINO at its best precision", 1, _ratio(OURS, "openvino")),
     Bar(
         "JPEG of 1 megapixel, 8 windows, file to report, warm",
         45,

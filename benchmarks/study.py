@@ -223,12 +223,12 @@ def perform(run: Run, load: Callable[[], Collection], megapixels: float, out: Pa
     """Do a run, or what is left of it.
 
     Raises:
-        ValueError: the published network cannot be given our time, because ours is not done.
+        ValueError: the published network cannot be given our time, because ours is not done; or what is left is of other settings.
     """
     torch.set_num_threads(threads)
     folder, place = out / run.name, torch.device(device)
     folder.mkdir(parents=True, exist_ok=True)
-    _settle(folder / "settings.json", run, megapixels)
+    _settle(folder, run, megapixels)
     collection = smaller_zoo(refold(load(), run.fold), run.zoo)
     trained = folder / "network.pt"
     if not trained.exists():
@@ -241,8 +241,7 @@ def perform(run: Run, load: Callable[[], Collection], megapixels: float, out: Pa
     export(network, HEADS, folder / "model.onnx", size)
     backend = OnnxRuntimeBackend((folder / "model.onnx").read_bytes(), threads=threads)
     result = {
-        "run": asdict(run),
-        "budget_megapixels": megapixels,
+        **_settings_of(run, megapixels),
         "training": {key: stored[key] for key in ("steps", "minutes", "hardware")},
         "generators": stored["generators"],
         "multiply_accumulates": multiply_accumulates(network, size),
@@ -252,17 +251,27 @@ def perform(run: Run, load: Callable[[], Collection], megapixels: float, out: Pa
     files.replace(folder / "result.json", (json.dumps(result, indent=1) + "\n").encode())
 
 
-def _settle(path: Path, run: Run, megapixels: float) -> None:
-    """Keep what a folder's network is trained with, or compare it with what was kept.
+def _settings_of(run: Run, megapixels: float) -> dict[str, object]:
+    """What a result rests on, as JSON gives it back."""
+    found: dict[str, object] = json.loads(json.dumps({"run": asdict(run), "budget_megapixels": megapixels}))
+    return found
+
+
+def _settle(folder: Path, run: Run, megapixels: float) -> None:
+    """Keep what an empty folder's network will be trained with; what is in another was begun with the same.
 
     Raises:
-        ValueError: something in the folder was begun with other settings.
+        ValueError: it was not, or does not say.
     """
-    settings = json.loads(json.dumps({"run": asdict(run), "budget_megapixels": megapixels}))
-    if not path.exists():
-        files.replace(path, (json.dumps(settings, indent=1) + "\n").encode())
-    elif json.loads(path.read_text()) != settings:
-        raise ValueError(f"{path.parent} was begun with other settings; remove it, or name another folder")
+    path, wanted = folder / "settings.json", _settings_of(run, megapixels)
+    if not any(folder.iterdir()):
+        files.replace(path, (json.dumps(wanted, indent=1) + "\n").encode())
+    elif not path.exists() or json.loads(path.read_text()) != wanted:
+        raise _other_settings(folder)
+
+
+def _other_settings(folder: Path) -> ValueError:
+    return ValueError(f"{folder} was begun with other settings; remove it, or name another folder")
 
 
 def _minutes_of_ours(out: Path) -> float:
@@ -284,7 +293,9 @@ def done(run: Run, megapixels: float, out: Path) -> bool:
     folder = out / run.name
     if not (folder / "result.json").exists():
         return False
-    _settle(folder / "settings.json", run, megapixels)
+    found, wanted = json.loads((folder / "result.json").read_text()), _settings_of(run, megapixels)
+    if {key: found[key] for key in wanted} != wanted:
+        raise _other_settings(folder)
     return True
 
 

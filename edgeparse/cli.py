@@ -25,6 +25,7 @@ from edgeparse.commands.common import (
     examples,
     expand,
     gallery_option,
+    is_read_by_a_person,
     notice,
     open_parser,
     pictures_argument,
@@ -36,6 +37,7 @@ from edgeparse.commands.common import (
     user_gallery,
     windows_option,
     writable,
+    write,
 )
 from edgeparse.errors import ImageError
 from edgeparse.text import printable
@@ -192,7 +194,7 @@ def check(
                 reports = run.until(track(looks, len(names), progress_console(quiet, console), "checking"))
                 done = show(reports, console, parser if explain else None)
         if report_file is not None:
-            _write(report_file, page.render(len(names)).encode())
+            write(report_file, page.render(len(names)).encode())
     if run.interrupted and len(done) < len(names):
         click.echo(f"interrupted: {len(done)} of {len(names)} pictures done", err=True)
         sys.exit(EXIT_INTERRUPTED)
@@ -267,8 +269,8 @@ def _look_at(
 
 
 def _tell_of_other_networks(parser: Parser, gallery: Path, quiet: bool) -> None:
-    # To read others' files takes longer than a picture; only a person is told.
-    if quiet or not sys.stderr.isatty():
+    # To read others' files takes longer than a picture.
+    if not is_read_by_a_person(quiet):
         return
     from edgeparse.enrolment import Store
 
@@ -300,11 +302,4 @@ def _write_fingerprint(windows: NDArray[np.float32], output: Path, spectrum: boo
         data = render.png(render.spectrum_picture(windows))
     else:
         data = render.png(np.concatenate([render.fingerprint_picture(w) for w in windows], axis=1))
-    _write(output, data)
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise click.UsageError(f"{path} cannot be written: {error.strerror or error}") from error
+    write(output, data)

@@ -181,6 +181,11 @@ def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     # What is there was not made with another budget.
     with pytest.raises(ValueError, match="other settings"):
         perform(RUN, few, 2 * LITTLE, tmp_path, "cpu", 1)
+    # Nor is what does not say with which taken for this one's.
+    kept = (tmp_path / RUN.name / "settings.json").rename(tmp_path / "settings.json")
+    with pytest.raises(ValueError, match="other settings"):
+        perform(RUN, few, LITTLE, tmp_path, "cpu", 1)
+    kept.rename(tmp_path / RUN.name / "settings.json")
     with monkeypatch.context() as patched:
         patched.setattr(study, "learn", killed)
         perform(RUN, few, LITTLE, tmp_path, "cpu", 1)

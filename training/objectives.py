@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.dataset import Generator
-from training.labels import CONTINUOUS, DISCRETE, LOSSES
+from training.labels import CONTINUOUS, DISCRETE, LOSSES, Labels
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,13 @@ class Targets:
         )
 
 
+def _trained(sources: list[Generator]) -> dict[int, Labels]:
+    """The labels of the generators that are trained on, by their place."""
+    return {i: s.labels for i, s in enumerate(sources) if s.labels is not None and s.split == "train"}
+
+
 def _priors(sources: list[Generator]) -> Iterator[Tensor]:
-    rows = [s.labels.discrete_vector() for s in sources if s.labels is not None and s.split == "train"]
+    rows = [labels.discrete_vector() for labels in _trained(sources).values()]
     values = np.array(rows, np.int64).reshape(-1, len(DISCRETE))
     for i, names in enumerate(DISCRETE.values()):
         known = values[values[:, i] >= 0, i]
@@ -126,7 +131,7 @@ class Proxies(nn.Module):
 
     def __init__(self, sources: list[Generator], dimension: int) -> None:
         super().__init__()
-        trained = [i for i, source in enumerate(sources) if source.labels is not None and source.split == "train"]
+        trained = list(_trained(sources))
         places = torch.full((len(sources),), -1)
         places[trained] = torch.arange(len(trained))
         self.places: Tensor

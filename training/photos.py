@@ -73,9 +73,14 @@ def jpeg_of_file(path: Path) -> Jpeg | None:
         return Jpeg(int(distance.argmin()) + 1, 2 if sampling < 0 else sampling)
 
 
+def hashed(key: str) -> int:
+    """64 bits of a key's hash: the same whatever else there is."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
+
+
 def split_of(key: str, parts: tuple[float, float] = (0.7, 0.1)) -> str:
     """Assign a key to train, val or test (the rest) by its hash, so that adding files moves none."""
-    place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
+    place = hashed(key) / 2**64
     return "train" if place < parts[0] else "val" if place < sum(parts) else "test"
 
 

@@ -116,9 +116,14 @@ def expand(paths: Iterable[str], recursive: bool) -> list[str]:
     return names
 
 
+def is_read_by_a_person(quiet: bool) -> bool:
+    """Whether what is said beside the results is read by one: on a terminal, and wanted."""
+    return not quiet and sys.stderr.isatty()
+
+
 def notice(text: str, quiet: bool) -> None:
     """A message beside the results, for people only."""
-    if not quiet and sys.stderr.isatty():
+    if is_read_by_a_person(quiet):
         click.echo(text, err=True)
 
 
@@ -130,6 +135,18 @@ def writable(output: Path | None) -> None:
     """
     if output is not None and not output.absolute().parent.is_dir():
         raise click.UsageError(f"{output} cannot be written: there is no such folder")
+
+
+def write(output: Path, data: bytes) -> None:
+    """Write a file that an option names.
+
+    Raises:
+        click.UsageError: it cannot be written.
+    """
+    try:
+        output.write_bytes(data)
+    except OSError as error:
+        raise click.UsageError(f"{output} cannot be written: {error.strerror or error}") from error
 
 
 def fail(text: str, status: int) -> NoReturn:
@@ -192,7 +209,7 @@ def progress_console(quiet: bool, results: Console | None = None) -> Console | N
 
     `results` is the console that results are printed to as they come; without one they are printed at the end.
     """
-    if quiet or not sys.stderr.isatty():
+    if not is_read_by_a_person(quiet):
         return None
     if results is not None and sys.stdout.isatty():
         return results

@@ -26,6 +26,7 @@ from edgeparse.commands.common import (
     track,
     windows_option,
     writable,
+    write,
 )
 
 
@@ -89,10 +90,7 @@ def compare(
         if matrix is not None:
             from edgeparse.page import matrix_svg
 
-            try:
-                matrix.write_text(matrix_svg(done), encoding="utf-8")
-            except OSError as error:
-                raise click.UsageError(f"{matrix} cannot be written: {error.strerror or error}") from error
+            write(matrix, matrix_svg(done).encode())
     if len(done.pictures) < len(names):
         click.echo(f"interrupted: {len(done.pictures)} of {len(names)} pictures done", err=True)
         sys.exit(EXIT_INTERRUPTED)

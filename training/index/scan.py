@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from training.photos import (
     NOT_PHOTO_LIKE,
     Picture,
     generator_split,
+    hashed,
     jpeg_of_file,
     photo_split,
     read_index,
@@ -36,11 +36,7 @@ def scan(data: Path, zoo: Path) -> Index:
 def _as_photos_come(entries: list[Entry], data: Path) -> Iterator[Entry]:
     """Every picture that comes lossless from its generator with the compression of the photo that it was made from, or of some photo of
     training, the same one each time."""
-    photos = {
-        f"{picture.path.parent.name}/{picture.path.name}": picture.path
-        for picture in read_index(data)
-        if picture.camera
-    }
+    photos = {_group(picture.path): picture.path for picture in read_index(data) if picture.camera}
     of_photo = {group: jpeg_of_file(path) for group, path in photos.items()}
     trained = [of_photo[group] for group, path in photos.items() if photo_split(path) == "train"] or [None]
     for entry in entries:
@@ -50,8 +46,11 @@ def _as_photos_come(entries: list[Entry], data: Path) -> Iterator[Entry]:
             yield replace(entry, jpeg=of_photo.get(entry.group))
         else:
             name = f"{entry.source}/{entry.place.file.name}#{entry.place.number}"
-            place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % len(trained)
-            yield replace(entry, jpeg=trained[place])
+            yield replace(entry, jpeg=trained[hashed(name) % len(trained)])
+
+
+def _group(photo: Path) -> str:
+    return f"{photo.parent.name}/{photo.name}"
 
 
 def _add(index: Index, source: Generator) -> str:
@@ -77,7 +76,7 @@ def _add_public(index: Index, folder: Path) -> None:
         if picture.twin is not None and photo_split(picture.twin) != split:
             continue
         photo = picture.path if picture.camera else picture.twin
-        group = f"{photo.parent.name}/{photo.name}" if photo is not None else None
+        group = _group(photo) if photo is not None else None
         twin = Place(picture.twin) if picture.twin is not None else None
         entries.append(Entry(Place(picture.path), key, split, group, twin, made=not picture.camera))
     there = {entry.place for entry in entries}
