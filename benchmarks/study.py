@@ -41,7 +41,8 @@ from training.index.load import load
 from training.labels import FAMILIES, LOSSES
 from training.networks import WINDOW, Network, NetworkConfig
 from training.objectives import Weights
-from training.train import Settings, add_training_variants, train, validation_sets
+from training.train import Settings, add_training_variants, train
+from training.validation import Validation
 from training.zoo.pool import leave_with_parent
 
 RESULT = Path(__file__).parent.parent / "training" / "results" / "study.json"
@@ -68,6 +69,7 @@ class Run:
     real: bool = True
     zoo: int | None = None
     emphasis: float = Settings.emphasis
+    toned: float = Settings.toned
     muon: bool = Settings.muon
     network: NetworkConfig = field(default_factory=NetworkConfig)
     published: int = 0
@@ -92,6 +94,7 @@ RUNS = (
     Run("no-twins", "pictures without the photos that they were made from", twins=False),
     Run("no-codecs", "trained on clean pictures", codecs=False),
     Run("no-emphasis", "every zoo generator drawn equally often", emphasis=0.0),
+    Run("no-tones", "trained on pictures in their own tones only", toned=0.0),
     Run("no-muon", "AdamW for every weight", muon=False),
     Run("no-real", "no public generators in training", real=False),
     Run("zoo-32", "32 zoo generators in training", zoo=32),
@@ -174,6 +177,7 @@ def settings(run: Run, megapixels: float) -> Settings:
         real_share=Settings.real_share if run.real else 0.0,
         twins=run.twins,
         emphasis=run.emphasis,
+        toned=run.toned,
         muon=run.muon,
     )
 
@@ -187,13 +191,15 @@ def published_settings(run: Run, minutes: float) -> Settings:
 
 def learn(run: Run, collection: Collection, how: Settings, folder: Path, device: torch.device) -> None:
     """Train the run's network; `folder` gets what `training.train` writes."""
-    validation = validation_sets(collection, run.seed)
+    validation = Validation.of(collection, run.seed)
     if run.published:
-        # Of pieces, not of whole pictures: these figures are only for the log.
-        validation = {
-            name: (np.concatenate([peer_network.frame(window) for window in windows]), source)
-            for name, (windows, source) in validation.items()
+        # Of pieces, not of whole pictures: these figures only choose the average that is kept.
+        frames = {
+            kind: np.concatenate([peer_network.frame(window) for window in windows])
+            for kind, windows in validation.windows.items()
+            if len(windows)
         }
+        validation = replace(validation, windows=frames)
     prepare(collection, run)
     network = make(run).to(device, memory_format=torch.channels_last)
     train(network, collection, validation, how, folder)

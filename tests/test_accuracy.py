@@ -104,7 +104,7 @@ def test_what_was_tried_has_a_source() -> None:
     tried = json.loads((ROOT / "training/results/tried.json").read_text())
     assert tried
     for found in tried:
-        assert set(found) == {"tried", "figure", "without", "with", "source"}
+        assert set(found) == {"tried", "figure", "without", "with", "kept", "source"}
         assert found["source"]
 
 

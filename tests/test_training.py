@@ -74,6 +74,24 @@ def test_block_spectrum_is_the_cosine_transform() -> None:
         assert torch.equal(BlockSpectrum()(x)[0] * 2.5 - 9, got)
 
 
+def test_first_convolution_in_bfloat16_sees_faint_traces() -> None:
+    """A bright slope whose last bit is noise: little of what a filter without a mean makes of it is lost."""
+    fen = network().fen
+    slope = torch.arange(128)[:, None, None].expand(128, 128, 3) // 2 + 100
+    pixels = slope + torch.from_numpy(np.random.default_rng(0).integers(0, 2, (1, 128, 128, 3)))
+    x = (pixels.float() / 127.5 - 1).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        wanted = fen.stem[0](x)
+        with torch.autocast("cpu", torch.bfloat16):
+            exact, plain = fen._first_in_bfloat16(x), fen.stem[0](x)
+
+    def error(made: torch.Tensor) -> float:
+        return float((made.float() - wanted)[:, :, 2:-2, 2:-2].std() / wanted[:, :, 2:-2, 2:-2].std())
+
+    assert error(exact) < 0.03
+    assert error(exact) < 0.8 * error(plain)
+
+
 def test_folded_network_computes_the_same() -> None:
     original = network()
     folded = fold_batch_norm(original)

@@ -141,6 +141,12 @@ def test_draws_repeat_and_are_balanced() -> None:
     assert set(Counter(config.family for config in first).values()) == {6, 7}
     for value in Space().up_sampling:
         assert sum(config.up_sampling == value for config in draw(48, 1, ["vae"])) == 12
+    # A round more changes no earlier one, and its names go on where the last one's end.
+    grown = draw(48, 1, list(REGISTRY), rounds=2)
+    assert grown[:48] == first
+    assert len({config.name for config in grown}) == 96
+    assert grown[48].name == f"{grown[48].family}-007"
+    assert len({config.seed for config in grown}) == 96
     # Another family more, or fewer, changes no other one's draw.
     assert draw(16, 1, ["vae", "gan"])[::2] == draw(8, 1, ["vae"])
     for config in first:

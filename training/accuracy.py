@@ -28,7 +28,7 @@ OURS = "edgeparse"
 @dataclass(frozen=True)
 class Sources:
     """All that the page says comes from here: an evaluation, figures and cost of its bundle, milliseconds of a window on a CPU, the study,
-    both None where there is none, and what was tried and removed."""
+    both None where there is none, and what was tried outside the study."""
 
     evaluation: dict[str, Any]
     variants: dict[str, dict[str, float]]
@@ -277,11 +277,18 @@ def _cost(sources: Sources) -> Iterator[str]:
 
 
 def _tried(tried: list[dict[str, Any]]) -> Iterator[str]:
-    yield "## Tried and removed"
+    yield "## Tried outside the study"
     yield table(
-        ("what", "figure", "without", "with", "source"),
+        ("what", "figure", "without", "with", "kept", "source"),
         [
-            (entry["tried"], entry["figure"], f"{entry['without']:.3f}", f"{entry['with']:.3f}", entry["source"])
+            (
+                entry["tried"],
+                entry["figure"],
+                f"{entry['without']:.3f}",
+                f"{entry['with']:.3f}",
+                "yes" if entry["kept"] else "no",
+                entry["source"],
+            )
             for entry in tried
         ],
     )

@@ -15,6 +15,7 @@ import numpy as np
 from training import codecs
 from training.labels import Labels
 from training.networks import WINDOW
+from training.tones import random_curves, toned
 
 
 @dataclass
@@ -137,7 +138,7 @@ class Batches:
     told from photos, photo sets by the root of their size.
 
     A picture that was made from a photo comes with that photo, through the same chain and cut at the same place, so that content does
-    not tell the two apart.
+    not tell the two apart. The share `toned` of the windows of both classes get random tone curves.
     """
 
     def __init__(
@@ -149,10 +150,11 @@ class Batches:
         pictures: int = 4,
         real_share: float = 0.3,
         emphasis: float = 0.0,
+        toned: float = 0.0,
     ) -> None:
         self.collection, self.rng = collection, np.random.default_rng(seed)
         self.generators, self.pictures, self.real_share = generators, pictures, real_share
-        self.size, self.emphasis = WINDOW, emphasis
+        self.size, self.emphasis, self.toned = WINDOW, emphasis, toned
         # A running detection loss of each source; at first all are taken for what cannot be told.
         self.loss = np.full(len(collection.sources), np.log(2))
         self.by_source: dict[int, list[Sample]] = {}
@@ -216,4 +218,7 @@ class Batches:
             sample = members[rng.integers(len(members))]
             taken.append((crop(sample.variants[rng.integers(len(sample.variants))], rng, window), sample.source))
         windows, sources = zip(*made, *taken, strict=True)
-        return np.stack(windows), np.array(sources)
+        return np.stack([self._in_some_tones(window) for window in windows]), np.array(sources)
+
+    def _in_some_tones(self, window: np.ndarray) -> np.ndarray:
+        return toned(window, random_curves(self.rng)) if self.rng.random() < self.toned else window

@@ -17,25 +17,16 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from edgeparse.bundle import open_bundle
 from training.begin import load_weights
-from training.dataset import (
-    CHAINS,
-    Batches,
-    Collection,
-    Sample,
-    add_variants,
-    crop,
-    some,
-    through_chain,
-)
+from training.dataset import CHAINS, Batches, Collection, add_variants, crop, some
 from training.index.load import load as load_index
 from training.muon import Muon
 from training.networks import WINDOW, Network, NetworkConfig
 from training.objectives import Proxies, Targets, Weights, detection_losses, heads
+from training.validation import Validation
 from training.zoo.build import fast_bfloat16
 
 # The side of a window in pixels, and until which share of the time. Half the side costs a quarter: small windows show more pictures in
@@ -53,6 +44,7 @@ class Settings:
     `real_share` are public ones. The budget is time in `minutes`, or where `megapixels` is given windows of so many million pixels, which
     cost the same on a busy machine. `twins`: whether pictures come with the photos they were made from. `sizes`: see `SIZES`.
     `emphasis`: how much more often than one that is never missed a zoo generator is drawn whose pictures cannot be told from photos.
+    `toned`: the share of windows with random tone curves.
     `muon`: whether the weights of hidden layers are trained with it, or with AdamW as all others. `compiled`: whether TorchInductor makes
     the steps faster, which takes it a minute a size of windows and a C++ compiler."""
 
@@ -66,6 +58,7 @@ class Settings:
     twins: bool = True
     sizes: tuple[tuple[float, int], ...] = SIZES
     emphasis: float = 4.0
+    toned: float = 0.6
     muon: bool = True
     compiled: bool = False
 
@@ -95,6 +88,22 @@ class Average:
                 mine.copy_(theirs)
 
 
+@dataclass
+class Best:
+    """The moving average that validation scored highest so far: the mean of its figures there, the step, and the network's values."""
+
+    score: float = -math.inf
+    step: int = 0
+    values: dict[str, Tensor] = field(default_factory=dict)
+
+    def consider(self, figures: dict[str, float], step: int, average: Average) -> None:
+        """Keep these values where they are no worse; without figures the latest are kept."""
+        score = float(np.mean(list(figures.values()))) if figures else 0.0
+        if score >= self.score:
+            kept = {name: value.detach().clone() for name, value in average.network.state_dict().items()}
+            self.score, self.step, self.values = score, step, kept
+
+
 def prefetch(
     make: Callable[[], tuple[np.ndarray, np.ndarray]], depth: int = 4
 ) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
@@ -117,39 +126,6 @@ def prefetch(
 
     threading.Thread(target=run, daemon=True).start()
     return take
-
-
-def validation_windows(samples: list[Sample], per_picture: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Fixed windows of a random chain of every sample: (uint8[N, 128, 128, 3], source int64[N])."""
-    rng = np.random.default_rng(seed)
-    windows = [
-        crop(through_chain(sample, int(rng.integers(2**62))), rng) for sample in samples for _ in range(per_picture)
-    ]
-    return np.stack(windows), np.repeat([sample.source for sample in samples], per_picture)
-
-
-@torch.no_grad()
-def predict(network: nn.Module, windows: np.ndarray, device: torch.device, name: str) -> np.ndarray:
-    """One output over many windows, float32, in evaluation mode."""
-    made = []
-    for start in range(0, len(windows), 128):
-        with torch.autocast(device.type, torch.bfloat16, enabled=fast_bfloat16(device)):
-            made.append(network(torch.from_numpy(windows[start : start + 128]).to(device))[name].float().cpu().numpy())
-    return np.concatenate(made)
-
-
-def validation_sets(collection: Collection, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Windows of validation photos, of unseen zoo generators and of unseen real generators, a few hundred each."""
-    rng = np.random.default_rng(seed)
-    return {
-        "camera": validation_windows(some(collection.select(split="val", camera=True, zoo=False), 300, rng), 2, seed),
-        "zoo": validation_windows(
-            some(collection.select(split="val", camera=False, zoo=True, source_split="val"), 300, rng), 2, seed + 1
-        ),
-        "real": validation_windows(
-            some(collection.select(split="val", camera=False, zoo=False, source_split="val"), 300, rng), 2, seed + 2
-        ),
-    }
 
 
 def add_training_variants(collection: Collection, variants: int, seed: int) -> None:
@@ -202,7 +178,7 @@ def main(
     place = torch.device(device)
     collection = load_index(index)
     click.echo(f"{len(collection.sources)} sources, {len(collection.samples)} pictures", err=True)
-    validation = validation_sets(collection, seed)
+    validation = Validation.of(collection, seed)
     add_training_variants(collection, variants, seed)
     network = Network(NetworkConfig(fen_width=fen_width, fen_blocks=fen_blocks))
     begun = begin(network, begin_from, collection) if begin_from else None
@@ -242,21 +218,22 @@ def begin(network: Network, folder: Path, collection: Collection) -> dict[str, o
 def train(
     network: nn.Module,
     collection: Collection,
-    validation: dict[str, tuple[np.ndarray, np.ndarray]],
+    validation: Validation,
     settings: Settings,
     out: Path,
     begun: dict[str, object] | None = None,
 ) -> None:
     """Train a network, where it is, on the variants of pictures; the folder `out` gets checkpoint.pt, network.pt and log.jsonl.
 
-    Goes on from checkpoint.pt. What network.pt holds is the moving average, and `network.config`.
+    Goes on from checkpoint.pt. What network.pt holds is the moving average as it was when validation scored it highest (early stopping:
+    the public pictures are few, and are learnt by heart before the zoo is learnt), and `network.config`.
 
     Raises:
         ValueError: checkpoint.pt is of another index or of other settings than a budget.
 
     Args:
         network: uint8 windows [N, S, S, 3] -> every raw output by name, as `Network`.
-        validation: windows and their sources, as `validation_sets` gives them; only for the log.
+        validation: what decides which moving average is kept; nothing is learnt from it.
         begun: what `begin` says of the weights that training begins with, to be kept in network.pt.
     """
     average = Average(network)
@@ -265,7 +242,7 @@ def train(
     proxies = Proxies(collection.sources, network.config.embedding).to(place)
     optimizers = optimizers_of(network, rate, settings.muon, proxies)
     state_file, of = out / "checkpoint.pt", _what(collection, settings)
-    step, spent, pixels = 0, 0.0, 0
+    step, spent, pixels, best = 0, 0.0, 0, Best()
     if state_file.exists():
         state = torch.load(state_file, map_location=place, weights_only=True)
         if state.get("of") != of:
@@ -275,7 +252,7 @@ def train(
         average.network.load_state_dict(state["average"])
         for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
-        step, spent, pixels = state["step"], state["spent"], state["pixels"]
+        step, spent, pixels, best = state["step"], state["spent"], state["pixels"], Best(**state["best"])
         click.echo(f"resumed at step {step}, {spent / 60:.0f} min", err=True)
     # A run that goes on must not see its first batches again.
     batches = Batches(
@@ -284,6 +261,7 @@ def train(
         generators=settings.generators,
         real_share=settings.real_share,
         emphasis=settings.emphasis,
+        toned=settings.toned,
     )
     if not settings.twins:
         batches.photos.clear()
@@ -330,31 +308,27 @@ def train(
             }
             line |= {name: round(total / since, 4) for name, total in totals.items()}
             if spent - saved > 240:
-                scores = {
-                    name: predict(average.network, windows, place, "generated")[:, 0]
-                    for name, (windows, _) in validation.items()
-                }
-                for name in ("zoo", "real"):
-                    truth = np.r_[np.zeros(len(scores["camera"])), np.ones(len(scores[name]))]
-                    line[f"val_auc_{name}"] = round(
-                        float(roc_auc_score(truth, np.r_[scores["camera"], scores[name]])), 4
-                    )
-                _save(state_file, of, network, proxies, average, optimizers, step, spent, pixels)
+                figures = validation.scores(average.network, place)
+                best.consider(figures, step, average)
+                line |= {f"val_auc_{name}": round(figure, 4) for name, figure in figures.items()}
+                _save(state_file, of, network, proxies, average, optimizers, step, spent, pixels, best)
                 saved = time.monotonic() - started
             with (out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")
             click.echo(json.dumps(line), err=True)
             totals.clear()
             shown, since, waited = spent, 0, 0.0
-    _save(state_file, of, network, proxies, average, optimizers, step, spent, pixels)
+    best.consider(validation.scores(average.network, place), step, average)
+    _save(state_file, of, network, proxies, average, optimizers, step, spent, pixels, best)
     names = {source.name: source.split for source in collection.sources if source.labels is not None}
     temporary = out / ".network.pt"
     torch.save(
         {
             "config": network.config.to_json(),
-            "network": average.network.state_dict(),
+            "network": best.values,
             "generators": names,
             "steps": step,
+            "kept_step": best.step,
             "minutes": spent / 60,
             "seed": settings.seed,
             "begun": begun,
@@ -404,6 +378,7 @@ def _save(
     step: int,
     spent: float,
     pixels: int,
+    best: Best,
 ) -> None:
     temporary = path.with_suffix(".tmp")
     torch.save(
@@ -416,6 +391,7 @@ def _save(
             "step": step,
             "spent": spent,
             "pixels": pixels,
+            "best": vars(best),
         },
         temporary,
     )

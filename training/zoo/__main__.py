@@ -31,7 +31,10 @@ def main() -> None:
 @main.command()
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="The zoo's folder.")
-@click.option("--count", default=175, show_default=True, help="How many generators, balanced over families.")
+@click.option("--count", default=175, show_default=True, help="Generators a round, balanced over families.")
+@click.option(
+    "--rounds", default=2, show_default=True, help="How many rounds; the zoo grows by one without another draw."
+)
 @click.option("--seed", default=0, show_default=True, help="The same seed draws the same configs.")
 @click.option("--families", default=",".join(REGISTRY), show_default=True, help="Which families, by commas.")
 @click.option(
@@ -48,6 +51,7 @@ def build(
     data: Path,
     out: Path,
     count: int,
+    rounds: int,
     seed: int,
     families: str,
     tera_macs: float,
@@ -63,7 +67,7 @@ def build(
     budget = Budget(
         tera_macs, dict(zip(("train", "val", "test"), map(int, pictures.split(",")), strict=True)), min_steps=min_steps
     )
-    configs = draw(count, seed, families.split(","))
+    configs = draw(count, seed, families.split(","), rounds)
     for entry in build_all(configs, photos, budget, out, workers, device):
         tqdm.write(f"{entry['name']} {entry['steps']} steps {json.dumps(entry['quality'])}")
 

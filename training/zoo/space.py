@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -144,20 +145,27 @@ def _settle(config: Config) -> Config:
     return config
 
 
-def draw(count: int, seed: int, families: Sequence[str]) -> list[Config]:
-    """Draw `count` configs, balanced over families and, within a family, over the values of every choice.
+def draw(count: int, seed: int, families: Sequence[str], rounds: int = 1) -> list[Config]:
+    """Draw `rounds` times `count` configs, each time balanced over families and, within a family, over the values of every choice.
 
-    A family's draw does not depend on which other families are drawn.
+    A family's draw does not depend on which other families are drawn, nor a round's on how many there are: a zoo can grow.
     """
+    return [config for number in range(rounds) for config in _round(count, seed, families, number)]
+
+
+def _round(count: int, seed: int, families: Sequence[str], number: int) -> list[Config]:
     configs = []
     for place, family in enumerate(families):
-        rng = np.random.default_rng([seed, list(FAMILIES).index(family)])
+        rng = np.random.default_rng([seed + number, list(FAMILIES).index(family)])
         size = len(range(place, count, len(families)))
+        first = number * math.ceil(count / len(families))
         choices = asdict(Space()) | {"task": TASKS[family]}
         columns = {name: _balanced(values, size, rng) for name, values in choices.items()}
         seeds = rng.integers(0, 2**31, size)
         for i in range(size):
             picked = {name: column[i] for name, column in columns.items()}
-            configs.append(_settle(Config(name=f"{family}-{i:03d}", family=family, seed=int(seeds[i]), **picked)))
+            configs.append(
+                _settle(Config(name=f"{family}-{first + i:03d}", family=family, seed=int(seeds[i]), **picked))
+            )
     # Families alternate, so that a build that is stopped early is balanced too.
     return sorted(configs, key=lambda config: (config.name.rsplit("-", 1)[1], families.index(config.family)))

@@ -1,0 +1,79 @@
+"""What a training run is judged by while it goes on: windows of validation photos, and of generators that it learns nothing from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+
+from training.dataset import Collection, Sample, crop, some, through_chain
+from training.metrics import auc
+from training.zoo.build import fast_bfloat16
+
+# Pictures of each kind, and windows cut from each.
+PICTURES, PER_PICTURE = 300, 2
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Windows uint8[N, 128, 128, 3] by kind, `PER_PICTURE` of a picture one after another, and the sources int64[N] of the zoo's.
+
+    A kind may be empty: a dataset without public generators has none of `real`.
+    """
+
+    windows: dict[str, np.ndarray]
+    zoo_source: np.ndarray
+
+    @staticmethod
+    def of(collection: Collection, seed: int) -> Validation:
+        """Validation photos, and generators of the zoo and real ones that are for validation; each picture through a random chain."""
+        rng = np.random.default_rng(seed)
+        samples = {
+            "camera": collection.select(split="val", camera=True, zoo=False),
+            "zoo": collection.select(split="val", camera=False, zoo=True, source_split="val"),
+            "real": collection.select(split="val", camera=False, zoo=False, source_split="val"),
+        }
+        chosen = {kind: some(members, PICTURES, rng) for kind, members in samples.items()}
+        return Validation(
+            {kind: _windows(members, seed + place) for place, (kind, members) in enumerate(chosen.items())},
+            np.repeat([sample.source for sample in chosen["zoo"]], PER_PICTURE),
+        )
+
+    def scores(self, network: nn.Module, device: torch.device) -> dict[str, float]:
+        """AUC of telling photos from the zoo, from real generators, and one generator of the zoo from two, a window each; what cannot be
+        told for want of pictures is left out. `network` is in evaluation mode."""
+        outputs = {kind: _predict(network, windows, device) for kind, windows in self.windows.items() if len(windows)}
+        found: dict[str, float] = {}
+        for kind in ("zoo", "real"):
+            if "camera" in outputs and kind in outputs:
+                found[kind] = auc(outputs["camera"]["generated"][:, 0], outputs[kind]["generated"][:, 0])
+        if "zoo" in outputs:
+            embedding, picture = outputs["zoo"]["embedding"], np.arange(len(self.zoo_source)) // PER_PICTURE
+            a, b = np.nonzero(np.triu(picture[:, None] != picture[None, :]))
+            same = self.zoo_source[a] == self.zoo_source[b]
+            if same.any() and not same.all():
+                found["same_generator"] = float(roc_auc_score(same, (embedding[a] * embedding[b]).sum(1)))
+        return found
+
+
+def _windows(samples: list[Sample], seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    windows = [
+        crop(through_chain(sample, int(rng.integers(2**62))), rng) for sample in samples for _ in range(PER_PICTURE)
+    ]
+    return np.stack(windows) if windows else np.empty((0, 0, 0, 3), np.uint8)
+
+
+@torch.no_grad()
+def _predict(network: nn.Module, windows: np.ndarray, device: torch.device) -> dict[str, np.ndarray]:
+    """The logit and the embedding of every window, float32."""
+    made: dict[str, list[np.ndarray]] = {"generated": [], "embedding": []}
+    for start in range(0, len(windows), 128):
+        with torch.autocast(device.type, torch.bfloat16, enabled=fast_bfloat16(device)):
+            outputs: dict[str, Tensor] = network(torch.from_numpy(windows[start : start + 128]).to(device))
+        for name, parts in made.items():
+            parts.append(outputs[name].float().cpu().numpy())
+    return {name: np.concatenate(parts) for name, parts in made.items()}
