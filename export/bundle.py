@@ -17,6 +17,7 @@ from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
 from edgeparse.bundle import SCHEMA, Bundle, open_bundle
 from edgeparse.gallery import Gallery
 from export.onnx_graph import export, output_names, parity
+from export.shrinkage import fit_shares, shrunk
 from export.variants import write_variants
 from training.dataset import Collection, Sample, some
 from training.evaluate import (
@@ -27,15 +28,17 @@ from training.evaluate import (
     parsing,
     predict,
     same_generator,
+    training_labels,
     true_and_said,
     with_photos_content,
 )
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES
 from training.metrics import auc, macro_f1
 from training.networks import WINDOW, Network
-from training.parsing import beats, headline
+from training.parsing import Answers, beats, headline
 
-# Of camera photos, at most this share may be called generated, and of generated pictures of validation at most this share camera.
+# Of camera photos, at most this share may be called generated, and of either kind of generated pictures of validation at most this share
+# camera.
 FALSE_ALARM = 0.01
 MISS = 0.05
 # How sure to be of the share of false alarms, which a hundred photos do not show by themselves.
@@ -116,23 +119,31 @@ def _by_set(cameras: Sequence[Predictions], collection: Collection) -> dict[str,
     return {name: np.concatenate(parts) for name, parts in sets.items()}
 
 
-def _thresholds(by_set: dict[str, np.ndarray], generated: np.ndarray) -> dict[str, float]:
-    """Platt scaling with the classes weighted equally, and the two thresholds of the verdict.
+def fit_thresholds(by_set: dict[str, np.ndarray], by_kind: Sequence[np.ndarray]) -> dict[str, float]:
+    """Platt scaling with the classes weighted equally, and the kinds of generators; and the two thresholds of the verdict.
 
-    Few photos may be called generated, of all of them and of each set with enough photos to tell: cameras differ, and the next one is
-    rather like the worst of these than like their mean. See `alarm_bound`.
+    Few pictures of either kind may be called camera: public generators are fewer than the zoo's, and harder to tell. And few photos may
+    be called generated, of all of them and of each set with enough photos to tell: cameras differ, and the next one is rather like the
+    worst of these than like their mean. See `alarm_bound`.
     """
     camera = np.concatenate(list(by_set.values()))
-    logits = np.r_[camera, generated][:, None]
-    truth = np.r_[np.zeros(len(camera)), np.ones(len(generated))]
-    fit = LogisticRegression(class_weight="balanced", C=1e3).fit(logits, truth)
+    kinds = [logits for logits in by_kind if len(logits)]
+    logits = np.concatenate([camera, *kinds])
+    truth = np.r_[np.zeros(len(camera)), np.ones(len(logits) - len(camera))]
+    weight = np.concatenate(
+        [
+            np.full(len(part), len(logits) / len(part) / share)
+            for part, share in ((camera, 2), *((kind, 2 * len(kinds)) for kind in kinds))
+        ]
+    )
+    fit = LogisticRegression(C=1e3).fit(logits[:, None], truth, weight)
     # A network that ranks the classes the wrong way round on unseen generators knows nothing of them: it gets to say nothing.
     scale, bias = (float(fit.coef_[0, 0]), float(fit.intercept_[0])) if fit.coef_[0, 0] > 0 else (1e-6, 0.0)
-    chance = 1 / (1 + np.exp(-(scale * generated + bias)))
+    lowest = min(float(np.quantile(kind, MISS)) for kind in kinds)
     large = [values for values in by_set.values() if len(values) >= LARGE_SET]
     highest = max(map(alarm_bound, (camera, *large)))
     upper = max(0.5, 1 / (1 + np.exp(-(scale * highest + bias))) + 1e-4)
-    lower = min(0.5, float(np.quantile(chance, MISS)))
+    lower = min(0.5, 1 / (1 + np.exp(-(scale * lowest + bias))))
     return {"scale": scale, "bias": bias, "camera": lower, "generated": min(upper, 0.9999)}
 
 
@@ -180,7 +191,7 @@ def fit_calibration(p: dict[str, Predictions], gallery: Gallery, collection: Col
     # Public generators differ in what they show, so that on them content would pass for a trace.
     same = fit_same_generator(with_photos_content(p["zoo"], collection))
     return {
-        **_thresholds(_by_set((p["crops"], p["photos"]), collection), np.r_[p["zoo"].logit, p["real"].logit]),
+        **fit_thresholds(_by_set((p["crops"], p["photos"]), collection), (p["zoo"].logit, p["real"].logit)),
         # Of either kind of strangers: there are many more pictures of the zoo, and they lie farther from the public generators known.
         "known": max(float(np.quantile(similarity, 1 - FALSE_NAME)) for similarity in nearest),
         **({"same": same} if same else {}),
@@ -204,12 +215,14 @@ def build(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     model = folder / "model.onnx"
+    val = validation_pictures(collection)
+    export(network, output_names(network), model)
+    network = _with_shrunk_estimates(network, model, val["zoo"], collection)
     export(network, output_names(network), model)
     held = calibration_windows(collection)
     differences = parity(network, model, held[:32])
     variants = write_variants(model, held)
     backend = OnnxRuntimeBackend((folder / variants[variant]).read_bytes())
-    val = validation_pictures(collection)
     p = {key: predict(backend, samples, "mixed") for key, samples in val.items()}
     known = predict(backend, collection.select(split="train", camera=False, zoo=False, source_split="train"), "mixed")
     gallery = centroids(known, collection)
@@ -258,6 +271,14 @@ def build(
     shutil.rmtree(final, ignore_errors=True)
     folder.rename(final)
     return open_bundle(final)
+
+
+def _with_shrunk_estimates(network: Network, model: Path, zoo: list[Sample], collection: Collection) -> Network:
+    """See `export.shrinkage`; `model` is the network's file, `zoo` are pictures of validation generators."""
+    made = predict(OnnxRuntimeBackend(model.read_bytes()), zoo, "mixed")
+    medians = np.median(Answers.true(training_labels(collection)).continuous, axis=0)
+    truth = np.stack([collection.sources[i].labels.continuous_vector() for i in made.source])
+    return shrunk(network, fit_shares(made.values["continuous"], truth, medians), medians)
 
 
 def fit_labels(labels: dict, made: Predictions, collection: Collection) -> None:

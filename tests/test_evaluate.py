@@ -15,9 +15,11 @@ from export.bundle import (
     CONFIDENCE,
     FALSE_ALARM,
     FALSE_SAME,
+    MISS,
     alarm_bound,
     fit_labels,
     fit_same_generator,
+    fit_thresholds,
     label_spaces,
 )
 from tests.conftest import ROOT, edit_manifest
@@ -39,6 +41,20 @@ def test_few_photos_beyond_the_bound_however_few_it_was_fitted_on() -> None:
     assert np.mean(quantiles) < 0.6
     # A tail that is no normal distribution's is seen where it is.
     assert alarm_bound(np.r_[np.zeros(90), np.full(10, 50.0)]) == 50
+
+
+def test_few_generated_pictures_of_either_kind_are_called_camera() -> None:
+    rng = np.random.default_rng(0)
+    photos, zoo, public = rng.normal(-2, 1, 400), rng.normal(4, 1, 2000), rng.normal(0, 1, 60)
+    fitted = fit_thresholds({"photos": photos}, (zoo, public))
+    limit = (np.log(fitted["camera"] / (1 - fitted["camera"])) - fitted["bias"]) / fitted["scale"]
+    assert (public < limit).mean() <= MISS
+    assert 0.2 < (photos < limit).mean() < 0.8
+    # However many pictures the easier kind has.
+    again = fit_thresholds({"photos": photos}, (np.tile(zoo, 5), public))
+    assert again == pytest.approx(fitted, rel=0.02)
+    # A kind may be missing.
+    assert fit_thresholds({"photos": photos}, (zoo, np.empty(0)))["camera"] > fitted["camera"]
 
 
 def test_a_loss_of_one_generator_gets_no_threshold_of_its_own() -> None:

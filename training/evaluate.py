@@ -144,7 +144,8 @@ def detection(
     }
 
 
-def _training_labels(collection: Collection) -> list:
+def training_labels(collection: Collection) -> list[Labels]:
+    """The labels of the zoo's training generators."""
     return [s.labels for s in collection.sources if s.labels is not None and s.split == "train" and s.zoo]
 
 
@@ -170,7 +171,7 @@ def parsing(made: Predictions, collection: Collection, bundle: Fitted) -> dict[s
         **insides.figures(
             made.values,
             _labels(made, collection),
-            _training_labels(collection),
+            training_labels(collection),
             {parameter.name: parameter.half_width for parameter in bundle.continuous},
             _loss_thresholds(bundle),
         ),
