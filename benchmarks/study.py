@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import wait
@@ -31,14 +31,21 @@ from edgeparse import files
 from edgeparse.backends.base import Backend
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend, usable_cores
 from edgeparse.bundle import Calibration, Loss, Parameter, SameGenerator
-from export.bundle import fit_calibration, fit_labels, label_spaces, validation_pictures
+from export.bundle import (
+    fit_calibration,
+    fit_labels,
+    fit_shrinkage,
+    label_spaces,
+    validation_pictures,
+)
 from export.onnx_graph import export
+from export.shrinkage import Shrinkage
 from training.bars import headline
 from training.dataset import Collection, as_it_comes
 from training.evaluate import HEADS, centroids, evaluate, native, predict
 from training.folds import FOLDS, refold
 from training.index.load import load
-from training.labels import FAMILIES, LOSSES
+from training.labels import FAMILIES
 from training.networks import WINDOW, Network, NetworkConfig
 from training.objectives import Weights
 from training.train import Settings, add_training_variants, train
@@ -212,14 +219,34 @@ def multiply_accumulates(network: nn.Module, size: int) -> int:
     return counter.get_total_flops() // 2
 
 
+@dataclass(frozen=True)
+class Shrunk:
+    """A backend whose estimates of the continuous parameters are drawn to the medians, as a bundle's network does by itself."""
+
+    backend: Backend
+    shrinkage: Shrinkage
+
+    @property
+    def name(self) -> str:
+        return self.backend.name
+
+    def run(self, windows: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
+        """As `Backend.run`."""
+        made = self.backend.run(windows, outputs)
+        return made | {"continuous": self.shrinkage.applied(made["continuous"])} if "continuous" in made else made
+
+
 def judge(run: Run, backend: Backend, collection: Collection) -> dict[str, object]:
     """Fit on validation pictures what a bundle is calibrated with, and evaluate on test ones, as `training.evaluate` does."""
     frame = peer_network.frame if run.published else partial(native, count=WINDOWS)
     look = partial(predict, backend, condition="mixed", frame=frame)
     known = look(collection.select(split="train", camera=False, zoo=False, source_split="train"))
     gallery = centroids(known, collection)
-    p = {key: look(samples) for key, samples in validation_pictures(collection).items()}
-    labels = label_spaces(np.ones(len(LOSSES), bool))
+    val = validation_pictures(collection)
+    backend = Shrunk(backend, fit_shrinkage(look(val["zoo"]), collection))
+    look = partial(predict, backend, condition="mixed", frame=frame)
+    p = {key: look(samples) for key, samples in val.items()}
+    labels = label_spaces(collection)
     fit_labels(labels, p["zoo"], collection)
     fitted = Fitted.of(labels, fit_calibration(p, gallery, collection))
     return evaluate(fitted, backend, gallery, collection, "test", CONDITIONS, frame)

@@ -17,13 +17,14 @@ from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
 from edgeparse.bundle import SCHEMA, Bundle, open_bundle
 from edgeparse.gallery import Gallery
 from export.onnx_graph import export, output_names, parity
-from export.shrinkage import fit_shares, shrunk
+from export.shrinkage import Shrinkage
 from export.variants import write_variants
 from training.dataset import Collection, Sample, some
 from training.evaluate import (
     Predictions,
     centroids,
     detection,
+    labels_of,
     pairs_of,
     parsing,
     predict,
@@ -72,8 +73,12 @@ def calibration_windows(collection: Collection, count: int = 256) -> np.ndarray:
     return np.stack([windows.cut(sample.pixels, 1).pixels[0] for sample in chosen])
 
 
-def label_spaces(losses_seen: np.ndarray) -> dict[str, object]:
-    """The manifest's label spaces, before anything is known of how well they are predicted."""
+def label_spaces(collection: Collection) -> dict[str, object]:
+    """The manifest's label spaces, before anything is known of how well they are predicted.
+
+    A loss counts as used where it is likelier than it is frequent among training generators.
+    """
+    frequency = np.stack([labels.loss_vector() for labels in training_labels(collection)]).mean(axis=0)
     return {
         "family": list(FAMILIES),
         "family_reported": True,
@@ -91,8 +96,8 @@ def label_spaces(losses_seen: np.ndarray) -> dict[str, object]:
         ],
         "discrete": [{"name": name, "values": list(values), "reported": True} for name, values in DISCRETE.items()],
         "losses": [
-            {"name": name, "threshold": 0.5, "reported": bool(seen)}
-            for name, seen in zip(LOSSES, losses_seen, strict=True)
+            {"name": name, "threshold": share if 0 < share < 1 else 0.5, "reported": share > 0}
+            for name, share in zip(LOSSES, frequency.astype(float).tolist(), strict=True)
         ],
     }
 
@@ -130,12 +135,8 @@ def fit_thresholds(by_set: dict[str, np.ndarray], by_kind: Sequence[np.ndarray])
     kinds = [logits for logits in by_kind if len(logits)]
     logits = np.concatenate([camera, *kinds])
     truth = np.r_[np.zeros(len(camera)), np.ones(len(logits) - len(camera))]
-    weight = np.concatenate(
-        [
-            np.full(len(part), len(logits) / len(part) / share)
-            for part, share in ((camera, 2), *((kind, 2 * len(kinds)) for kind in kinds))
-        ]
-    )
+    weights = [1 / len(camera), *(1 / len(kinds) / len(kind) for kind in kinds)]
+    weight = np.repeat(weights, [len(camera), *map(len, kinds)]) * len(logits) / 2
     fit = LogisticRegression(C=1e3).fit(logits[:, None], truth, weight)
     # A network that ranks the classes the wrong way round on unseen generators knows nothing of them: it gets to say nothing.
     scale, bias = (float(fit.coef_[0, 0]), float(fit.intercept_[0])) if fit.coef_[0, 0] > 0 else (1e-6, 0.0)
@@ -165,7 +166,7 @@ def fit_same_generator(strangers: Predictions) -> dict[str, float] | None:
     score, truth = pairs_of(strangers)
     if not len(score):
         return None
-    # Cosines differ by hundredths, so that the scale is large: next to no regularisation.
+    # Next to no regularisation, which would shrink a scale that is large beside one.
     fit = LogisticRegression(class_weight="balanced", C=1e6, max_iter=1000).fit(score[:, None], truth)
     scale, bias = float(fit.coef_[0, 0]), float(fit.intercept_[0])
     if scale <= 0:
@@ -217,7 +218,8 @@ def build(
     model = folder / "model.onnx"
     val = validation_pictures(collection)
     export(network, output_names(network), model)
-    network = _with_shrunk_estimates(network, model, val["zoo"], collection)
+    shrinkage = fit_shrinkage(predict(OnnxRuntimeBackend(model.read_bytes()), val["zoo"], "mixed"), collection)
+    network = shrinkage.folded(network)
     export(network, output_names(network), model)
     held = calibration_windows(collection)
     differences = parity(network, model, held[:32])
@@ -228,9 +230,6 @@ def build(
     gallery = centroids(known, collection)
     with (folder / "gallery.npz").open("wb") as file:
         gallery.save(file)
-    training = [
-        s.labels.loss_vector() for s in collection.sources if s.labels and s.labels.losses and s.split == "train"
-    ]
     manifest: dict = {
         "schema": SCHEMA,
         "name": name,
@@ -241,11 +240,11 @@ def build(
         "variants": variants,
         "default_variant": variant,
         "gallery": "gallery.npz",
-        "labels": label_spaces(np.stack(training).any(axis=0)),
+        "labels": label_spaces(collection),
         "calibration": fit_calibration(p, gallery, collection),
         "metrics": {},
         "training": {
-            **{key: stored[key] for key in ("config", "steps", "minutes", "seed", "hardware")},
+            **{key: stored[key] for key in ("config", "steps", "kept_step", "minutes", "seed", "hardware")},
             "begun": stored.get("begun"),
             "generators": stored["generators"],
         },
@@ -263,6 +262,7 @@ def build(
     )
     manifest["metrics"] = {
         "parity_max_relative_error": differences,
+        "share_of_estimate": dict(zip(CONTINUOUS, shrinkage.shares.tolist(), strict=True)),
         "validation_same_generator": {key: same_generator(p[key], bundle.same) for key in ("zoo", "real")},
         "validation_detection": detection(cameras, both, collection, bundle.calibration),
         "variants": compare_variants(folder, val, p, collection, bundle),
@@ -273,18 +273,16 @@ def build(
     return open_bundle(final)
 
 
-def _with_shrunk_estimates(network: Network, model: Path, zoo: list[Sample], collection: Collection) -> Network:
-    """See `export.shrinkage`; `model` is the network's file, `zoo` are pictures of validation generators."""
-    made = predict(OnnxRuntimeBackend(model.read_bytes()), zoo, "mixed")
+def fit_shrinkage(made: Predictions, collection: Collection) -> Shrinkage:
+    """How far to draw estimates to the medians of the zoo's training generators, by predictions for pictures of validation ones."""
     medians = np.median(Answers.true(training_labels(collection)).continuous, axis=0)
-    truth = np.stack([collection.sources[i].labels.continuous_vector() for i in made.source])
-    return shrunk(network, fit_shares(made.values["continuous"], truth, medians), medians)
+    return Shrinkage.fit(made.values["continuous"], Answers.true(labels_of(made, collection)).continuous, medians)
 
 
 def fit_labels(labels: dict, made: Predictions, collection: Collection) -> None:
     """Half widths that cover the wanted share of validation pictures, and the loss thresholds of the best macro-F1 there.
 
-    A loss that too few generators have, or have not, keeps its threshold and is not reported.
+    A loss that too few generators have, or have not, keeps the threshold that `label_spaces` gave it, and is not reported.
     """
     truth = np.stack([collection.sources[i].labels.continuous_vector() for i in made.source])
     error = np.abs(np.clip(made.values["continuous"], 0, 1) - truth)

@@ -6,6 +6,7 @@ A network is as sure of a parameter that leaves no trace in pictures as of one t
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,25 +17,31 @@ from training.networks import Network
 SHARES = np.linspace(0, 1, 21)
 
 
-def fit_shares(estimates: np.ndarray, truth: np.ndarray, medians: np.ndarray) -> np.ndarray:
-    """How much to keep of each parameter's distance to its median, float64[K] in [0, 1], for the least absolute error.
+@dataclass(frozen=True)
+class Shrinkage:
+    """How much to keep of each parameter's distance to its median: two float64[K], `shares` in [0, 1], `medians` scaled to [0, 1]."""
 
-    Args:
-        estimates, truth: of the same pictures, float[P, K], scaled to [0, 1].
-        medians: float[K].
-    """
-    distance = estimates - medians
-    errors = [np.abs(np.clip(medians + share * distance, 0, 1) - truth).mean(0) for share in SHARES]
-    chosen: np.ndarray = SHARES[np.argmin(errors, axis=0)]
-    return chosen
+    shares: np.ndarray
+    medians: np.ndarray
 
+    @staticmethod
+    def fit(estimates: np.ndarray, truth: np.ndarray, medians: np.ndarray) -> Shrinkage:
+        """The shares of the least absolute error, for estimates and truth of the same pictures, float[P, K], scaled to [0, 1]."""
+        tried = [Shrinkage(np.full(len(medians), share), medians) for share in SHARES]
+        errors = [np.abs(np.clip(one.applied(estimates), 0, 1) - truth).mean(axis=0) for one in tried]
+        return Shrinkage(SHARES[np.argmin(errors, axis=0)], medians)
 
-def shrunk(network: Network, shares: np.ndarray, medians: np.ndarray) -> Network:
-    """A copy whose layer for the continuous parameters gives medians + shares * (estimates - medians)."""
-    made = copy.deepcopy(network)
-    head = made.heads["continuous"]
-    kept, middle = (torch.as_tensor(values, dtype=head.bias.dtype) for values in (shares, medians))
-    with torch.no_grad():
-        head.weight.mul_(kept[:, None])
-        head.bias.copy_(middle + kept * (head.bias - middle))
-    return made
+    def applied(self, estimates: np.ndarray) -> np.ndarray:
+        """float[P, K] -> the same shape, drawn to the medians."""
+        drawn: np.ndarray = self.medians + self.shares * (estimates - self.medians)
+        return drawn
+
+    def folded(self, network: Network) -> Network:
+        """A copy of a network whose layer for the continuous parameters gives drawn estimates at once."""
+        made = copy.deepcopy(network)
+        head = made.heads["continuous"]
+        shares, medians = (torch.as_tensor(values, dtype=head.bias.dtype) for values in (self.shares, self.medians))
+        with torch.no_grad():
+            head.weight.mul_(shares[:, None])
+            head.bias.copy_(medians + shares * (head.bias - medians))
+        return made

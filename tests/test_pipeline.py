@@ -62,7 +62,9 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "--pictures",
         "6,4,4",
         "--count",
-        "42",
+        "21",
+        "--rounds",
+        "2",
         "--min-steps",
         "5",
     ]
@@ -79,6 +81,10 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = (out / "network.pt").read_bytes()
     run(train, pictures, out, "--minutes", "0.1", "--variants", "2", "--generators", "6")
     assert (out / "network.pt").read_bytes() != first
+    best = torch.load(out / "checkpoint.pt", weights_only=True)["best"]
+    kept = torch.load(out / "network.pt", weights_only=True)
+    assert kept["kept_step"] == best["step"] <= kept["steps"]
+    assert all(torch.equal(kept["network"][name], value) for name, value in best["values"].items())
     # Another learning rate is another run.
     with pytest.raises(ValueError, match="other settings"):
         run(train, pictures, out, "--minutes", "0.2", "--variants", "2", "--generators", "6", "--rate", "1e-3")
@@ -102,6 +108,8 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert result["attribution_real"]["known_generators"] == 2
     report = Parser(bundle).parse(noise(200, 200))
     assert report.bundle == "toy-1"
+    (pair,) = Parser(bundle).compare([noise(200, 200), noise(200, 200)]).pairs
+    assert pair.reason is not None or (pair.probability_same is not None and pair.probability_same > 0.5)
     assert report.verdict in ("camera", "generated", "inconclusive")
 
     more = ("--minutes", "0.02", "--variants", "2", "--generators", "6", "--begin-from", bundle)

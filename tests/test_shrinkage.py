@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from export.shrinkage import fit_shares, shrunk
+from export.shrinkage import Shrinkage
 from training.networks import Network, NetworkConfig
 
 
@@ -16,7 +16,7 @@ def test_what_leaves_no_trace_falls_to_the_median() -> None:
         [truth[:, 0], rng.uniform(0.2, 0.8, 4000), 0.5 + 2 * (truth[:, 2] - 0.5)],
         axis=1,
     )
-    shares = fit_shares(estimates, truth, np.full(3, 0.5))
+    shares = Shrinkage.fit(estimates, truth, np.full(3, 0.5)).shares
     assert shares[0] == 1
     assert shares[1] < 0.15
     assert abs(shares[2] - 0.5) < 0.06
@@ -28,9 +28,11 @@ def test_a_shrunk_network_estimates_between_median_and_itself() -> None:
     windows = torch.randint(0, 256, (3, 128, 128, 3), dtype=torch.uint8)
     shares, medians = np.linspace(0, 1, 9), np.linspace(0.1, 0.9, 9)
     with torch.no_grad():
-        before, after = network(windows), shrunk(network, shares, medians)(windows)
+        before, after = network(windows), Shrinkage(shares, medians).folded(network)(windows)
         again = network(windows)
-    wanted = medians + shares * (before["continuous"].numpy() - medians)
+    wanted = Shrinkage(shares, medians).applied(before["continuous"].numpy())
+    assert np.allclose(wanted[:, 0], 0.1)
+    assert np.allclose(wanted[:, 8], before["continuous"][:, 8])
     assert np.allclose(after["continuous"].numpy(), wanted, atol=1e-6)
     assert torch.equal(again["continuous"], before["continuous"])
     assert torch.equal(after["generated"], before["generated"])

@@ -23,9 +23,12 @@ from training.networks import Network, NetworkConfig
 from training.objectives import Proxies, Targets, Weights, heads
 from training.study_tables import study_sections
 from training.train import load
+from training.validation import Validation
 
 FEW = frozenset({"sd1", "glid-3-xl", "disco-diffusion", "ldm-fourier"})
 # The first run, of a small network.
+# Validation that has no pictures to judge by.
+NOTHING = Validation({}, np.empty(0, np.int64))
 RUN = replace(RUNS[0], network=NetworkConfig(fen_width=16, fen_blocks=1, trunk=(16,), hidden=16, embedding=8))
 # A budget that one batch uses up.
 LITTLE = 1e-3
@@ -55,6 +58,7 @@ def test_each_run_changes_what_it_says() -> None:
     assert settings(run("no-real"), 5) == replace(usual, real_share=0.0)
     assert settings(run("seed-2"), 5) == replace(usual, seed=2)
     assert settings(run("no-emphasis"), 5) == replace(usual, emphasis=0.0)
+    assert settings(run("no-tones"), 5) == replace(usual, toned=0.0)
     assert settings(run("no-muon"), 5) == replace(usual, muon=False)
     assert published_settings(run("published"), 3) == study.Settings(3, sizes=((1.0, 64),))
     assert published_settings(run("published-long"), 3) == study.Settings(12, sizes=((1.0, 64),))
@@ -133,7 +137,7 @@ def test_even_the_first_batch_has_the_size_that_was_meant(tmp_path: Path) -> Non
     collection = few()
     prepare(collection, RUN)
     how = study.Settings(megapixels=LITTLE, sizes=((1.0, 32),))
-    study.train(Watched(RUN.network), collection, {}, how, tmp_path)
+    study.train(Watched(RUN.network), collection, NOTHING, how, tmp_path)
     assert seen == [32]
 
 
@@ -144,7 +148,7 @@ def test_a_compiled_network_trains_and_is_kept_as_any_other(tmp_path: Path) -> N
     prepare(collection, RUN)
     made = Network(RUN.network)
     how = study.Settings(megapixels=LITTLE, sizes=((1.0, 32),), compiled=True)
-    study.train(made, collection, {}, how, tmp_path)
+    study.train(made, collection, NOTHING, how, tmp_path)
     assert made.fen.stem[1].num_batches_tracked == 1
     stored, _ = load(tmp_path / "network.pt")
     assert stored.state_dict().keys() == made.state_dict().keys()

@@ -33,6 +33,9 @@ def test_validation_ranks_kinds_and_generators() -> None:
     validation = Validation({"camera": flat(60, 60, 60), "zoo": zoo, "real": real}, sources)
     scores = validation.scores(Brightness(), torch.device("cpu"))
     assert scores == {"zoo": 1.0, "real": 0.5, "same_generator": 1.0}
+    # The second generator's pictures are no longer compared, so that no two generators are left.
+    alone = Validation(validation.windows, np.where(sources == 5, -1, sources))
+    assert alone.scores(Brightness(), torch.device("cpu")) == {"zoo": 1.0, "real": 0.5}
 
 
 def test_what_cannot_be_told_is_left_out() -> None:
@@ -67,6 +70,7 @@ def test_validation_takes_only_what_training_does_not_see() -> None:
         ([{"zoo": 0.8, "real": 0.6}, {"zoo": 0.9, "real": 0.7}, {"zoo": 0.95, "real": 0.5}], 1),
         ([{"zoo": 0.8}, {"zoo": 0.8}], 1),
         ([{}, {}], 1),
+        ([{"zoo": 0.9, "real": 0.9}, {"zoo": 0.95, "real": 0.8}], 0),
     ],
 )
 def test_the_average_that_validation_ranks_highest_is_kept(figures: list[dict[str, float]], kept: int) -> None:

@@ -219,12 +219,14 @@ def render(folder: Path, result: dict) -> str:
         "features and residual feed a strided trunk and linear heads. It reads 128x128 windows at native resolution and answers all "
         "questions in one pass. "
         f"Trained for {training['minutes']:.0f} minutes ({training['steps']} steps) on {training['hardware']}, seed "
-        f"{training['seed']}, one run. {begun_sentence(training)}"
+        f"{training['seed']}, one run; the moving average kept is that of step {training['kept_step']}, which validation scored highest. "
+        f"{begun_sentence(training)}"
         f"The CPU runs the {bundle.default_variant} file; the figures below are that file's unless another is named.",
         "## Data",
         DATA.strip(),
-        f"Generators: {counts['train']} trained on, {counts['val']} for validation (calibration, thresholds, intervals, which parameters "
-        f"are shown), {counts['test']} for test. Zoo generators are built and trained by `training/zoo`; their labels are read off the "
+        f"Generators: {counts['train']} trained on, {counts['val']} for validation (which average is kept, how far estimates are drawn to "
+        "the median, calibration, thresholds, intervals, which parameters are shown), "
+        f"{counts['test']} for test. Zoo generators are built and trained by `training/zoo`; their labels are read off the "
         "built module, and reconstructing ones see the photos above, so that each generated picture has a camera twin. No test generator "
         "and no test photo was seen in training, nor a picture made from one. Both classes go through the same random resizing, blur, "
         'noise, JPEG and WebP; "mixed" below is that distribution. Photos mostly came as JPEG and generated pictures lossless, '

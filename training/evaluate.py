@@ -149,7 +149,8 @@ def training_labels(collection: Collection) -> list[Labels]:
     return [s.labels for s in collection.sources if s.labels is not None and s.split == "train" and s.zoo]
 
 
-def _labels(made: Predictions, collection: Collection) -> list[Labels]:
+def labels_of(made: Predictions, collection: Collection) -> list[Labels]:
+    """The labels of the generators of these pictures, one a picture."""
     return [label for i in made.source if (label := collection.sources[i].labels) is not None]
 
 
@@ -159,7 +160,7 @@ def _loss_thresholds(bundle: Fitted) -> dict[str, float]:
 
 def true_and_said(made: Predictions, collection: Collection, bundle: Fitted) -> tuple[insides.Answers, insides.Answers]:
     """What is true of the generators of these pictures, and what the bundle says."""
-    true = insides.Answers.true(_labels(made, collection))
+    true = insides.Answers.true(labels_of(made, collection))
     return true, insides.Answers.said(made.values, _loss_thresholds(bundle))
 
 
@@ -170,7 +171,7 @@ def parsing(made: Predictions, collection: Collection, bundle: Fitted) -> dict[s
         "pictures": len(made.source),
         **insides.figures(
             made.values,
-            _labels(made, collection),
+            labels_of(made, collection),
             training_labels(collection),
             {parameter.name: parameter.half_width for parameter in bundle.continuous},
             _loss_thresholds(bundle),
@@ -427,7 +428,8 @@ def main(folder: Path, index: Path, split: str, variant: str | None, output: Pat
     backend = create("cpu", bundle, variant)
     collection = load(index)
     check_splits(bundle, collection)
-    result = evaluate(bundle, backend, Gallery.load(bundle.read(bundle.gallery)), collection, split)
+    gallery = Gallery.load(bundle.read(bundle.gallery))
+    result = evaluate(bundle, backend, gallery, collection, split)
     result |= {"bundle": bundle.label, "bundle_sha256": bundle.sha256, "variant": variant or bundle.default_variant}
     text = json.dumps(result, indent=1)
     if output:

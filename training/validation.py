@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from training.dataset import Collection, Sample, crop, some, through_chain
@@ -19,10 +18,8 @@ PICTURES, PER_PICTURE = 300, 2
 
 @dataclass(frozen=True)
 class Validation:
-    """Windows uint8[N, 128, 128, 3] by kind, `PER_PICTURE` of a picture one after another, and the sources int64[N] of the zoo's.
-
-    A kind may be empty: a dataset without public generators has none of `real`.
-    """
+    """Windows uint8[N, 128, 128, 3] by kind, `PER_PICTURE` of a picture one after another, and the sources int64[N] of the zoo's; -1 of
+    what is not compared: a GAN's pictures all show the texture that it learned. A kind may be empty."""
 
     windows: dict[str, np.ndarray]
     zoo_source: np.ndarray
@@ -39,7 +36,7 @@ class Validation:
         chosen = {kind: some(members, PICTURES, rng) for kind, members in samples.items()}
         return Validation(
             {kind: _windows(members, seed + place) for place, (kind, members) in enumerate(chosen.items())},
-            np.repeat([sample.source for sample in chosen["zoo"]], PER_PICTURE),
+            np.repeat([_compared(sample, collection) for sample in chosen["zoo"]], PER_PICTURE),
         )
 
     def scores(self, network: nn.Module, device: torch.device) -> dict[str, float]:
@@ -52,11 +49,18 @@ class Validation:
                 found[kind] = auc(outputs["camera"]["generated"][:, 0], outputs[kind]["generated"][:, 0])
         if "zoo" in outputs:
             embedding, picture = outputs["zoo"]["embedding"], np.arange(len(self.zoo_source)) // PER_PICTURE
-            a, b = np.nonzero(np.triu(picture[:, None] != picture[None, :]))
-            same = self.zoo_source[a] == self.zoo_source[b]
+            known = self.zoo_source >= 0
+            pairs = np.triu(picture[:, None] != picture[None, :]) & known[:, None] & known[None, :]
+            alike = (embedding @ embedding.T)[pairs]
+            same = (self.zoo_source[:, None] == self.zoo_source[None, :])[pairs]
             if same.any() and not same.all():
-                found["same_generator"] = float(roc_auc_score(same, (embedding[a] * embedding[b]).sum(1)))
+                found["same_generator"] = auc(alike[~same], alike[same])
         return found
+
+
+def _compared(sample: Sample, collection: Collection) -> int:
+    labels = collection.sources[sample.source].labels
+    return -1 if labels is None or labels.family == "gan" else sample.source
 
 
 def _windows(samples: list[Sample], seed: int) -> np.ndarray:

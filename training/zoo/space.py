@@ -148,7 +148,8 @@ def _settle(config: Config) -> Config:
 def draw(count: int, seed: int, families: Sequence[str], rounds: int = 1) -> list[Config]:
     """Draw `rounds` times `count` configs, each time balanced over families and, within a family, over the values of every choice.
 
-    A family's draw does not depend on which other families are drawn, nor a round's on how many there are: a zoo can grow.
+    A family's draw does not depend on which other families are drawn, nor a round's on how many there are: a zoo can grow. A second
+    round is the first one of the next seed, under other names.
     """
     return [config for number in range(rounds) for config in _round(count, seed, families, number)]
 
