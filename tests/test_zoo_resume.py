@@ -22,7 +22,20 @@ from training.zoo.files import generator_files
 
 RESULTS = ROOT / "training/results"
 COUNT = 7
-OPTIONS = ["--count", str(COUNT), "--size", "64", "--pictures", "2,1,1", "--tera-macs", "1e-6", "--min-steps", "4"]
+OPTIONS = [
+    "--count",
+    str(COUNT),
+    "--rounds",
+    "1",
+    "--size",
+    "64",
+    "--pictures",
+    "2,1,1",
+    "--tera-macs",
+    "1e-6",
+    "--min-steps",
+    "4",
+]
 
 
 def start(data: Path, zoo: Path) -> subprocess.Popen:
