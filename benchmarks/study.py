@@ -231,9 +231,9 @@ class Shrunk:
         return self.backend.name
 
     def run(self, windows: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
-        """As `Backend.run`."""
+        """As `Backend.run`; the estimates are among the outputs."""
         made = self.backend.run(windows, outputs)
-        return made | {"continuous": self.shrinkage.applied(made["continuous"])} if "continuous" in made else made
+        return made | {"continuous": self.shrinkage.applied(made["continuous"])}
 
 
 def judge(run: Run, backend: Backend, collection: Collection) -> dict[str, object]:
@@ -242,14 +242,13 @@ def judge(run: Run, backend: Backend, collection: Collection) -> dict[str, objec
     look = partial(predict, backend, condition="mixed", frame=frame)
     known = look(collection.select(split="train", camera=False, zoo=False, source_split="train"))
     gallery = centroids(known, collection)
-    val = validation_pictures(collection)
-    backend = Shrunk(backend, fit_shrinkage(look(val["zoo"]), collection))
-    look = partial(predict, backend, condition="mixed", frame=frame)
-    p = {key: look(samples) for key, samples in val.items()}
+    p = {key: look(samples) for key, samples in validation_pictures(collection).items()}
+    shrinkage = fit_shrinkage(p["zoo"], collection)
+    p["zoo"].values["continuous"] = shrinkage.applied(p["zoo"].values["continuous"])
     labels = label_spaces(collection)
     fit_labels(labels, p["zoo"], collection)
     fitted = Fitted.of(labels, fit_calibration(p, gallery, collection))
-    return evaluate(fitted, backend, gallery, collection, "test", CONDITIONS, frame)
+    return evaluate(fitted, Shrunk(backend, shrinkage), gallery, collection, "test", CONDITIONS, frame)
 
 
 def perform(run: Run, load: Callable[[], Collection], megapixels: float, out: Path, device: str, threads: int) -> None:

@@ -27,6 +27,11 @@ class Generator:
     zoo: bool
     split: str
 
+    def shows_photos(self) -> bool:
+        """Whether it is a generator whose pictures have photos' content. Every picture of a GAN of the zoo shows the texture that it
+        learned, by which anybody can tell it from another's."""
+        return self.labels is not None and self.labels.family != "gan"
+
 
 @dataclass
 class Sample:

@@ -270,11 +270,8 @@ def same_generator(made: Predictions, same: SameGenerator | None = None, seed: i
 
 
 def with_photos_content(made: Predictions, collection: Collection) -> Predictions:
-    """The predictions for pictures that show photos. Every picture of a GAN of the zoo shows the texture that it learned, by which
-    anybody can tell it from another."""
-    rows = np.array(
-        [(label := collection.sources[i].labels) is not None and label.family != "gan" for i in made.source], bool
-    )
+    """The predictions for pictures of generators that show photos."""
+    rows = np.array([collection.sources[i].shows_photos() for i in made.source], bool)
     return Predictions({name: value[rows] for name, value in made.values.items()}, made.source[rows])
 
 

@@ -19,7 +19,7 @@ PICTURES, PER_PICTURE = 300, 2
 @dataclass(frozen=True)
 class Validation:
     """Windows uint8[N, 128, 128, 3] by kind, `PER_PICTURE` of a picture one after another, and the sources int64[N] of the zoo's; -1 of
-    what is not compared: a GAN's pictures all show the texture that it learned. A kind may be empty."""
+    those that are not compared, as they do not show photos. A kind may be empty."""
 
     windows: dict[str, np.ndarray]
     zoo_source: np.ndarray
@@ -36,7 +36,9 @@ class Validation:
         chosen = {kind: some(members, PICTURES, rng) for kind, members in samples.items()}
         return Validation(
             {kind: _windows(members, seed + place) for place, (kind, members) in enumerate(chosen.items())},
-            np.repeat([_compared(sample, collection) for sample in chosen["zoo"]], PER_PICTURE),
+            np.repeat(
+                [s.source if collection.sources[s.source].shows_photos() else -1 for s in chosen["zoo"]], PER_PICTURE
+            ),
         )
 
     def scores(self, network: nn.Module, device: torch.device) -> dict[str, float]:
@@ -56,11 +58,6 @@ class Validation:
             if same.any() and not same.all():
                 found["same_generator"] = auc(alike[~same], alike[same])
         return found
-
-
-def _compared(sample: Sample, collection: Collection) -> int:
-    labels = collection.sources[sample.source].labels
-    return -1 if labels is None or labels.family == "gan" else sample.source
 
 
 def _windows(samples: list[Sample], seed: int) -> np.ndarray:

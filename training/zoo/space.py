@@ -151,15 +151,16 @@ def draw(count: int, seed: int, families: Sequence[str], rounds: int = 1) -> lis
     A family's draw does not depend on which other families are drawn, nor a round's on how many there are: a zoo can grow. A second
     round is the first one of the next seed, under other names.
     """
-    return [config for number in range(rounds) for config in _round(count, seed, families, number)]
+    a_family = math.ceil(count / len(families))
+    return [config for i in range(rounds) for config in _round(count, seed + i, families, i * a_family)]
 
 
-def _round(count: int, seed: int, families: Sequence[str], number: int) -> list[Config]:
+def _round(count: int, seed: int, families: Sequence[str], first: int) -> list[Config]:
+    """One draw, whose names count from `first`."""
     configs = []
     for place, family in enumerate(families):
-        rng = np.random.default_rng([seed + number, list(FAMILIES).index(family)])
+        rng = np.random.default_rng([seed, list(FAMILIES).index(family)])
         size = len(range(place, count, len(families)))
-        first = number * math.ceil(count / len(families))
         choices = asdict(Space()) | {"task": TASKS[family]}
         columns = {name: _balanced(values, size, rng) for name, values in choices.items()}
         seeds = rng.integers(0, 2**31, size)
