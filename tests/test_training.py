@@ -19,10 +19,10 @@ from training import codecs, metrics
 from training.begin import load_weights
 from training.dataset import Batches, Collection, Generator, Sample, add_variants, crop
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
+from training.learner import optimizers_of
 from training.muon import Muon, orthogonal
 from training.networks import BlockSpectrum, Network, NetworkConfig, pixel_shuffle
 from training.objectives import Proxies, Targets, Weights, fingerprint_constraints, heads, supervised_contrastive
-from training.train import optimizers_of
 from training.zoo.files import zoo_splits
 
 

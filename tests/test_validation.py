@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from tests.conftest import noise
 from training.dataset import Collection, Generator, Sample
 from training.labels import Labels
-from training.train import Average, Best
+from training.learner import Average
+from training.train import Best
 from training.validation import PER_PICTURE, Validation
 
 

@@ -97,8 +97,10 @@ class FEN(nn.Module):
         self.last = nn.Conv2d(width, self.LAST, 3, padding=1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        first = self._first_in_bfloat16(x) if torch.is_autocast_enabled(x.device.type) else self.stem[0](x)
-        features = self.blocks(self.stem[1:](first))
+        narrow = torch.is_autocast_enabled(x.device.type)
+        begun = self.stem[1:](self._first_in_bfloat16(x) if narrow else self.stem[0](x))
+        # Otherwise the blocks' sums stay in float32, with a third of a training step on a CPU: at 64 pixels 625, not 1030 windows a second.
+        features = self.blocks(begun.to(torch.bfloat16) if narrow else begun)
         last = self.last(features)
         return pixel_shuffle(last[:, : self.FINGERPRINT]), torch.cat([features, last], dim=1)
 

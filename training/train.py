@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
-import os
 import queue
 import threading
 import time
@@ -23,19 +21,16 @@ from edgeparse.bundle import open_bundle
 from training.begin import load_weights
 from training.dataset import CHAINS, Batches, Collection, add_variants, crop, some
 from training.index.load import load as load_index
-from training.muon import Muon
+from training.learner import Average, Learner
 from training.networks import WINDOW, Network, NetworkConfig
-from training.objectives import Proxies, Targets, Weights, detection_losses, heads
+from training.objectives import Weights
 from training.validation import Validation
-from training.zoo.build import fast_bfloat16
 
 # The side of a window in pixels, and until which share of the time. Half the side costs a quarter: small windows show more pictures in
 # the same time, and the last part settles batch norms and pooling on the size that is shipped.
 SIZES = ((0.5, 64), (0.7, 96), (1.0, WINDOW))
 # Share of the training in which the learning rate rises to its highest.
 WARM_UP = 0.05
-# Muon's steps have the size of the layer, Adam's that of a weight.
-MUON_RATE = 10.0
 
 
 @dataclass(frozen=True)
@@ -69,23 +64,6 @@ class Settings:
     def size(self, progress: float) -> int:
         """The side of a window in pixels after this share of the budget."""
         return next((size for until, size in self.sizes if progress < until), self.sizes[-1][1])
-
-
-class Average:
-    """Exponential moving average of a network's values, batch-norm statistics included."""
-
-    def __init__(self, network: nn.Module, decay: float = 0.995) -> None:
-        self.network = copy.deepcopy(network).eval()
-        self.decay = decay
-
-    @torch.no_grad()
-    def update(self, network: nn.Module, step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
-        for mine, theirs in zip(self.network.state_dict().values(), network.state_dict().values(), strict=True):
-            if mine.dtype.is_floating_point:
-                mine.lerp_(theirs, 1 - decay)
-            else:
-                mine.copy_(theirs)
 
 
 @dataclass
@@ -236,28 +214,27 @@ def train(
         validation: what decides which moving average is kept; nothing is learnt from it.
         begun: what `begin` says of the weights that training begins with, to be kept in network.pt.
     """
-    average = Average(network)
-    rate, place = settings.rate, next(network.parameters()).device
-    targets = Targets.of(collection.sources, place)
-    proxies = Proxies(collection.sources, network.config.embedding).to(place)
-    optimizers = optimizers_of(network, rate, settings.muon, proxies)
+    learner = Learner(
+        network,
+        collection.sources,
+        rate=settings.rate,
+        weights=settings.weights,
+        muon=settings.muon,
+        compiled=settings.compiled,
+    )
     state_file, of = out / "checkpoint.pt", _what(collection, settings)
-    step, spent, pixels, best = 0, 0.0, 0, Best()
+    spent, pixels, best = 0.0, 0, Best()
     if state_file.exists():
-        state = torch.load(state_file, map_location=place, weights_only=True)
+        state = torch.load(state_file, map_location=learner.place, weights_only=True)
         if state.get("of") != of:
             raise ValueError(f"{state_file} is of another index or other settings; name another folder than {out}")
-        network.load_state_dict(state["network"])
-        proxies.load_state_dict(state["proxies"])
-        average.network.load_state_dict(state["average"])
-        for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(kept)
-        step, spent, pixels, best = state["step"], state["spent"], state["pixels"], Best(**state["best"])
-        click.echo(f"resumed at step {step}, {spent / 60:.0f} min", err=True)
+        learner.restore(state)
+        spent, pixels, best = state["spent"], state["pixels"], Best(**state["best"])
+        click.echo(f"resumed at step {learner.steps}, {spent / 60:.0f} min", err=True)
     # A run that goes on must not see its first batches again.
     batches = Batches(
         collection,
-        settings.seed + step,
+        settings.seed + learner.steps,
         generators=settings.generators,
         real_share=settings.real_share,
         emphasis=settings.emphasis,
@@ -268,7 +245,6 @@ def train(
     # Before the thread makes any: of larger windows than were meant, a network may not have the memory for one batch.
     batches.size = settings.size(settings.progress(spent, pixels))
     next_batch = prefetch(batches)
-    compute = torch.compile(network, dynamic=False) if settings.compiled else network
 
     started = time.monotonic() - spent
     shown, saved = spent, spent
@@ -277,89 +253,52 @@ def train(
     while (progress := settings.progress(spent, pixels)) < 1:
         batches.size = settings.size(progress)
         share = min(1.0, progress / WARM_UP) * (0.5 * (1 + math.cos(math.pi * progress)) * 0.99 + 0.01)
-        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-            group["lr"] = share * group["highest"]
         asked = time.monotonic()
         windows, source = next_batch()
         waited += time.monotonic() - asked
-        network.train()
-        origins = torch.from_numpy(source).to(place)
-        with torch.autocast(place.type, torch.bfloat16, enabled=fast_bfloat16(place)):
-            outputs = compute(torch.from_numpy(windows).to(place))
-        terms: dict[str, Tensor] = heads(outputs, origins, targets, settings.weights, proxies)
-        batches.missed(source, detection_losses(outputs, origins, targets).detach().cpu().numpy())
-        loss = torch.stack(list(terms.values())).sum()
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 2.0)
-        for optimizer in optimizers:
-            optimizer.step()
-        average.update(network, step)
-        step, since, pixels = step + 1, since + 1, pixels + windows[..., 0].size
+        terms, missed = learner.step(windows, source, share)
+        batches.missed(source, missed)
+        since, pixels = since + 1, pixels + windows[..., 0].size
         spent = time.monotonic() - started
         for name, term in terms.items():
-            totals[name] += float(term.detach())
+            totals[name] += term
         if spent - shown > 60:
-            line: dict[str, object] = {"step": step, "minutes": round(spent / 60, 1), "windows": step * len(windows)}
-            line |= {
+            line: dict[str, object] = {
+                "step": learner.steps,
+                "minutes": round(spent / 60, 1),
+                "windows": learner.steps * len(windows),
                 "windows_per_s": round(since * len(windows) / (spent - shown)),
                 "waited_for_data": round(waited / (spent - shown), 3),
             }
             line |= {name: round(total / since, 4) for name, total in totals.items()}
             if spent - saved > 240:
-                figures = validation.scores(average.network, place)
-                best.consider(figures, step, average)
+                figures = validation.scores(learner.average.network, learner.place)
+                best.consider(figures, learner.steps, learner.average)
                 line |= {f"val_auc_{name}": round(figure, 4) for name, figure in figures.items()}
-                _save(state_file, of, network, proxies, average, optimizers, step, spent, pixels, best)
+                _save(state_file, {"of": of, **learner.state(), "spent": spent, "pixels": pixels, "best": vars(best)})
                 saved = time.monotonic() - started
             with (out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")
             click.echo(json.dumps(line), err=True)
             totals.clear()
             shown, since, waited = spent, 0, 0.0
-    best.consider(validation.scores(average.network, place), step, average)
-    _save(state_file, of, network, proxies, average, optimizers, step, spent, pixels, best)
+    best.consider(validation.scores(learner.average.network, learner.place), learner.steps, learner.average)
+    _save(state_file, {"of": of, **learner.state(), "spent": spent, "pixels": pixels, "best": vars(best)})
     names = {source.name: source.split for source in collection.sources if source.labels is not None}
-    temporary = out / ".network.pt"
-    torch.save(
+    _save(
+        out / "network.pt",
         {
             "config": network.config.to_json(),
             "network": best.values,
             "generators": names,
-            "steps": step,
+            "steps": learner.steps,
             "kept_step": best.step,
             "minutes": spent / 60,
             "seed": settings.seed,
             "begun": begun,
-            "hardware": torch.cuda.get_device_name(place) if place.type == "cuda" else f"{os.cpu_count()} CPU cores",
+            "hardware": learner.hardware,
         },
-        temporary,
     )
-    temporary.replace(out / "network.pt")
-
-
-def optimizers_of(
-    network: nn.Module, rate: float, muon: bool = True, proxies: Proxies | None = None
-) -> list[torch.optim.Optimizer]:
-    """Muon, where wanted, for the weights of hidden layers; AdamW at `rate` for the answers' layers, norms, biases and proxies.
-
-    Each group knows its `highest` rate.
-    """
-    hidden, answers, plain = [], [], []
-    for name, value in network.named_parameters():
-        of_answer = name.startswith(("heads.", "embedding."))
-        (plain if value.ndim < 2 else answers if of_answer or not muon else hidden).append(value)
-    # Only their direction counts: to shrink them would be to move them faster.
-    plain += [] if proxies is None else list(proxies.parameters())
-    adam = torch.optim.AdamW([{"params": answers, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], rate)
-    # A fifth of a small step's time went into Muon's products in float32.
-    fast = fast_bfloat16(next(network.parameters()).device)
-    of_hidden = [Muon(hidden, MUON_RATE * rate, precision=torch.bfloat16 if fast else torch.float32)] if muon else []
-    optimizers: list[torch.optim.Optimizer] = [*of_hidden, adam]
-    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-        group["highest"] = group["lr"]
-    return optimizers
 
 
 def _what(collection: Collection, settings: Settings) -> str:
@@ -368,33 +307,9 @@ def _what(collection: Collection, settings: Settings) -> str:
     return json.dumps([asdict(fixed), [(source.name, source.split) for source in collection.sources]])
 
 
-def _save(
-    path: Path,
-    of: str,
-    network: nn.Module,
-    proxies: Proxies,
-    average: Average,
-    optimizers: list[torch.optim.Optimizer],
-    step: int,
-    spent: float,
-    pixels: int,
-    best: Best,
-) -> None:
+def _save(path: Path, state: dict[str, object]) -> None:
     temporary = path.with_suffix(".tmp")
-    torch.save(
-        {
-            "of": of,
-            "network": network.state_dict(),
-            "proxies": proxies.state_dict(),
-            "average": average.network.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-            "step": step,
-            "spent": spent,
-            "pixels": pixels,
-            "best": vars(best),
-        },
-        temporary,
-    )
+    torch.save(state, temporary)
     temporary.replace(path)
 
 
