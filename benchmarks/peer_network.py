@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -42,7 +43,14 @@ class Peer(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(64, size) for name, size in sizes.items()})
 
     def forward(self, windows: Tensor) -> dict[str, Tensor]:
-        fingerprint = self.fen(((windows.float() / 255 - MEAN) / STD).permute(0, 3, 1, 2))
+        x = ((windows.float() / 255 - MEAN) / STD).permute(0, 3, 1, 2)
+        first, *rest = self.fen.layers
+        # bfloat16 cannot tell neighbouring dark values of its normalisation apart, and the first layer's convolutions are few.
+        with torch.autocast(x.device.type, enabled=False):
+            features = first(x)
+        for layer in rest:
+            features = layer(features)
+        fingerprint = features
         shared = self.head.branch(fingerprint)
         outputs = {name: head(shared) for name, head in self.heads.items()}
         outputs["continuous"] = outputs["continuous"].sigmoid()

@@ -27,7 +27,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import peer_network
-from edgeparse import files
+from edgeparse import files, windows
 from edgeparse.backends.base import Backend
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend, usable_cores
 from edgeparse.bundle import Calibration, Loss, Parameter, SameGenerator
@@ -36,13 +36,14 @@ from export.bundle import (
     fit_labels,
     fit_shrinkage,
     label_spaces,
+    redrawn,
     validation_pictures,
 )
 from export.onnx_graph import export
 from export.shrinkage import Shrinkage
 from training.bars import headline
-from training.dataset import Collection, as_it_comes
-from training.evaluate import HEADS, centroids, evaluate, native, predict
+from training.dataset import Collection, as_it_comes, crop
+from training.evaluate import HEADS, centroids, evaluate, predict
 from training.folds import FOLDS, refold
 from training.index.load import load
 from training.labels import FAMILIES
@@ -56,6 +57,8 @@ RESULT = Path(__file__).parent.parent / "training" / "results" / "study.json"
 CONDITIONS = ("clean", "social media", "mixed")
 # Windows of a picture that is judged, where a bundle's evaluation takes eight: most of the time goes into public pictures' windows.
 WINDOWS = 2
+# Pictures of each of the zoo's training generators in a gallery, and tried against it.
+KNOWN_ZOO = (15, 10)
 # Codec chains kept of a picture of the zoo: a short training sees hardly more.
 VARIANTS = 1
 
@@ -63,7 +66,8 @@ VARIANTS = 1
 @dataclass(frozen=True)
 class Run:
     """One network of the study: what is changed, in words and in fact. `zoo`: how many generators of it to train on, None for all.
-    `published`: how many times as long as ours the published network is trained in its place; 0 for ours."""
+    `published`: how many times as long as ours the published network is trained in its place; 0 for ours. `windows`: whether it is shown
+    windows of its size as the camera or the generator made them, and not the whole picture, shrunk."""
 
     name: str
     changed: str
@@ -80,32 +84,68 @@ class Run:
     muon: bool = Settings.muon
     network: NetworkConfig = field(default_factory=NetworkConfig)
     published: int = 0
+    windows: bool = False
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether the network is shown whole pictures, shrunk."""
+        return bool(self.published) and not self.windows
+
+    def frame(self, pixels: np.ndarray) -> np.ndarray:
+        """What the network is shown of a picture that is judged, uint8[N, S, S, 3]: of windows as many pixels whatever their size."""
+        if self.shrinks:
+            return peer_network.frame(pixels)
+        size = peer_network.PeerConfig().size if self.published else WINDOW
+        return windows.cut(pixels, WINDOWS * (WINDOW // size) ** 2, size).pixels
+
+    def cut(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """What it is shown of a picture of validation while it is trained, uint8[S, S, 3]."""
+        if self.shrinks:
+            return peer_network.frame(pixels)[0]
+        return crop(pixels, rng, peer_network.PeerConfig().size if self.published else WINDOW)
 
 
 def _without(*terms: str) -> Weights:
     return replace(Weights(), **dict.fromkeys(terms, 0.0))
 
 
+# The fold of all that something is decided by: fold 0 is that of the bundle, and nothing is to be tuned on its test generators.
+DECIDING = 1
+
 RUNS = (
-    *(Run(f"fold-{k}", f"fold {k}" if k else "nothing", fold=k) for k in range(len(FOLDS))),
+    *(Run(f"fold-{k}", f"fold {k}", fold=k) for k in range(len(FOLDS))),
     Run("published", "the published network instead of ours", published=1),
-    *(Run(f"seed-{seed}", f"seed {seed}", seed=seed) for seed in (2, 3)),
-    Run("no-magnitude", "fingerprint not held small", weights=_without("magnitude")),
-    Run("no-low-frequency", "fingerprint's low frequencies allowed", weights=_without("low_frequency")),
-    Run("no-repetitive", "fingerprint not made repetitive", weights=_without("repetitive")),
-    Run("no-symmetric", "fingerprint's spectrum not made symmetric", weights=_without("symmetric")),
-    Run("no-fen-moments", "heads see the trunk's features only", network=NetworkConfig(fen_moments=False)),
-    Run("no-spectrum", "heads see no block spectrum", network=NetworkConfig(spectrum=False)),
-    Run("no-metric", "no metric loss", weights=_without("metric", "proxy")),
-    Run("no-proxies", "metric loss within a batch only", weights=_without("proxy")),
-    Run("no-twins", "pictures without the photos that they were made from", twins=False),
-    Run("no-codecs", "trained on clean pictures", codecs=False),
-    Run("no-emphasis", "every zoo generator drawn equally often", emphasis=0.0),
-    Run("no-tones", "trained on pictures in their own tones only", toned=0.0),
-    Run("no-muon", "AdamW for every weight", muon=False),
-    Run("no-real", "no public generators in training", real=False),
-    Run("zoo-32", "32 zoo generators in training", zoo=32),
-    Run("zoo-80", "80 zoo generators in training", zoo=80),
+    Run(
+        "published-adamw",
+        "the published network, by AdamW at a quarter of the rate",
+        published=1,
+        rate=5e-4,
+        muon=False,
+    ),
+    Run("published-windows", "the published network, shown windows", published=1, windows=True),
+    *(Run(f"seed-{seed}", f"seed {seed}", DECIDING, seed) for seed in (2, 3)),
+    *(
+        replace(run, fold=DECIDING)
+        for run in (
+            Run("no-emphasis", "every zoo generator drawn equally often", emphasis=0.0),
+            Run("no-metric", "no metric loss", weights=_without("metric", "proxy")),
+            Run("no-proxies", "metric loss within a batch only", weights=_without("proxy")),
+            Run("no-tones", "trained on pictures in their own tones only", toned=0.0),
+            Run("no-twins", "pictures without the photos that they were made from", twins=False),
+            Run("no-codecs", "trained on clean pictures", codecs=False),
+            Run("no-real", "no public generators in training", real=False),
+            Run("zoo-32", "32 zoo generators in training", zoo=32),
+            Run("zoo-80", "80 zoo generators in training", zoo=80),
+            Run("zoo-160", "160 zoo generators in training", zoo=160),
+            Run("no-fen-moments", "heads see the trunk's features only", network=NetworkConfig(fen_moments=False)),
+            Run("no-spectrum", "heads see no block spectrum", network=NetworkConfig(spectrum=False)),
+            Run("no-muon", "AdamW for every weight", muon=False),
+            Run("no-magnitude", "fingerprint not held small", weights=_without("magnitude")),
+            Run("no-low-frequency", "fingerprint's low frequencies allowed", weights=_without("low_frequency")),
+            Run("no-repetitive", "fingerprint not made repetitive", weights=_without("repetitive")),
+            Run("no-symmetric", "fingerprint's spectrum not made symmetric", weights=_without("symmetric")),
+        )
+    ),
     Run("published-long", "the published network, four times as long", published=4),
 )
 
@@ -163,7 +203,7 @@ def prepare(collection: Collection, run: Run) -> None:
     else:
         for sample in trained:
             sample.chains, sample.variants = [0], [as_it_comes(sample)]
-    if run.published:
+    if run.shrinks:
         for sample in trained:
             sample.variants = [peer_network.frame(pixels)[0] for pixels in sample.variants]
 
@@ -192,21 +232,17 @@ def settings(run: Run, megapixels: float) -> Settings:
 def published_settings(run: Run, minutes: float) -> Settings:
     """How the published network is trained where ours takes so many minutes."""
     return Settings(
-        run.published * minutes, seed=run.seed, rate=run.rate, sizes=((1.0, peer_network.PeerConfig().size),)
+        run.published * minutes,
+        seed=run.seed,
+        rate=run.rate,
+        muon=run.muon,
+        sizes=((1.0, peer_network.PeerConfig().size),),
     )
 
 
 def learn(run: Run, collection: Collection, how: Settings, folder: Path, device: torch.device) -> None:
     """Train the run's network; `folder` gets what `training.train` writes."""
-    validation = Validation.of(collection, run.seed)
-    if run.published:
-        # Of pieces, not of whole pictures: these figures only choose the average that is kept.
-        frames = {
-            kind: np.concatenate([peer_network.frame(window) for window in windows])
-            for kind, windows in validation.windows.items()
-            if len(windows)
-        }
-        validation = replace(validation, windows=frames)
+    validation = Validation.of(collection, run.seed, run.cut)
     prepare(collection, run)
     network = make(run).to(device, memory_format=torch.channels_last)
     train(network, collection, validation, how, folder)
@@ -238,17 +274,17 @@ class Shrunk:
 
 def judge(run: Run, backend: Backend, collection: Collection) -> dict[str, object]:
     """Fit on validation pictures what a bundle is calibrated with, and evaluate on test ones, as `training.evaluate` does."""
-    frame = peer_network.frame if run.published else partial(native, count=WINDOWS)
-    look = partial(predict, backend, condition="mixed", frame=frame)
+    look = partial(predict, backend, condition="mixed", frame=run.frame)
     known = look(collection.select(split="train", camera=False, zoo=False, source_split="train"))
     gallery = centroids(known, collection)
-    p = {key: look(samples) for key, samples in validation_pictures(collection).items()}
+    val = validation_pictures(collection)
+    p = {key: look(samples) for key, samples in val.items()}
     shrinkage = fit_shrinkage(p["zoo"], collection)
     p["zoo"].values["continuous"] = shrinkage.applied(p["zoo"].values["continuous"])
     labels = label_spaces(collection)
     fit_labels(labels, p["zoo"], collection)
-    fitted = Fitted.of(labels, fit_calibration(p, gallery, collection))
-    return evaluate(fitted, Shrunk(backend, shrinkage), gallery, collection, "test", CONDITIONS, frame)
+    fitted = Fitted.of(labels, fit_calibration(p, redrawn(look, val), gallery, collection))
+    return evaluate(fitted, Shrunk(backend, shrinkage), gallery, collection, "test", CONDITIONS, run.frame, KNOWN_ZOO)
 
 
 def perform(
@@ -340,13 +376,20 @@ def done(run: Run, megapixels: float, out: Path) -> bool:
 
 
 def collect(out: Path) -> dict[str, object]:
-    """The figures of every run that is done, in the study's order."""
-    runs = []
+    """The figures of every run that is done, in the study's order.
+
+    Raises:
+        ValueError: one was done with other settings than the study's, or than another.
+    """
+    runs: list[dict[str, object]] = []
     for run in RUNS:
         path = out / run.name / "result.json"
         if not path.exists():
             continue
         found = json.loads(path.read_text())
+        budget = runs[0]["budget_megapixels"] if runs else found["budget_megapixels"]
+        if _settings_of(run, budget) != {key: found[key] for key in ("run", "budget_megapixels")}:
+            raise _other_settings(path.parent)
         public = found["evaluation"]["detection_real"]
         runs.append(
             {
@@ -378,7 +421,7 @@ def main() -> None:
 @click.argument("index", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
-    "--megapixels", default=600.0, show_default=True, help="Windows that each run is trained on, in millions of pixels."
+    "--megapixels", default=400.0, show_default=True, help="Windows that each run is trained on, in millions of pixels."
 )
 @click.option("--only", multiple=True, type=click.Choice([run.name for run in RUNS]), help="This run; may be repeated.")
 @click.option(

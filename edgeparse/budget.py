@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
 
@@ -13,15 +14,15 @@ class TimeBudget:
         most: the largest count, however much time there is.
 
     Raises:
-        ValueError: no time at all.
+        ValueError: no time at all, or no end of it.
     """
 
     # The share of the latest picture in the estimate: a device that heats up is followed within a few pictures.
     WEIGHT = 0.3
 
     def __init__(self, milliseconds: float, most: int) -> None:
-        if not milliseconds > 0:
-            raise ValueError(f"time_budget_ms is {milliseconds}; it must be above 0")
+        if not 0 < milliseconds < math.inf:
+            raise ValueError(f"time_budget_ms is {milliseconds}; it must be a number above 0, or None for no budget")
         self._milliseconds = milliseconds
         self._most = most
         self._cost: float | None = None

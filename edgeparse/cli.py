@@ -39,7 +39,7 @@ from edgeparse.commands.common import (
     writable,
     write,
 )
-from edgeparse.errors import ImageError
+from edgeparse.errors import BackendError, ImageError
 from edgeparse.text import printable
 
 if TYPE_CHECKING:
@@ -142,8 +142,8 @@ def check(
 ) -> None:
     """Report on pictures: files, patterns, folders with -r, or - for standard input.
 
-    Ctrl-C ends the run after the picture at hand, and what was done so far is still written. Exit status: 0 all were read, 1 some could
-    not be read, 2 wrong usage, 3 no usable bundle, backend or gallery, 130 interrupted.
+    Ctrl-C ends the run after the picture at hand, and what was done so far is still written, as it is where the backend fails. Exit
+    status: 0 all were read, 1 some could not be read, 2 wrong usage, 3 no usable bundle, backend or gallery, 130 interrupted.
     """
     if as_json and as_jsonl:
         raise click.UsageError("--json and --jsonl exclude each other; take --jsonl for many pictures")
@@ -177,7 +177,8 @@ def check(
             from edgeparse.terminal import show_fingerprint
 
             watchers.append(partial(show_fingerprint, console=console))
-        looks = _look_at(parser, sources_of(names), EXPLAINED if explain else 3, watchers)
+        failed: list[BackendError] = []
+        looks = _until_failure(_look_at(parser, sources_of(names), EXPLAINED if explain else 3, watchers), failed)
         with run.listening():
             if as_json or as_jsonl:
                 bar = None if as_jsonl and sys.stdout.isatty() else progress_console(quiet)
@@ -186,15 +187,17 @@ def check(
                     if as_jsonl:
                         click.echo(json.dumps(report.to_json(), allow_nan=False))
                     done.append(report)
-                if as_json:
+                if as_json and (done or not failed):
                     click.echo(json.dumps([report.to_json() for report in done], indent=2, allow_nan=False))
             else:
                 from edgeparse.table import show
 
                 reports = run.until(track(looks, len(names), progress_console(quiet, console), "checking"))
-                done = show(reports, console, parser if explain else None)
-        if report_file is not None:
+                done = show(reports, parser, console, explain)
+        if report_file is not None and (done or not failed):
             write(report_file, page.render(len(names)).encode())
+        if failed:
+            raise failed[0]
     if run.interrupted and len(done) < len(names):
         click.echo(f"interrupted: {len(done)} of {len(names)} pictures done", err=True)
         sys.exit(EXIT_INTERRUPTED)
@@ -266,6 +269,14 @@ def _look_at(
         for watch in watchers:
             watch(report, look)
         yield report
+
+
+def _until_failure(reports: Iterator[Report], failed: list[BackendError]) -> Iterator[Report]:
+    """The reports until the inference library fails: what was done so far is still written. `failed` gets the error."""
+    try:
+        yield from reports
+    except BackendError as error:
+        failed.append(error)
 
 
 def _tell_of_other_networks(parser: Parser, gallery: Path, quiet: bool) -> None:

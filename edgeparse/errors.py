@@ -16,6 +16,10 @@ class ImageError(EdgeparseError):
         super().__init__(message)
         self.kind = kind
 
+    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str]]:
+        # An exception is rebuilt from `args`, which has the message alone; one that cannot be breaks a pool of processes.
+        return type(self), (self.kind, str(self))
+
 
 class BundleError(EdgeparseError):
     """A model bundle is missing, damaged, or made for another version."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +38,7 @@ class Gallery:
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
                 names = tuple(str(name) for name in file["names"])
                 vectors = file["vectors"].astype(np.float32)
-        except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise BundleError(f"the gallery is not an archive of names and vectors: {error}") from error
         if vectors.ndim != 2 or len(names) != len(vectors):
             raise BundleError(

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # A 108-megapixel phone picture passes; what unpacks to several gigabytes does not.
 MAX_PIXELS = 128_000_000
 MAX_BYTES = 512 * 1024 * 1024
+# Asked for at a time: to ask for as much as is allowed would be to allocate it first.
+CHUNK = 1024 * 1024
 
 # Pillow has decoders for many more, of which one starts Ghostscript; none of them is what cameras and generators write. Those that it
 # loads only when it needs them come last, and those that an old Pillow has not at the end.
@@ -210,17 +212,30 @@ def _from_path(path: Path) -> bytes:
 
 
 def _from_file(file: Any) -> bytes:
+    parts: list[bytes] = []
+    length = 0
     try:
-        data = file.read(MAX_BYTES + 1)
+        # Until there is no more: a pipe or socket that is not buffered gives what has come so far.
+        while part := _bytes_of(file.read(CHUNK)):
+            parts.append(part)
+            length += len(part)
+            if length > MAX_BYTES:
+                raise ImageError(
+                    "too_large", f"the file is larger than {MAX_BYTES // 2**20} MiB; no ordinary picture is"
+                )
+        return b"".join(parts)
     except UnicodeDecodeError as error:
         raise ImageError("unsupported", "the file object reads text; open it in binary mode") from error
     except (OSError, ValueError) as error:  # ValueError: it is closed
         raise ImageError("unreadable", f"the file cannot be read: {error}") from error
-    if not isinstance(data, bytes):
-        raise ImageError("unsupported", f"the file object gave {type(data).__name__}; open it in binary mode")
-    if len(data) > MAX_BYTES:
-        raise ImageError("too_large", f"the file is larger than {MAX_BYTES // 2**20} MiB; no ordinary picture is")
-    return data
+    except MemoryError as error:
+        raise ImageError("too_large", f"the file needs more memory than there is, after {length} bytes") from error
+
+
+def _bytes_of(part: object) -> bytes:
+    if not isinstance(part, bytes):
+        raise ImageError("unsupported", f"the file object gave {type(part).__name__}; open it in binary mode")
+    return part
 
 
 def _decode(data: bytes) -> Picture:
@@ -244,7 +259,7 @@ def _decode(data: bytes) -> Picture:
 
 
 def _from_pil(image: Image.Image) -> Picture:
-    from PIL import ExifTags, Image
+    from PIL import Image
 
     if not isinstance(image, Image.Image):
         raise ImageError(
@@ -259,13 +274,23 @@ def _from_pil(image: Image.Image) -> Picture:
         if frames > 1 and form != "MPO":
             raise ImageError("animated", f"the {form} has {frames} frames; extract the one to look at")
         image.load()
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         plain = image.mode == "RGB" and "transparency" not in image.info
-        return Picture(image if plain else _from_array(_to_array(image)), form, orientation)
+        return Picture(image if plain else _from_array(_to_array(image)), form, _orientation(image))
     except ImageError:
         raise
     except Exception as error:
         raise _refusal(error, f"the {form or 'picture'} ends early or is damaged") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's; 1, upright, where there is no EXIF that can be read: a scrubber may have left zeros there, and the picture is whole."""
+    from PIL import ExifTags
+
+    try:
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # SyntaxError, ValueError, struct.error: whatever its parser stumbles over
+        return 1
+    return found if isinstance(found, int) else 1
 
 
 def _refusal(error: Exception, damage: str) -> ImageError:

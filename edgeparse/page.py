@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -19,6 +19,7 @@ from edgeparse.bundle import Bundle, Parameter
 from edgeparse.compare import Comparison
 from edgeparse.errors import BundleError
 from edgeparse.report import Choice, Interval, Report
+from edgeparse.text import printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -190,7 +191,8 @@ def matrix_svg(done: Comparison) -> str:
         _environment()
         .get_template("matrix.svg.j2")
         .render(
-            pictures=[done.pictures[i] for i in order],
+            # XML has no place for control characters, which a name may have.
+            pictures=[replace(done.pictures[i], source=printable(done.pictures[i].source or "")) for i in order],
             cells=done.matrix()[np.ix_(order, order)].tolist(),
             threshold=done.threshold,
             bundle=done.bundle,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ class Parser:
     ) -> None:
         if windows < 1:
             raise ValueError(f"windows is {windows}; at least 1 is needed")
-        self._bundle = open_bundle(None if bundle is None else str(bundle))
+        self._bundle = open_bundle(None if bundle is None else os.fspath(bundle))
         own = (
             Gallery.load(self._bundle.read(self._bundle.gallery))
             if self._bundle.gallery
@@ -169,8 +170,11 @@ class Parser:
         """The report about one picture with its windows, their scores, fingerprints and the embedding; arguments and errors as `parse`."""
         self._must_answer("fingerprint")
         seen = self._see(source, ["fingerprint", *self._outputs], candidates)
+        readout.must_be_finite({"fingerprint": seen.outputs["fingerprint"]}, self.backend)
         scores = readout.scores(seen.outputs, self._bundle)
-        return Look(seen.report, seen.picture.pixels, seen.corners, scores, seen.embedding, seen.outputs["fingerprint"])
+        # A camera loop writes its next frame into the same array.
+        pixels = seen.picture.pixels.copy() if isinstance(source, np.ndarray) else seen.picture.pixels
+        return Look(seen.report, pixels, seen.corners, scores, seen.embedding, seen.outputs["fingerprint"])
 
     def _see(self, source: Source, names: list[str], candidates: int) -> _Seen:
         begun = time.perf_counter()
@@ -181,7 +185,7 @@ class Parser:
         read = time.perf_counter()
         outputs = self._backend.run(cut.pixels, names)
         inferred = time.perf_counter()
-        reading = readout.aggregate(outputs, self._bundle, self.backend)
+        reading = readout.aggregate(outputs, self._bundle, self.backend, candidates)
         camera = reading.verdict == "camera"
         generator = None if camera else reading.generator or self._identify(reading.embedding, candidates)
         done = time.perf_counter()
@@ -251,7 +255,9 @@ class Parser:
         """
         self._must_answer("fingerprint")
         cut = self._cut(images.read(source), self._windows)
-        return self._backend.run(cut.pixels, ["fingerprint"])["fingerprint"]
+        outputs = self._backend.run(cut.pixels, ["fingerprint"])
+        readout.must_be_finite(outputs, self.backend)
+        return outputs["fingerprint"]
 
     def embed(self, source: Source) -> tuple[Report, NDArray[np.float32]]:
         """The report and the embedding, float32[D], unit length, that enrolling and comparing rest on.
@@ -309,7 +315,7 @@ class Parser:
     def _identify(self, embedding: NDArray[np.float32] | None, candidates: int) -> GeneratorAnswer | None:
         if embedding is None or self._bundle.calibration is None:
             return None
-        matches = self._gallery.nearest(embedding, candidates)
+        matches = self._gallery.nearest(embedding, max(1, candidates))
         if not matches:
             return None
         known = matches[0].score >= self._bundle.calibration.known
@@ -317,5 +323,5 @@ class Parser:
             name=matches[0].name if known else None,
             known=known,
             score=matches[0].score,
-            candidates=matches,
+            candidates=matches[:candidates],
         )

@@ -33,7 +33,7 @@ class Reading:
     embedding: NDArray[np.float32] | None
 
 
-def aggregate(outputs: Outputs, bundle: Bundle, backend: str = "the backend") -> Reading:
+def aggregate(outputs: Outputs, bundle: Bundle, backend: str = "the backend", candidates: int = CANDIDATES) -> Reading:
     """One answer from the outputs of N windows: logits and estimates are averaged, then calibrated.
 
     What the network does not predict better than a constant on unseen generators are left out.
@@ -48,7 +48,7 @@ def aggregate(outputs: Outputs, bundle: Bundle, backend: str = "the backend") ->
     return Reading(
         probability_generated=probability,
         verdict=None if probability is None or calibration is None else verdict(probability, calibration),
-        generator=_attributed(mean, bundle),
+        generator=_attributed(mean, bundle, candidates),
         family=_family(mean, bundle),
         architecture=_architecture(mean, bundle),
         losses=_losses(mean, bundle),
@@ -67,12 +67,21 @@ def _means(outputs: Outputs, backend: str) -> dict[str, NDArray[np.float32]]:
         for (name, values), end in zip(outputs.items(), ends, strict=True)
     }
     if not np.isfinite(all_at_once).all():
-        wrong = [name for name, values in mean.items() if not np.isfinite(values).all()]
+        must_be_finite(mean, backend)
+    return mean
+
+
+def must_be_finite(outputs: Outputs, backend: str) -> None:
+    """That numbers were computed.
+
+    Raises:
+        BackendError: some are none; `backend` is what the message calls the one that computed them.
+    """
+    if wrong := [name for name, values in outputs.items() if not np.isfinite(values).all()]:
         raise BackendError(
             f"{backend} computed what is no finite number for {', '.join(wrong)}; the precision that it ran may overflow, or its engine "
             'be faulty: take another --backend, or Parser(variant="fp32")'
         )
-    return mean
 
 
 def logits(outputs: Outputs, bundle: Bundle) -> NDArray[np.float32] | None:
@@ -97,14 +106,14 @@ def scores(outputs: Outputs, bundle: Bundle) -> tuple[float, ...]:
     return tuple(calibrated(float(value), calibration) for value in each)
 
 
-def _attributed(mean: Outputs, bundle: Bundle) -> GeneratorAnswer | None:
+def _attributed(mean: Outputs, bundle: Bundle, candidates: int) -> GeneratorAnswer | None:
     """From the probabilities of a closed set of generators, where the bundle has an output for them; scores are probabilities."""
     if "attribution" not in mean or bundle.calibration is None:
         return None
     chances = zip(bundle.attribution, _softmax(mean["attribution"]), strict=True)
     ranked = sorted((Candidate(name, float(p)) for name, p in chances if name != "camera"), key=lambda c: -c.score)
     known = ranked[0].score >= bundle.calibration.known
-    return GeneratorAnswer(ranked[0].name if known else None, known, ranked[0].score, tuple(ranked[:CANDIDATES]))
+    return GeneratorAnswer(ranked[0].name if known else None, known, ranked[0].score, tuple(ranked[:candidates]))
 
 
 def _family(mean: Outputs, bundle: Bundle) -> FamilyAnswer | None:

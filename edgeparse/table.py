@@ -25,17 +25,19 @@ WIDEST = 16
 _COLOURS = {"camera": "green", "generated": "red", "inconclusive": "yellow"}
 
 
-def show(reports: Iterable[Report], console: Console | None = None, explain: Parser | None = None) -> list[Report]:
-    """Print each report as it comes, with the distances to its parser's known generators where one is given; returns them all."""
+def show(
+    reports: Iterable[Report], parser: Parser, console: Console | None = None, explain: bool = False
+) -> list[Report]:
+    """Print each of a parser's reports as it comes, to explain with the distances to the known generators; returns them all."""
     console = console or Console()
     done = []
     for report in reports:
-        console.print(panel(report, explain))
+        console.print(panel(report, parser, explain))
         done.append(report)
     return done
 
 
-def panel(report: Report, explain: Parser | None = None) -> Panel:
+def panel(report: Report, parser: Parser, explain: bool = False) -> Panel:
     """One report as a panel."""
     # Names come from files and bundles: as Text, nothing in them is markup.
     title = Text(printable(report.source or "(no name)"))
@@ -52,17 +54,17 @@ def panel(report: Report, explain: Parser | None = None) -> Panel:
     if report.verdict in ("inconclusive", None):
         parts.append(Text("If a generator made it:", style="dim"))
     if report.verdict != "camera":
-        parts.append(_answers(report))
-    calibration = explain.bundle.calibration if explain is not None else None
-    if explain is not None and calibration is not None and report.generator is not None:
-        parts.append(_distances(report.generator, explain, calibration.known))
+        parts.append(_answers(report, parser.bundle))
+    calibration = parser.bundle.calibration
+    if explain and calibration is not None and report.generator is not None:
+        parts.append(_distances(report.generator, parser, calibration.known))
     image, timing = report.image, report.timing_ms
     foot = f"{image.width}x{image.height} {image.format or 'array'}, {report.windows} windows, {report.backend}, {report.bundle}"
     parts.append(Text(foot + (f", {timing.total:.0f} ms" if timing else ""), style="dim"))
     return Panel(Group(*parts), title=title, title_align="left", border_style=colour)
 
 
-def _answers(report: Report) -> Table:
+def _answers(report: Report, bundle: Bundle) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold")
     table.add_column()
@@ -81,7 +83,8 @@ def _answers(report: Report) -> Table:
         table.add_row(Text(name.replace("_", " ")), Text(text))
     if report.losses:
         ranked = sorted(report.losses.items(), key=lambda item: -item[1])
-        likely = ", ".join(f"{name} {chance:.2f}" for name, chance in ranked if chance >= 0.1)
+        needed = {loss.name: loss.threshold for loss in bundle.losses}
+        likely = ", ".join(f"{name} {chance:.2f}" for name, chance in ranked if chance >= needed[name])
         table.add_row("losses", Text(likely or "none likely"))
     return table
 
@@ -130,7 +133,7 @@ def comparison(done: Comparison, bundle: Bundle) -> Group:
 
 def _sentence(pair: Pair, threshold: float) -> Text:
     if pair.probability_same is None:
-        return Text(f"not comparable: {pair.reason}", style="bold yellow")
+        return Text(f"not comparable: {printable(pair.reason or '')}", style="bold yellow")
     if pair.same:
         words, colour = "probably one generator", "green"
     elif pair.probability_same < 1 - threshold:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeparse.images import Picture
+from edgeparse.errors import ImageError
+from edgeparse.images import MAX_PIXELS, Picture
 
 SIZE = 128
 # Places looked at along each side: the cost of choosing stays the same for a 48-megapixel picture.
@@ -26,18 +27,24 @@ class Windows:
 
 
 def cut(picture: Picture | NDArray[np.uint8], count: int, size: int = SIZE) -> Windows:
-    """At most `count` windows of a picture, or of uint8[H, W, 3]; fewer where it has fewer places half a window apart.
+    """At most `count` windows of a picture, or of uint8[H, W, 3]; fewer where places at most half a window apart cover it.
 
     A side shorter than `size` is extended by reflection.
 
     Raises:
         ValueError: `count` is below 1.
+        ImageError: with its short side extended the picture would have more pixels than are read.
     """
     if count < 1:
         raise ValueError(f"{count} windows were asked for; at least 1 is needed")
     if isinstance(picture, np.ndarray):
         picture = Picture(picture)
     if min(picture.height, picture.width) < size:
+        if max(picture.height, size) * max(picture.width, size) > MAX_PIXELS:
+            raise ImageError(
+                "too_large",
+                f"the picture is {picture.width}x{picture.height} pixels, a line too long to look at; crop it",
+            )
         picture = Picture(_extend(picture.pixels, size))
     tops, lefts = _starts(picture.height, size), _starts(picture.width, size)
     corners = [(top, left) for top in tops for left in lefts]
@@ -64,7 +71,7 @@ def _extend(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def _starts(side: int, size: int) -> list[int]:
-    """Evenly spread beginnings along one side, half a window apart or more."""
+    """Evenly spread beginnings along one side: half a window apart or less, but for large pictures, of which `GRID` places are enough."""
     count = min(GRID, -(-(side - size) // (size // 2)) + 1)
     return [round(i * (side - size) / max(1, count - 1)) for i in range(count)]
 

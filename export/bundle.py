@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +47,10 @@ MISS = 0.05
 CONFIDENCE = 0.95
 # Share of validation pictures whose true value lies in the interval.
 COVERAGE = 0.8
-# Predictions that a set needs for its own share of false alarms to mean something; every photo has two, as a crop and whole.
-LARGE_SET = 50
+# Photos that a set needs for its own share of false alarms to mean something, and for its own mean to.
+LARGE_SET, SMALL_SET = 25, 5
+# Chains through which every validation photo goes, as a crop and whole, before a threshold rests on it: what a codec does to one differs.
+DRAWS = 4
 # A parameter is reported where it beats its constants by this much on validation generators: a tenth of the error, or this much of F1.
 # What beats them by less may owe it to the few generators that it was tried on.
 ERROR_MARGIN, F1_MARGIN = 0.1, 0.05
@@ -124,12 +127,13 @@ def _by_set(cameras: Sequence[Predictions], collection: Collection) -> dict[str,
     return {name: np.concatenate(parts) for name, parts in sets.items()}
 
 
-def fit_thresholds(by_set: dict[str, np.ndarray], by_kind: Sequence[np.ndarray]) -> dict[str, float]:
-    """Platt scaling with the classes weighted equally, and the kinds of generators; and the two thresholds of the verdict.
+def fit_thresholds(by_set: dict[str, np.ndarray], by_kind: Sequence[np.ndarray], views: int = 2) -> dict[str, float]:
+    """Platt scaling with the classes weighted equally, and the kinds of generators; and the two thresholds of the verdict. From logits of
+    photos by set, as many of a photo as `views`, and of either kind of generators.
 
     Few pictures of either kind may be called camera: public generators are fewer than the zoo's, and harder to tell. And few photos may
-    be called generated, of all of them and of each set with enough photos to tell: cameras differ, and the next one is rather like the
-    worst of these than like their mean. See `alarm_bound`.
+    be called generated, of all of them and of each set: cameras differ, and the next one is rather like the worst of these than like their
+    mean. Photos of a small set are taken to spread about its mean as those of all sets do about theirs. See `alarm_bound`.
     """
     camera = np.concatenate(list(by_set.values()))
     kinds = [logits for logits in by_kind if len(logits)]
@@ -141,18 +145,23 @@ def fit_thresholds(by_set: dict[str, np.ndarray], by_kind: Sequence[np.ndarray])
     # A network that ranks the classes the wrong way round on unseen generators knows nothing of them: it gets to say nothing.
     scale, bias = (float(fit.coef_[0, 0]), float(fit.intercept_[0])) if fit.coef_[0, 0] > 0 else (1e-6, 0.0)
     lowest = min(float(np.quantile(kind, MISS)) for kind in kinds)
-    large = [values for values in by_set.values() if len(values) >= LARGE_SET]
-    highest = max(map(alarm_bound, (camera, *large)))
+    about = np.concatenate([values - values.mean() for values in by_set.values()])
+    highest = alarm_bound(camera, views)
+    for values in by_set.values():
+        if len(values) >= LARGE_SET * views:
+            highest = max(highest, alarm_bound(values, views))
+        elif len(values) >= SMALL_SET * views:
+            highest = max(highest, float(values.mean()) + alarm_bound(about, views))
     upper = max(0.5, 1 / (1 + np.exp(-(scale * highest + bias))) + 1e-4)
     lower = min(0.5, 1 / (1 + np.exp(-(scale * lowest + bias))))
     return {"scale": scale, "bias": bias, "camera": lower, "generated": min(upper, 0.9999)}
 
 
-def alarm_bound(logits: np.ndarray) -> float:
+def alarm_bound(logits: np.ndarray, views: int = 2) -> float:
     """The logit above which at most `FALSE_ALARM` of photos like these lie, with `CONFIDENCE`: the one-sided tolerance bound of a normal
-    distribution, or their own quantile where that is higher. Every photo has two logits, which count as one.
+    distribution, or their own quantile where that is higher. Every photo has as many logits as `views`, which count as one.
     """
-    photos = max(2, len(logits) // 2)
+    photos = max(2, len(logits) // views)
     # Exact, by the noncentral t distribution: Owen, "A survey of properties and applications of the noncentral t-distribution", 1968.
     factor = nct.ppf(CONFIDENCE, photos - 1, norm.ppf(1 - FALSE_ALARM) * photos**0.5) / photos**0.5
     return max(float(logits.mean() + factor * logits.std(ddof=1)), float(np.quantile(logits, 1 - FALSE_ALARM)))
@@ -186,13 +195,21 @@ def validation_pictures(collection: Collection) -> dict[str, list[Sample]]:
     }
 
 
-def fit_calibration(p: dict[str, Predictions], gallery: Gallery, collection: Collection) -> dict[str, object]:
-    """The manifest's calibration, from predictions for `validation_pictures`; `same` only where pictures can be compared."""
+def redrawn(look: Callable[..., Predictions], val: dict[str, list[Sample]]) -> list[Predictions]:
+    """Predictions for the photos among `validation_pictures`, as crops and whole, through `DRAWS` chains each; `look` makes them."""
+    return [look(val[key], draw=draw) for draw in range(DRAWS) for key in ("crops", "photos")]
+
+
+def fit_calibration(
+    p: dict[str, Predictions], photos: Sequence[Predictions], gallery: Gallery, collection: Collection
+) -> dict[str, object]:
+    """The manifest's calibration, from predictions for `validation_pictures`, of whose photos there are several; `same` only where
+    pictures can be compared."""
     nearest = [(p[key].embeddings() @ gallery.vectors.T).max(1) for key in ("real", "zoo") if len(p[key].source)]
     # Public generators differ in what they show, so that on them content would pass for a trace.
     same = fit_same_generator(with_photos_content(p["zoo"], collection))
     return {
-        **fit_thresholds(_by_set((p["crops"], p["photos"]), collection), (p["zoo"].logit, p["real"].logit)),
+        **fit_thresholds(_by_set(photos, collection), (p["zoo"].logit, p["real"].logit), len(photos)),
         # Of either kind of strangers: there are many more pictures of the zoo, and they lie farther from the public generators known.
         "known": max(float(np.quantile(similarity, 1 - FALSE_NAME)) for similarity in nearest),
         **({"same": same} if same else {}),
@@ -225,7 +242,8 @@ def build(
     differences = parity(network, model, held[:32])
     variants = write_variants(model, held)
     backend = OnnxRuntimeBackend((folder / variants[variant]).read_bytes())
-    p = {key: predict(backend, samples, "mixed") for key, samples in val.items()}
+    look = partial(predict, backend, condition="mixed")
+    p = {key: look(samples) for key, samples in val.items()}
     known = predict(backend, collection.select(split="train", camera=False, zoo=False, source_split="train"), "mixed")
     gallery = centroids(known, collection)
     with (folder / "gallery.npz").open("wb") as file:
@@ -241,7 +259,7 @@ def build(
         "default_variant": variant,
         "gallery": "gallery.npz",
         "labels": label_spaces(collection),
-        "calibration": fit_calibration(p, gallery, collection),
+        "calibration": fit_calibration(p, redrawn(look, val), gallery, collection),
         "metrics": {},
         "training": {
             **{key: stored[key] for key in ("config", "steps", "kept_step", "minutes", "seed", "hardware")},
@@ -263,7 +281,10 @@ def build(
     manifest["metrics"] = {
         "parity_max_relative_error": differences,
         "share_of_estimate": dict(zip(CONTINUOUS, shrinkage.shares.tolist(), strict=True)),
-        "validation_same_generator": {key: same_generator(p[key], bundle.same) for key in ("zoo", "real")},
+        "validation_same_generator": {
+            "zoo": same_generator(with_photos_content(p["zoo"], collection), bundle.same),
+            "real": same_generator(p["real"], bundle.same),
+        },
         "validation_detection": detection(cameras, both, collection, bundle.calibration),
         "variants": compare_variants(folder, val, p, collection, bundle),
     }
@@ -327,9 +348,9 @@ def compare_variants(
     known: dict[str, Predictions],
     collection: Collection,
     bundle: Bundle,
-) -> dict[str, object]:
+) -> dict[str, dict[str, float]]:
     """Each head's accuracy on validation pictures, by precision; `known` are the predictions of the bundle's default."""
-    table: dict[str, object] = {}
+    table: dict[str, dict[str, float]] = {}
     for name, file in bundle.variants.items():
         p = known
         if name != bundle.default_variant:
@@ -340,4 +361,7 @@ def compare_variants(
             "detection_real_auc": auc(p["photos"].logit, p["real"].logit),
             **headline(*true_and_said(p["zoo"], collection, bundle)),
         }
+        cosine, same = pairs_of(with_photos_content(p["zoo"], collection))
+        if len(cosine):
+            table[name]["same_generator_auc"] = auc(cosine[~same], cosine[same])
     return table

@@ -18,7 +18,7 @@ from training.study_tables import COLUMNS, study_sections
 
 def entry(name: str, shift: float = 0.0, **run: Any) -> dict[str, Any]:
     """A run whose every figure is one half, shifted."""
-    run = {"name": name, "changed": name, "fold": 0, "seed": 1, "rate": 2e-3, "published": 0} | run
+    run = {"name": name, "changed": name, "fold": 0, "seed": 1, "rate": 2e-3, "published": 0, "windows": False} | run
     return {
         "run": run,
         "budget_megapixels": 120.0,
@@ -80,23 +80,27 @@ def test_folds_have_their_mean_and_interval_and_what_they_left_out() -> None:
     assert "| 0.500 | 0.600 | 0.700 | 0.800 | 0.650 ± 0.205 |" in text
     assert "| generator-3 | 3 | 0.700 | 0.700 | 0.700 |" in text
     assert "| camera-2 | 2 | 2.0% | 2.0% | 2.0% |" in text
-    assert "Not yet run: published, seed-2" in text
+    assert "Not yet run: published, published-adamw, published-windows, seed-2" in text
 
 
 def test_ablations_are_beside_the_usual_network_and_published_ones_apart() -> None:
     text = page(
         entry("fold-0"),
+        entry("fold-1", 0.1, fold=1),
         entry("published", -0.2, published=1),
-        entry("seed-2", 0.02, seed=2),
-        entry("no-twins", -0.1),
+        entry("published-windows", -0.1, published=1, windows=True),
+        entry("seed-2", 0.12, fold=1, seed=2),
+        entry("no-twins", 0.0, fold=1),
     )
     ablations = text[text.index("### Ablations") : text.index("### The published")]
-    assert "| no-twins | 0.400 (-0.100) |" in ablations
+    assert "| no-twins | 0.500 (-0.100) |" in ablations
     assert "published" not in ablations
     assert "seed-2" not in ablations
     beside = text[text.index("### The published") :]
-    assert "| 0.500 | 0.300 |" in beside
-    assert "| multiply-accumulates of a pass | 0.335 billion | 0.335 billion |" in beside
+    assert "| 0.500 | 0.300 | 0.400 |" in beside
+    assert "| multiply-accumulates of a pass | 0.335 billion | 0.335 billion | 0.335 billion |" in beside
+    assert "| passes for a picture | up to 2 | 1 | up to 8 |" in beside
+    assert "| 0.600 | 0.620 |" in text[text.index("### Seeds") : text.index("### Ablations")]
     assert "seed 2" in text[text.index("### Seeds") : text.index("### Ablations")]
 
 

@@ -19,6 +19,12 @@ def test_as_many_windows_as_fit() -> None:
     assert TimeBudget(20, most=3).windows(0) == 1
 
 
+@pytest.mark.parametrize("milliseconds", [0.0, -1.0, float("nan"), float("inf")])
+def test_no_time_and_no_end_of_it_are_refused(milliseconds: float) -> None:
+    with pytest.raises(ValueError, match="time_budget_ms"):
+        TimeBudget(milliseconds, most=8)
+
+
 def test_most_is_the_most() -> None:
     budget = TimeBudget(1e6, most=8)
     budget.observe(1, 1)

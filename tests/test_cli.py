@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import edgeparse
+from edgeparse.bundle import open_bundle
 from edgeparse.cli import main
 from tests.conftest import SAMPLES, comparing, edit_manifest, encoded, noise, sample_files
 
@@ -123,6 +124,21 @@ def test_names_that_a_bundle_gives_are_no_markup(bundle_copy: Path) -> None:
     done = run("check", "--bundle", bundle_copy, sample_files()[0])
     assert done.exit_code == 0, done.output
     assert "[red]" in done.stdout
+
+
+def test_losses_are_said_from_their_own_thresholds(bundle_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparing(bundle_copy, reported=True)
+
+    def change(fields: dict[str, Any]) -> None:
+        for i, loss in enumerate(fields["labels"]["losses"]):
+            loss["threshold"] = i % 2
+
+    edit_manifest(bundle_copy, change)
+    monkeypatch.setenv("COLUMNS", "400")
+    done = run("check", "--bundle", bundle_copy, SAMPLES / "generated-zoo-autoencoder.jpg")
+    names = [loss.name for loss in open_bundle(bundle_copy).losses]
+    (said,) = (line for line in done.stdout.splitlines() if " losses " in line)
+    assert all((name in said) == (i % 2 == 0) for i, name in enumerate(names))
 
 
 def test_empty_folder(tmp_path: Path) -> None:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import jsonschema
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from rich.console import Console
 
 import edgeparse
 from edgeparse import BundleError, Parser
-from edgeparse.bundle import SameGenerator
+from edgeparse.bundle import SameGenerator, open_bundle
+from edgeparse.cli import main
 from edgeparse.compare import Comparison, compare
+from edgeparse.page import matrix_svg
 from edgeparse.report import Failure, Report
+from edgeparse.table import comparison
 from tests.conftest import comparing, noise, sample_files
 
 SCHEMA = json.loads((Path(edgeparse.__file__).parent / "compare.schema.json").read_text())
@@ -35,6 +42,22 @@ def at(*degrees: float) -> list[np.ndarray | None]:
 
 def compared(*degrees: float, same: SameGenerator = SAME) -> Comparison:
     return compare([report(f"{i}.png") for i in range(len(degrees))], at(*degrees), same)
+
+
+def test_names_steer_neither_terminals_nor_svg() -> None:
+    hostile = "x\x1b]0;title\x07.jpg"
+    done = compare([report(hostile, "camera"), report("b.png")], at(0, 0), SAME)
+    console = Console(record=True, width=200, file=io.StringIO())
+    console.print(comparison(done, open_bundle()))
+    assert "\x1b" not in console.export_text(styles=False)
+    ElementTree.fromstring(matrix_svg(done))
+
+
+def test_more_pictures_than_pairs_can_be_kept_of_are_refused_before_they_are_looked_at(tmp_path: Path) -> None:
+    for more, arguments in ((1001, ()), (201, ("--matrix", tmp_path / "m.svg"))):
+        done = CliRunner().invoke(main, ["compare", *map(str, arguments), *["a.png"] * more])
+        assert done.exit_code == 2
+        assert str(more) in done.stderr
 
 
 def test_probability_is_the_calibrated_cosine() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 
 from edgeparse.bundle import SameGenerator, open_bundle
@@ -22,7 +22,7 @@ from export.bundle import (
     fit_thresholds,
     label_spaces,
 )
-from tests.conftest import ROOT, edit_manifest
+from tests.conftest import edit_manifest
 from training.card import comparing_sections
 from training.dataset import Collection, Generator
 from training.evaluate import Predictions, check_splits, enrolment, pairs_of, same_generator
@@ -55,6 +55,24 @@ def test_few_generated_pictures_of_either_kind_are_called_camera() -> None:
     assert again == pytest.approx(fitted, rel=0.02)
     # A kind may be missing.
     assert fit_thresholds({"photos": photos}, (zoo, np.empty(0)))["camera"] > fitted["camera"]
+
+
+def test_a_small_set_that_lies_higher_raises_the_threshold() -> None:
+    rng = np.random.default_rng(0)
+    by_set, kinds = {"large": rng.normal(0, 1, 400)}, (rng.normal(2, 1, 2000), np.empty(0))
+
+    def limit(views: int = 2, **more: np.ndarray) -> float:
+        fitted = fit_thresholds({**by_set, **more}, kinds, views)
+        return float((scipy.special.logit(fitted["generated"]) - fitted["bias"]) / fitted["scale"])
+
+    alone = limit()
+    assert 2.3 < alone < 3.0
+    # Of eight photos, each with two logits: their own spread says nothing, where they lie does.
+    assert limit(small=np.full(16, 2.0)) == pytest.approx(alone + 2, abs=0.3)
+    assert limit(small=np.zeros(16)) == pytest.approx(alone, abs=0.1)
+    # Fewer than that may lie anywhere, and more views of them are no more photos.
+    assert limit(few=np.full(8, 2.0)) == pytest.approx(alone, abs=0.3)
+    assert limit(views=8) > alone + 0.05
 
 
 def test_a_loss_of_one_generator_gets_no_threshold_of_its_own() -> None:
@@ -168,20 +186,23 @@ def test_enrolment_takes_three_generators_with_pictures_to_spare() -> None:
 def test_card_shows_comparing_and_enrolment_where_they_were_measured() -> None:
     made = predictions(24, 60, 1.2)
     same = SameGenerator(**(fit_same_generator(made) or {}))
+    nothing = {"mixed": None, "clean": None}
     result = {
-        "same_generator_zoo": same_generator(made, same),
-        "same_generator_real": {"auc": 0.5},
-        "enrolment_zoo": [enrolment(made, gallery(10), 0.7, pictures) for pictures in (10, 50)],
-        "enrolment_real": [None, None],
+        "same_generator_zoo": {"mixed": same_generator(made, same), "clean": None},
+        "same_generator_real": {"mixed": {"auc": 0.5}, "clean": None},
+        "enrolment_zoo": {
+            "mixed": [enrolment(made, gallery(10), 0.7, pictures) for pictures in (10, 50)],
+            "clean": [None, None],
+        },
+        "enrolment_real": {"mixed": [None, None], "clean": [None, None]},
     }
-    calibration, words, enrolled = comparing_sections(result)
-    assert "| zoo generators | 24 | 0." in calibration
+    _, calibration, words, enrolled = comparing_sections(result)
+    assert "| zoo generators | mixed | 24 | 0." in calibration
     assert "public" not in calibration + enrolled
-    assert "enrolled" in words
+    assert "enrolled by" in words
     assert enrolled.count("\n") == 3
-    old = json.loads((ROOT / "training/results/default.json").read_text())
-    without = {key: {"auc": old[key]["auc"]} for key in ("same_generator_zoo", "same_generator_real")}
-    assert comparing_sections(without) == []
+    too_few = {key: {"mixed": [None], "clean": [None]} for key in ("enrolment_zoo", "enrolment_real")}
+    assert not list(comparing_sections({"same_generator_zoo": nothing, "same_generator_real": nothing, **too_few}))
 
 
 @pytest.mark.parametrize("seed", [0, 1])

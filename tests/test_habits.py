@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from edgeparse import BackendError, Parser
 from edgeparse.cli import main
 from tests.conftest import ANY, SAMPLES, comparing, encoded, noise, sample_files
 
@@ -136,9 +138,53 @@ def test_patterns_that_the_shell_left_alone(tmp_path: Path) -> None:
     odd = tmp_path / "a[1].png"
     odd.write_bytes(encoded(noise(64, 64)))
     assert [r["status"] for r in json.loads(run("check", "--json", odd).stdout)] == ["ok"]
+    # Folders that a pattern means are looked into with -r, each picture once, and are not left out in silence without.
+    assert len(json.loads(run("check", "--json", "-r", tmp_path / "d*").stdout)) == 1
+    assert len(json.loads(run("check", "--json", "-r", tmp_path / "**").stdout)) == 5
+    alone = run("check", tmp_path / "d*")
+    assert alone.exit_code == 2
+    assert "add -r" in alone.stderr
     nothing = run("check", "--json", tmp_path / "*.gif")
     assert nothing.exit_code == 1
     assert json.loads(nothing.stdout)[0]["error"]["kind"] == "not_found"
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="may look everywhere")
+def test_a_folder_that_may_not_be_looked_into(tmp_path: Path) -> None:
+    (path,) = many(tmp_path, 1)
+    tmp_path.chmod(0o600)
+    try:
+        done = run("check", "--json", path)
+    finally:
+        tmp_path.chmod(0o700)
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)[0]["error"]["kind"] == "unreadable"
+
+
+def test_a_backend_that_fails_late_leaves_what_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = many(tmp_path, 4)
+    parse, look = Parser.parse, Parser.look
+
+    def failing(method: Any) -> Any:
+        def called(self: Parser, source: Any, *rest: Any) -> Any:
+            if source == str(paths[3]):
+                raise BackendError("the device is gone")
+            return method(self, source, *rest)
+
+        return called
+
+    monkeypatch.setattr(Parser, "parse", failing(parse))
+    monkeypatch.setattr(Parser, "look", failing(look))
+    done = run("check", "--json", *paths)
+    assert done.exit_code == 3
+    assert len(json.loads(done.stdout)) == 3
+    assert "the device is gone" in done.stderr
+    page = tmp_path / "page.html"
+    assert run("check", "--jsonl", "--report", page, *paths).exit_code == 3
+    assert "002.png" in page.read_text()
+    # Nothing done is nothing to write.
+    first = run("check", "--json", paths[3], paths[0])
+    assert (first.exit_code, first.stdout) == (3, "")
 
 
 def test_a_pipe_gets_no_colours_and_no_messages(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import pickle
 import struct
 import sys
 import warnings
@@ -286,6 +287,42 @@ def test_decompression_bomb(side: int) -> None:
 def test_file_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "MAX_BYTES", 100)
     assert error_kind(io.BytesIO(encoded(noise(50, 50)))) == "too_large"
+
+
+def test_what_comes_in_pieces_is_read_whole() -> None:
+    class Pipe(io.RawIOBase):
+        """As a socket that is not buffered: some of it, however much is asked for."""
+
+        def __init__(self, data: bytes) -> None:
+            self.left, self.most = data, 0
+
+        def read(self, size: int = -1) -> bytes:
+            self.most = max(self.most, size)
+            part, self.left = self.left[:100], self.left[100:]
+            return part
+
+    pipe = Pipe(encoded(noise(40, 60)))
+    assert np.array_equal(images.read(pipe).pixels, noise(40, 60))  # type: ignore[arg-type]
+    # What is asked for is allocated before anything is there.
+    assert pipe.most <= 2**20
+
+    class Full(Pipe):
+        def read(self, size: int = -1) -> bytes:
+            raise MemoryError
+
+    assert error_kind(Full(b"")) == "too_large"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_a_whole_picture_is_read_whatever_its_exif(form: str) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(noise(40, 60)).save(buffer, form, exif=b"Exif\0\0" + bytes(40), dpi=(72, 72))
+    assert images.read(buffer.getvalue()).pixels.shape == (40, 60, 3)
+
+
+def test_errors_survive_the_way_between_processes() -> None:
+    found = pickle.loads(pickle.dumps(ImageError("too_large", "crop it")))
+    assert (type(found), found.kind, str(found)) == (ImageError, "too_large", "crop it")
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG", "TIFF"])

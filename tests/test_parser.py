@@ -208,7 +208,7 @@ class Said:
         self.outputs = {name: np.array(values, np.float32) for name, values in outputs.items()}
 
     def run(self, windows: np.ndarray, outputs: list[str]) -> dict[str, np.ndarray]:
-        shown = self.outputs | {"fingerprint": np.zeros((1, 3, 128, 128), np.float32)}
+        shown = {"fingerprint": np.zeros((1, 3, 128, 128), np.float32)} | self.outputs
         return {name: np.resize(shown[name], (len(windows), *shown[name].shape[1:])) for name in outputs}
 
 
@@ -216,7 +216,7 @@ def saying(folder: Path, monkeypatch: pytest.MonkeyPatch, classes: tuple[str, ..
     """A parser whose network has these outputs alone."""
 
     def change(fields: dict[str, Any]) -> None:
-        fields["outputs"] = ["fingerprint", *outputs]
+        fields["outputs"] = list(dict.fromkeys(["fingerprint", *outputs]))
         fields["labels"]["attribution"] = list(classes)
 
     monkeypatch.setattr("edgeparse.parser.create", lambda *_: Said(**outputs))
@@ -241,6 +241,29 @@ def test_what_is_no_number_is_an_error_and_no_answer(
     parser = saying(bundle_copy, monkeypatch, generated=[[value]], embedding=[[1.0, 0.0]])
     with pytest.raises(BackendError, match=r"said computed what is no finite number for generated;.*fp32"):
         parser.parse(noise(128, 128))
+
+
+def test_a_fingerprint_that_is_no_number_is_an_error(bundle_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parser = saying(bundle_copy, monkeypatch, generated=[[0.0]], fingerprint=np.full((1, 3, 128, 128), np.nan).tolist())
+    for look in (parser.fingerprint, parser.look):
+        with pytest.raises(BackendError, match="no finite number for fingerprint"):
+            look(noise(128, 128))
+
+
+def test_a_look_keeps_the_frame_that_it_was_of(parser: Parser) -> None:
+    frame = noise(140, 150)
+    look = parser.look(frame)
+    frame[:] = 0
+    assert np.array_equal(look.pixels, noise(140, 150))
+
+
+def test_without_candidates_the_generator_is_still_answered(parser: Parser) -> None:
+    picture = SAMPLES / "generated-zoo-autoencoder.jpg"
+    usual, none = parser.parse(picture), parser.parse(picture, candidates=0)
+    assert usual.generator is not None
+    assert none.generator is not None
+    assert (none.generator.name, none.generator.score) == (usual.generator.name, usual.generator.score)
+    assert none.generator.candidates == ()
 
 
 def test_warm_up_changes_no_answer(parser: Parser) -> None:

@@ -105,7 +105,7 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert result["bundle"] == "toy-1"
     assert 0 <= result["detection_zoo"]["mixed"]["auc"] <= 1
     assert set(result["detection_real"]["mixed"]["by_generator"]) == {"ldm-fourier"}
-    assert result["attribution_real"]["known_generators"] == 2
+    assert result["attribution_real"]["mixed"]["known_generators"] == 2
     report = Parser(bundle).parse(noise(200, 200))
     assert report.bundle == "toy-1"
     (pair,) = Parser(bundle).compare([noise(200, 200), noise(200, 200)]).pairs

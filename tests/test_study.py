@@ -61,6 +61,7 @@ def test_each_run_changes_what_it_says() -> None:
     assert settings(run("no-tones"), 5) == replace(usual, toned=0.0)
     assert settings(run("no-muon"), 5) == replace(usual, muon=False)
     assert published_settings(run("published"), 3) == study.Settings(3, sizes=((1.0, 64),))
+    assert published_settings(run("published-adamw"), 3) == study.Settings(3, rate=5e-4, muon=False, sizes=((1.0, 64),))
     assert published_settings(run("published-long"), 3) == study.Settings(12, sizes=((1.0, 64),))
     for name in ("magnitude", "low-frequency", "repetitive", "symmetric"):
         term = name.replace("-", "_")
@@ -97,6 +98,17 @@ def test_clean_and_shrunk_variants() -> None:
     assert all(
         bool(s.variants) == (s.split == "train") for s in shrunk.samples if shrunk.sources[s.source].labels is None
     )
+
+
+def test_each_network_is_shown_its_own_windows() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    shapes = {"fold-0": (2, 128, 128, 3), "published": (1, 64, 64, 3), "published-windows": (8, 64, 64, 3)}
+    for name, shape in shapes.items():
+        assert run(name).frame(pixels).shape == shape
+        assert run(name).cut(pixels, np.random.default_rng(0)).shape == shape[1:]
+    collection = few()
+    prepare(collection, run("published-windows"))
+    assert {v.shape for s in collection.samples for v in s.variants} != {(64, 64, 3)}
 
 
 def test_published_network_trains_a_step() -> None:
@@ -213,6 +225,10 @@ def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (entry,) = found["runs"]  # type: ignore[misc]
     assert set(entry["figures"]) <= {bar.key for bar in BARS}
     assert entry["unseen_photos"]["clean"].keys() == {"dreambooth_unsplash"}
+    # One that was done before its settings were changed is no run of this study.
+    monkeypatch.setattr(study, "RUNS", (replace(RUN, toned=0.0), *RUNS[1:]))
+    with pytest.raises(ValueError, match="other settings"):
+        study.collect(tmp_path)
     page = "\n".join(study_sections(found))
     assert "| ldm-fourier | 0 |" in page
     assert f"Not yet run: {RUNS[1].name}" in page

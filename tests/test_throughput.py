@@ -13,3 +13,5 @@ def test_rates_are_of_chains_and_of_windows() -> None:
     assert found["chains_per_s"] > 0
     # Windows are only cut; pictures are encoded.
     assert found["windows_per_s"] > found["chains_per_s"]
+    assert list(found["learnt_per_s"]) == ["64", "96", "128"]
+    assert 0 < found["learnt_per_s"]["128"] < found["windows_per_s"]

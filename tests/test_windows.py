@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edgeparse import images, windows
+from edgeparse import ImageError, images, windows
 from tests.conftest import encoded, noise
 
 
@@ -26,6 +26,14 @@ def test_windows_are_untouched_pixels(height: int, width: int, count: int) -> No
         assert np.array_equal(window[: inside.shape[0], : inside.shape[1]], inside)
         assert top + 128 <= max(height, 128)
         assert left + 128 <= max(width, 128)
+
+
+def test_a_line_that_would_be_extended_to_gigabytes_is_refused() -> None:
+    for shape in ((1, 2_000_000, 3), (2_000_000, 1, 3)):
+        with pytest.raises(ImageError, match="crop it") as caught:
+            windows.cut(np.zeros(shape, np.uint8), 8)
+        assert caught.value.kind == "too_large"
+    assert len(windows.cut(np.zeros((1, 20_000, 3), np.uint8), 8).corners) == 8
 
 
 def test_same_windows_every_time() -> None:

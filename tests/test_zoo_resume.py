@@ -85,11 +85,13 @@ def test_what_leaks_and_how_fast_data_comes_is_shown_where_it_was_measured(tmp_p
     found["contents_across_splits"] = ["cq100/1.png"]
     leaks = found | {"format_aucs": {"height": 0.512, "blockiness": 0.487}}
     stream = {"cores": 2, "chains_per_s": 151.4, "windows_per_s": 2345.6, "window": 128}
+    stream |= {"learnt_per_s": {"64": 801.2, "128": 240.4}, "compiled": True}
     for name, measured in (("leakage", leaks), ("data", stream)):
         (tmp_path / f"{name}.json").write_text(json.dumps(measured))
     page = rendered(tmp_path, default_folder())
     assert "| photos whose content is on two sides of a split | 1 |" in page
     assert "0.512" in page
     assert "151 pictures a second on 2 cores" in page
+    assert "801 of 64 pixels, 240 of 128 pixels a second, compiled" in page
     with pytest.raises(FileNotFoundError, match="zoo document"):
         rendered(tmp_path / "none", default_folder())

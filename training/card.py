@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from edgeparse.bundle import default_folder, open_bundle
 from training.labels import FAMILIES
+from training.markdown import percent, table
 from training.parsing import beats
 
 ROOT = Path(__file__).parent.parent
@@ -30,12 +32,8 @@ Stable Diffusion 3.5 Large, DALL-E mini, StyleGAN2 | none stated, Adobe research
 """
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}%"
-
-
-def _auc(figures: dict | None) -> str:
-    return f"{figures['auc']:.3f}" if figures else "not measured"
+# What happened to the pictures of the card's tables; docs/accuracy.md has all conditions.
+SHOWN = ("mixed", "clean")
 
 
 def _yes(value: bool) -> str:
@@ -52,8 +50,8 @@ def _detection(result: dict) -> list[str]:
         lines.append(
             f"| {condition} | {zoo['auc']:.3f} | {zoo['auc_interval'][0]:.3f} to {zoo['auc_interval'][1]:.3f} "
             f"| {real['auc']:.3f} | {real['auc_interval'][0]:.3f} to {real['auc_interval'][1]:.3f} "
-            f"| {_percent(real['camera']['generated'])} "
-            f"| {_percent(zoo['generated']['generated'])} / {_percent(real['generated']['generated'])} |"
+            f"| {percent(real['camera']['generated'])} "
+            f"| {percent(zoo['generated']['generated'])} / {percent(real['generated']['generated'])} |"
         )
     return lines
 
@@ -61,16 +59,16 @@ def _detection(result: dict) -> list[str]:
 def _sources(result: dict) -> list[str]:
     real = result["detection_real"]["mixed"]
     lines = ["| photo source | called generated |", "|---|---|"]
-    lines += [f"| {name} | {_percent(share)} |" for name, share in real["camera_called_generated_by_source"].items()]
+    lines += [f"| {name} | {percent(share)} |" for name, share in real["camera_called_generated_by_source"].items()]
     lines += ["", "| generator, never trained on | AUC | called generated |", "|---|---|---|"]
     for part in ("detection_real", "detection_zoo"):
         for name, figure in result[part]["mixed"]["by_generator"].items():
-            lines.append(f"| {name} | {figure['auc']:.3f} | {_percent(figure['called_generated'])} |")
+            lines.append(f"| {name} | {figure['auc']:.3f} | {percent(figure['called_generated'])} |")
     return lines
 
 
 def _parsing(result: dict, reported: set[str]) -> list[str]:
-    figures = result["parsing"]
+    figures = result["parsing"]["mixed"]
     lines = [
         "| continuous | L1 | training median | training mean | of the family | beats the first two | correlation | interval covers "
         "| shown in reports |",
@@ -81,7 +79,7 @@ def _parsing(result: dict, reported: set[str]) -> list[str]:
         lines.append(
             f"| {name} | {f['l1']:.3f} | {f['median_l1']:.3f} | {f['mean_l1']:.3f} | {f['family_l1']:.3f} "
             f"| {_yes(f['l1'] < min(f['median_l1'], f['mean_l1']))} | {correlation} "
-            f"| {_percent(f['interval_coverage'])} | {_yes(name in reported)} |"
+            f"| {percent(f['interval_coverage'])} | {_yes(name in reported)} |"
         )
     for title, group in (
         ("discrete", {"family": figures["family"], **figures["discrete"]}),
@@ -113,7 +111,7 @@ def _groups(result: dict) -> list[str]:
         ("losses, macro-F1", "losses", "macro_f1", ("mode_macro_f1", "random_macro_f1"), "family_macro_f1"),
     ):
         best = min if mine == "l1" else max
-        mixed, clean = (list(result[key][group].values()) for key in ("parsing", "parsing_clean"))
+        mixed, clean = (list(result["parsing"][condition][group].values()) for condition in ("mixed", "clean"))
         cells = (
             [f[mine] for f in mixed],
             [f[mine] for f in clean],
@@ -136,55 +134,101 @@ def variants_table(table: dict) -> list[str]:
     return lines
 
 
-def attribution_table(result: dict) -> list[str]:
-    heads = ("", "known", "accuracy", "chance", "unknown AUROC", "OSCR", "known ones named", "unknown ones named")
-    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
-    for key, title in (("attribution_real", "public generators"), ("attribution_zoo", "zoo generators")):
-        f = result[key]
-        lines.append(
-            f"| {title} | {f['known_generators']} | {f['accuracy']:.3f} | {f['chance']:.3f} | {f['unknown_auroc']:.3f} "
-            f"| {f['oscr']:.3f} | {_percent(f['known_named']) if 'known_named' in f else ''} "
-            f"| {_percent(f['unknown_named']) if 'unknown_named' in f else ''} |"
-        )
-    return lines
-
-
-def comparing_sections(result: dict) -> list[str]:
-    """Calibration of comparing, and enrolment; nothing of either in evaluations that did not measure them."""
-    sections = []
-    rows = [
-        f"| {title} | {f['generators']} | {f['auc']:.3f} ({f['auc_interval'][0]:.3f} to {f['auc_interval'][1]:.3f}) "
-        f"| {f['calibration_error']:.3f} | {_percent(f['same_called_same'])} | {_percent(f['different_called_same'])} |"
-        for key, title in (("zoo", "zoo generators"), ("real", "public generators"))
-        if (f := result[f"same_generator_{key}"]) and "calibration_error" in f
-    ]
-    if rows:
-        heads = ("", "unseen generators", "AUC (95%)", "calibration error", "same called same", "different called same")
-        sections.append("\n".join([f"| {' | '.join(heads)} |", "|" + "---|" * len(heads), *rows]))
-    rows = [
-        f"| {title} | {f['pictures']} | {f['enrolled']} of {f['names']} | {_percent(f['accuracy'])} "
-        f"| {_percent(1 / f['names'])} | {f['unknown_auroc']:.3f} | {_percent(f['named_rightly'])} | {_percent(f['unknown_named'])} |"
-        for key, title in (("zoo", "zoo generators"), ("real", "public generators"))
-        for f in result.get(f"enrolment_{key}", [])
-        if f is not None
-    ]
-    if rows:
-        heads = (
-            "enrolled",
-            "pictures each",
-            "new names",
+def attribution_table(result: dict) -> str:
+    """Which known generator made a picture, and whether one did."""
+    return table(
+        (
+            "",
+            "condition",
+            "known",
             "accuracy",
             "chance",
             "unknown AUROC",
-            "named rightly",
-            "unknown named",
+            "OSCR",
+            "known ones named",
+            "unknown ones named",
+        ),
+        [
+            (
+                title,
+                condition,
+                str(f["known_generators"]),
+                *(f"{f[key]:.3f}" for key in ("accuracy", "chance", "unknown_auroc", "oscr")),
+                *(percent(f[key]) if key in f else "" for key in ("known_named", "unknown_named")),
+            )
+            for key, title in (("attribution_real", "public generators"), ("attribution_zoo", "zoo generators"))
+            for condition, f in result[key].items()
+        ],
+    )
+
+
+def comparing_sections(result: dict) -> Iterator[str]:
+    """Calibration of comparing, and enrolment; nothing of either where there were too few generators."""
+    kinds = (("zoo", "zoo generators"), ("real", "public generators"))
+    compared = [
+        (
+            title,
+            condition,
+            str(f["generators"]),
+            f"{f['auc']:.3f} ({f['auc_interval'][0]:.3f} to {f['auc_interval'][1]:.3f})",
+            f"{f['accuracy']:.3f}",
+            f"{f['calibration_error']:.3f}",
+            *(percent(f[key]) for key in ("same_called_same", "different_called_same")),
         )
-        sections.append(
+        for key, title in kinds
+        for condition in SHOWN
+        if (f := result[f"same_generator_{key}"][condition]) and "calibration_error" in f
+    ]
+    if compared:
+        yield "One generator or two, from one picture against one, of generators that training never saw:"
+        yield table(
+            (
+                "",
+                "condition",
+                "generators",
+                "AUC (95%)",
+                "accuracy",
+                "calibration error",
+                "same called same",
+                "different called same",
+            ),
+            compared,
+        )
+    enrolled = [
+        (
+            title,
+            condition,
+            str(f["pictures"]),
+            f"{f['enrolled']} of {f['names']}",
+            percent(f["accuracy"]),
+            percent(1 / f["names"]),
+            f"{f['unknown_auroc']:.3f}",
+            *(percent(f[key]) for key in ("named_rightly", "unknown_named")),
+        )
+        for key, title in kinds
+        for condition in SHOWN
+        for f in result[f"enrolment_{key}"][condition]
+        if f is not None
+    ]
+    if enrolled:
+        yield (
             "Unseen generators, enrolled by a few pictures and looked for among the names of a gallery; generators that were not "
             "enrolled are the unknown ones."
         )
-        sections.append("\n".join([f"| {' | '.join(heads)} |", "|" + "---|" * len(heads), *rows]))
-    return sections
+        yield table(
+            (
+                "enrolled",
+                "condition",
+                "pictures each",
+                "new names",
+                "accuracy",
+                "chance",
+                "unknown AUROC",
+                "named rightly",
+                "unknown named",
+            ),
+            enrolled,
+        )
 
 
 def begun_sentence(training: dict) -> str:
@@ -210,6 +254,7 @@ def render(folder: Path, result: dict) -> str:
     reported |= {"family"} if bundle.family_reported else set()
     counts = {split: sum(value == split for value in splits.values()) for split in ("train", "val", "test")}
     real, zoo = result["detection_real"]["mixed"], result["detection_zoo"]["mixed"]
+    insides = result["parsing"]["mixed"]
     sections = [
         f"# Model card: bundle {bundle.label}",
         "Rendered by `python -m training.card` from the bundle's manifest and "
@@ -244,19 +289,17 @@ def render(folder: Path, result: dict) -> str:
         "Intervals: bootstrap over generators.",
         "\n".join(_detection(result)),
         f"Public generators, mixed: average precision {real['average_precision']:.3f}, balanced accuracy at one half "
-        f"{_percent(real['balanced_accuracy_at_half'])}, expected calibration error {real['calibration_error']:.3f}, "
-        f"inconclusive on {_percent(real['camera']['inconclusive'])} of photos and {_percent(real['generated']['inconclusive'])} of "
+        f"{percent(real['balanced_accuracy_at_half'])}, expected calibration error {real['calibration_error']:.3f}, "
+        f"inconclusive on {percent(real['camera']['inconclusive'])} of photos and {percent(real['generated']['inconclusive'])} of "
         "generated pictures.",
         "\n".join(_sources(result)),
         "## Which generator",
-        "\n".join(attribution_table(result)),
+        attribution_table(result),
         "Zoo pictures here are those that show photos, so that content tells no generator from another; public generators differ in what "
-        "they show, which flatters their figures. Same generator or not, one picture against one, unseen generators: AUC "
-        f"{_auc(result['same_generator_zoo'])} (zoo, mixed), {_auc(result['same_generator_zoo_clean'])} (zoo, clean), "
-        f"{_auc(result['same_generator_real'])} (public, mixed).",
+        "they show, which flatters their figures.",
         *comparing_sections(result),
         "## What is it like inside, on unseen zoo generators",
-        f"{result['parsing']['pictures']} pictures of {result['parsing']['generators']} generators, mixed. Continuous values are scaled to "
+        f"{insides['pictures']} pictures of {insides['generators']} generators, mixed. Continuous values are scaled to "
         "their range, counts of filters and parameters in logarithm. A parameter is shown in reports where it beat its constants by a "
         'margin on validation generators, and none is shown where these are fewer than ten. "Mode" and "random" answer with the most '
         'frequent value of the training generators and as often as each occurs there; "of the family" knows nothing but the family that '

@@ -6,6 +6,7 @@ The bundle is run as its users run it: by the runtime's own windows, backend and
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,10 +31,14 @@ from training.labels import DISCRETE, Labels
 
 HEADS = ["embedding", "generated", "family", "continuous", *DISCRETE, "losses"]
 WINDOWS = 8
-# Pictures of each of a hundred training generators that are enough for its place in a gallery, and to try it.
-FEW = 50
+# Pictures of each of hundreds of training generators that are enough for its place in a gallery, and to try it.
+FEW, TRIED = 50, 20
 # "mixed" is a random chain a picture; "as stored" leaves the classes the file formats that they came in.
 CONDITIONS = ("mixed", "as stored", *codecs.CONDITIONS)
+# Those in which it is looked for which known generator made a picture: seen ones are many, and the gallery's pictures are of "mixed".
+NAMED = ("mixed", "clean")
+# Pictures by which a generator is enrolled.
+ENROLLED = (10, 25)
 
 
 class Fitted(Protocol):
@@ -69,9 +74,9 @@ class Predictions:
         return np.stack([unit(vector) for vector in self.values["embedding"]])
 
 
-def evaluation_seed(sample: Sample) -> int:
-    """Of a sample's chain in every evaluation: a photo and its twins meet the same."""
-    return chain_seed(sample.content(), 0, 0)
+def evaluation_seed(sample: Sample, draw: int = 0) -> int:
+    """Of a sample's chain in every evaluation: a photo and its twins meet the same. Training meets none of these, of whichever draw."""
+    return chain_seed(sample.content(), 0, draw)
 
 
 def native(pixels: np.ndarray, count: int = WINDOWS) -> np.ndarray:
@@ -80,16 +85,20 @@ def native(pixels: np.ndarray, count: int = WINDOWS) -> np.ndarray:
 
 
 def predict(
-    backend: Backend, samples: list[Sample], condition: str, frame: Callable[[np.ndarray], np.ndarray] = native
+    backend: Backend,
+    samples: list[Sample],
+    condition: str,
+    frame: Callable[[np.ndarray], np.ndarray] = native,
+    draw: int = 0,
 ) -> Predictions:
-    """Run pictures through a condition, or through a random chain each ("mixed", fixed by the content).
+    """Run pictures through a condition, or through a random chain each ("mixed", fixed by the content and `draw`).
 
     Generated pictures are first saved as photos come, except "as stored", where the classes' file formats differ.
     """
 
     def prepare(sample: Sample) -> np.ndarray:
         if condition == "mixed":
-            pixels = through_chain(sample, evaluation_seed(sample))
+            pixels = through_chain(sample, evaluation_seed(sample, draw))
         elif condition == "as stored":
             pixels = sample.pixels
         else:
@@ -248,7 +257,7 @@ def same_generator(made: Predictions, same: SameGenerator | None = None, seed: i
     names = np.unique(made.source)
     rng = np.random.default_rng(seed)
     draws = []
-    for draw in range(50):
+    for draw in range(200):
         cosine, equal = pairs_of(made, draw, 2000, rng.choice(names, len(names)))
         if len(cosine):
             draws.append(metrics.auc(cosine[~equal], cosine[equal]))
@@ -352,46 +361,47 @@ def evaluate(
     split: str,
     conditions: Sequence[str] = CONDITIONS,
     frame: Callable[[np.ndarray], np.ndarray] = native,
+    known_zoo: tuple[int, int] = (FEW, TRIED),
 ) -> dict[str, object]:
     """Every figure on one split, "val" or "test". Camera photos are those of the split; generators those it alone has.
 
-    `conditions` has "mixed" and "clean" at least. `frame` makes windows of a picture.
+    Every figure has its own of each of `conditions`; naming known generators only of `NAMED`, the zoo's by as many
+    pictures each as `known_zoo` says first, of which as many are tried as it says then. `frame` makes windows of a picture.
     """
     look = partial(predict, backend, frame=frame)
     crops = collection.select(split=split, camera=True, zoo=True)
     photos = collection.select(split=split, camera=True, zoo=False)
     zoo = collection.select(split=split, camera=False, zoo=True, source_split=split)
     real = collection.select(split=split, camera=False, zoo=False, source_split=split)
-    result: dict[str, object] = {"split": split, "detection_zoo": {}, "detection_real": {}}
+    seen_real, seen_zoo = (
+        collection.select(split=split, camera=False, zoo=z, source_split="train") for z in (False, True)
+    )
+    enrolled = few(collection.select(split="train", camera=False, zoo=True, source_split="train"), known_zoo[0])
+    enrolled_zoo = centroids(with_photos_content(look(enrolled, "mixed"), collection), collection)
+    found: dict[str, dict[str, object]] = defaultdict(dict)
     for condition in conditions:
         p = {
             name: look(samples, condition)
             for name, samples in (("crops", crops), ("photos", photos), ("zoo", zoo), ("real", real))
         }
-        result["detection_zoo"][condition] = detection(p["crops"], p["zoo"], collection, bundle.calibration)
-        result["detection_real"][condition] = detection(p["photos"], p["real"], collection, bundle.calibration)
-        if condition == "clean":
-            result["parsing_clean"] = parsing(p["zoo"], collection, bundle)
-            result["same_generator_zoo_clean"] = same_generator(with_photos_content(p["zoo"], collection), bundle.same)
-        if condition == "mixed":
-            result["parsing"] = parsing(p["zoo"], collection, bundle)
-            for key, shown in (("zoo", with_photos_content(p["zoo"], collection)), ("real", p["real"])):
-                result[f"same_generator_{key}"] = same_generator(shown, bundle.same)
-                result[f"enrolment_{key}"] = [
-                    enrolment(shown, gallery, bundle.calibration.known, pictures) for pictures in (10, 25)
-                ]
-            seen = look(collection.select(split=split, camera=False, zoo=False, source_split="train"), "mixed")
+        found["detection_zoo"][condition] = detection(p["crops"], p["zoo"], collection, bundle.calibration)
+        found["detection_real"][condition] = detection(p["photos"], p["real"], collection, bundle.calibration)
+        found["parsing"][condition] = parsing(p["zoo"], collection, bundle)
+        showing = {"zoo": with_photos_content(p["zoo"], collection), "real": p["real"]}
+        for key, made in showing.items():
+            found[f"same_generator_{key}"][condition] = same_generator(made, bundle.same)
+            found[f"enrolment_{key}"][condition] = [
+                enrolment(made, gallery, bundle.calibration.known, pictures) for pictures in ENROLLED
+            ]
+        if condition in NAMED:
+            seen = look(seen_real, condition)
             if len(seen.source):
-                result["attribution_real"] = attribution(gallery, seen, p["real"], collection, bundle.calibration.known)
-            known, seen = (
-                few(collection.select(split=part, camera=False, zoo=True, source_split="train"), FEW)
-                for part in ("train", split)
-            )
-            known, seen, strange = (
-                with_photos_content(made, collection) for made in (look(known, "mixed"), look(seen, "mixed"), p["zoo"])
-            )
-            result["attribution_zoo"] = attribution(centroids(known, collection), seen, strange, collection, None)
-    return result
+                found["attribution_real"][condition] = attribution(
+                    gallery, seen, p["real"], collection, bundle.calibration.known
+                )
+            tried = with_photos_content(look(few(seen_zoo, known_zoo[1]), condition), collection)
+            found["attribution_zoo"][condition] = attribution(enrolled_zoo, tried, showing["zoo"], collection, None)
+    return {"split": split, **found}
 
 
 def check_splits(bundle: Bundle, collection: Collection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,15 +19,18 @@ PICTURES, PER_PICTURE = 300, 2
 
 @dataclass(frozen=True)
 class Validation:
-    """Windows uint8[N, 128, 128, 3] by kind, `PER_PICTURE` of a picture one after another, and the sources int64[N] of the zoo's; -1 of
+    """Windows uint8[N, S, S, 3] by kind, `PER_PICTURE` of a picture one after another, and the sources int64[N] of the zoo's; -1 of
     those that are not compared, as they do not show photos. A kind may be empty."""
 
     windows: dict[str, np.ndarray]
     zoo_source: np.ndarray
 
     @staticmethod
-    def of(collection: Collection, seed: int) -> Validation:
-        """Validation photos, and generators of the zoo and real ones that are for validation; each picture through a random chain."""
+    def of(
+        collection: Collection, seed: int, cut: Callable[[np.ndarray, np.random.Generator], np.ndarray] = crop
+    ) -> Validation:
+        """Validation photos, and generators of the zoo and real ones that are for validation; each picture through a random chain. `cut`
+        makes a window of what comes out."""
         rng = np.random.default_rng(seed)
         samples = {
             "camera": collection.select(split="val", camera=True, zoo=False),
@@ -35,7 +39,7 @@ class Validation:
         }
         chosen = {kind: some(members, PICTURES, rng) for kind, members in samples.items()}
         return Validation(
-            {kind: _windows(members, seed + place) for place, (kind, members) in enumerate(chosen.items())},
+            {kind: _windows(members, seed + place, cut) for place, (kind, members) in enumerate(chosen.items())},
             np.repeat(
                 [s.source if collection.sources[s.source].shows_photos() else -1 for s in chosen["zoo"]], PER_PICTURE
             ),
@@ -60,10 +64,12 @@ class Validation:
         return found
 
 
-def _windows(samples: list[Sample], seed: int) -> np.ndarray:
+def _windows(
+    samples: list[Sample], seed: int, cut: Callable[[np.ndarray, np.random.Generator], np.ndarray]
+) -> np.ndarray:
     rng = np.random.default_rng(seed)
     windows = [
-        crop(through_chain(sample, int(rng.integers(2**62))), rng) for sample in samples for _ in range(PER_PICTURE)
+        cut(through_chain(sample, int(rng.integers(2**62))), rng) for sample in samples for _ in range(PER_PICTURE)
     ]
     return np.stack(windows) if windows else np.empty((0, 0, 0, 3), np.uint8)
 

@@ -3,7 +3,7 @@ PyInstaller does not see. The command line and what is optional come along only 
 
 from PyInstaller.utils.hooks import collect_data_files, collect_submodules
 
-APART = ("cli", "commands", "table", "terminal", "doctor", "__main__", "__pyinstaller")
+APART = ("bench", "cli", "coldstart", "commands", "plot", "table", "terminal", "doctor", "__main__", "__pyinstaller")
 
 datas = collect_data_files("edgeparse")
 hiddenimports = collect_submodules(

@@ -99,21 +99,27 @@ def expand(paths: Iterable[str], recursive: bool) -> list[str]:
     """The pictures that arguments mean: files, `-`, what is in folders, and patterns that the shell left alone."""
     names: list[str] = []
     for path in paths:
-        if path != "-" and glob.has_magic(path) and not Path(path).exists():
-            matches = glob.glob(path, recursive=True)  # noqa: PTH207 (a Path's glob takes no absolute patterns)
-            names += sorted(match for match in matches if Path(match).is_file()) or [path]
-        elif path == "-" or not os.path.isdir(path):
-            names.append(path)
-        elif not recursive:
-            raise click.UsageError(f"{path} is a folder; add -r to look into it")
+        # os.path and not Path: what may not be looked at is then not there, and no error.
+        if path != "-" and glob.has_magic(path) and not os.path.exists(path):
+            matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 (a Path's glob takes no absolute patterns)
+            # Without -r a pattern means the files among what it matches; `**` matches both a folder and what is in it.
+            meant = matches if recursive else [match for match in matches if os.path.isfile(match)] or matches
+            names += dict.fromkeys(name for match in meant for name in _in(match, recursive)) or [path]
         else:
-            found = sorted(
-                str(file) for file in Path(path).rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()
-            )
-            if not found:
-                raise click.UsageError(f"there is no picture in {path} (looked for {' '.join(sorted(SUFFIXES))})")
-            names += found
+            names += _in(path, recursive)
     return names
+
+
+def _in(path: str, recursive: bool) -> list[str]:
+    """The pictures in a folder; any other path itself, there or not."""
+    if path == "-" or not os.path.isdir(path):
+        return [path]
+    if not recursive:
+        raise click.UsageError(f"{path} is a folder; add -r to look into it")
+    found = sorted(str(f) for f in Path(path).rglob("*") if f.suffix.lower() in SUFFIXES and os.path.isfile(f))
+    if not found:
+        raise click.UsageError(f"there is no picture in {path} (looked for {' '.join(sorted(SUFFIXES))})")
+    return found
 
 
 def is_read_by_a_person(quiet: bool) -> bool:

@@ -29,6 +29,9 @@ from edgeparse.commands.common import (
     write,
 )
 
+# Half a million pairs, a few hundred megabytes; and cells that a browser still shows.
+MOST, WIDEST = 1000, 200
+
 
 @click.command()
 @pictures_argument
@@ -65,6 +68,12 @@ def compare(
         raise click.UsageError(f"{len(names)} picture was given; comparing takes two or more")
     if names.count("-") > 1:
         raise click.UsageError("standard input can be read once")
+    if len(names) > MOST:
+        raise click.UsageError(
+            f"{len(names)} pictures were given, which make {len(names) * (len(names) - 1) // 2} pairs; at most {MOST} are compared"
+        )
+    if matrix is not None and len(names) > WIDEST:
+        raise click.UsageError(f"--matrix draws at most {WIDEST} pictures, {len(names)} were given; take --json")
     writable(matrix)
     run = Interruptible()
     with errors_end_the_run():

@@ -32,7 +32,7 @@ from edgeparse.commands.common import (
     user_gallery,
     windows_option,
 )
-from edgeparse.errors import EdgeparseError, ImageError
+from edgeparse.errors import BundleError, EdgeparseError, ImageError
 from edgeparse.text import printable
 
 if TYPE_CHECKING:
@@ -178,7 +178,8 @@ def _describe(name: str, bundle: Path | None, folder: Path | None) -> dict[str, 
 
     store, opened = _store(folder, bundle), open_bundle(bundle)
     vectors = store.vectors(name)
-    assert opened.calibration is not None  # what can be enrolled has an embedding and a threshold for it
+    if opened.calibration is None:
+        raise BundleError(f"bundle {opened.label} has no threshold from which a generator is named; export it again")
     (entry,) = (entry for entry in store.entries() if entry.name == name)
     middle = centre(vectors)
     own = Gallery.load(opened.read(opened.gallery)) if opened.gallery else None

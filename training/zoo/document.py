@@ -155,11 +155,13 @@ def render(description: dict, probe: dict, manifest: dict, leakage: dict | None,
             _leaks(leakage),
         ]
     if stream is not None:
+        learnt = ", ".join(f"{rate:.0f} of {side} pixels" for side, rate in stream["learnt_per_s"].items())
         sections += [
             "## As training reads it",
             f"Codec chains are made once: {stream['chains_per_s']:.0f} pictures a second on {stream['cores']} cores. From what they made, "
             f"one thread cuts {stream['windows_per_s']:.0f} windows of {stream['window']} pixels a second "
-            "(`python -m training.throughput`); training logs how long it waited for them.",
+            f"(`python -m training.throughput`), and the network learns from {learnt} a second, "
+            f"{'compiled' if stream['compiled'] else 'not compiled'}; training logs how long it waited for data.",
         ]
     return "\n\n".join(sections) + "\n"
 
