@@ -110,7 +110,7 @@ def report(found: dict[str, Any], _name: str) -> Iterator[str]:
     yield "### One picture\n"
     yield (
         f"`edgeparse bench`: {picture['width']}x{picture['height']} {picture['format']}, {picture['windows']} windows, "
-        f"{setup['backend']}, {setup['precision']}, {setup['threads']} threads.\n"
+        f"{setup['backend']}, {setup['precision']}, {setup['threads']} threads, bundle {setup['bundle']}.\n"
     )
     rows = [("report", found["report_ms"]), *found["stages_ms"].items()]
     yield table(

@@ -162,11 +162,14 @@ def _matrix(done: Comparison) -> Table:
 
 
 def _rests_on(bundle: Bundle) -> str:
-    """What the probability means, and how well it held on generators that it was not fitted to."""
+    """What the probability means, what it was fitted on, and how well it fits there and on public generators."""
     meaning = "The probability supposes that generators made both, and that one is as likely as two."
-    figures = [value for value in bundle.metrics.get("validation_same_generator", {}).values() if value]
-    if not figures:
+    figures = bundle.metrics.get("validation_same_generator", {})
+    zoo, public = figures.get("zoo"), figures.get("real")
+    if not zoo:
         return meaning
-    generators, pairs = (sum(figure[key] for figure in figures) for key in ("generators", "pairs"))
-    error = max(figure["calibration_error"] for figure in figures)
-    return f"{meaning} Fitted on {pairs} pairs of {generators} validation generators, where it errs by {error:.3f} on average."
+    held = (
+        f"Fitted on {zoo['pairs']} pairs of {zoo['generators']} validation generators of the zoo, where it errs by "
+        f"{zoo['calibration_error']:.3f} on average"
+    )
+    return f"{meaning} {held}" + (f", and by {public['calibration_error']:.3f} on public ones." if public else ".")

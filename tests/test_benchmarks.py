@@ -79,6 +79,7 @@ def stored() -> dict[str, Any]:
             "report": common
             | {
                 "setup": {
+                    "bundle": "default-1",
                     "backend": "onnxruntime-cpu",
                     "precision": "int8",
                     "threads": 2,

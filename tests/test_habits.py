@@ -425,7 +425,7 @@ def test_compare_states_its_calibration(bundle_copy: Path, tmp_path: Path) -> No
     comparing(bundle_copy)
     edit_manifest(bundle_copy, lambda m: m["metrics"].update(validation_same_generator={"zoo": figures, "real": None}))
     text = " ".join(run("compare", *many(tmp_path, 2), "--bundle", bundle_copy).stdout.split())
-    assert "20000 pairs of 12 validation generators, where it errs by 0.031 on average" in text
+    assert "20000 pairs of 12 validation generators of the zoo, where it errs by 0.031 on average." in text
 
 
 def test_report_from_the_command_line(tmp_path: Path) -> None:
