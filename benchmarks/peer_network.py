@@ -44,13 +44,10 @@ class Peer(nn.Module):
 
     def forward(self, windows: Tensor) -> dict[str, Tensor]:
         x = ((windows.float() / 255 - MEAN) / STD).permute(0, 3, 1, 2)
-        first, *rest = self.fen.layers
         # bfloat16 cannot tell neighbouring dark values of its normalisation apart, and the first layer's convolutions are few.
         with torch.autocast(x.device.type, enabled=False):
-            features = first(x)
-        for layer in rest:
-            features = layer(features)
-        fingerprint = features
+            first = self.fen.layers[0](x)
+        fingerprint = self.fen.layers[1:](first)
         shared = self.head.branch(fingerprint)
         outputs = {name: head(shared) for name, head in self.heads.items()}
         outputs["continuous"] = outputs["continuous"].sigmoid()

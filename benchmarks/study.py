@@ -91,18 +91,22 @@ class Run:
         """Whether the network is shown whole pictures, shrunk."""
         return bool(self.published) and not self.windows
 
+    @property
+    def size(self) -> int:
+        """The side in pixels of what the network is shown."""
+        return peer_network.PeerConfig().size if self.published else WINDOW
+
     def frame(self, pixels: np.ndarray) -> np.ndarray:
         """What the network is shown of a picture that is judged, uint8[N, S, S, 3]: of windows as many pixels whatever their size."""
         if self.shrinks:
             return peer_network.frame(pixels)
-        size = peer_network.PeerConfig().size if self.published else WINDOW
-        return windows.cut(pixels, WINDOWS * (WINDOW // size) ** 2, size).pixels
+        return windows.cut(pixels, WINDOWS * (WINDOW // self.size) ** 2, self.size).pixels
 
     def cut(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """What it is shown of a picture of validation while it is trained, uint8[S, S, 3]."""
         if self.shrinks:
             return peer_network.frame(pixels)[0]
-        return crop(pixels, rng, peer_network.PeerConfig().size if self.published else WINDOW)
+        return crop(pixels, rng, self.size)
 
 
 def _without(*terms: str) -> Weights:
@@ -236,7 +240,7 @@ def published_settings(run: Run, minutes: float) -> Settings:
         seed=run.seed,
         rate=run.rate,
         muon=run.muon,
-        sizes=((1.0, peer_network.PeerConfig().size),),
+        sizes=((1.0, run.size),),
     )
 
 
@@ -283,7 +287,7 @@ def judge(run: Run, backend: Backend, collection: Collection) -> dict[str, objec
     p["zoo"].values["continuous"] = shrinkage.applied(p["zoo"].values["continuous"])
     labels = label_spaces(collection)
     fit_labels(labels, p["zoo"], collection)
-    fitted = Fitted.of(labels, fit_calibration(p, redrawn(look, val), gallery, collection))
+    fitted = Fitted.of(labels, fit_calibration(p, redrawn(look, val, p), gallery, collection))
     return evaluate(fitted, Shrunk(backend, shrinkage), gallery, collection, "test", CONDITIONS, run.frame, KNOWN_ZOO)
 
 
@@ -313,14 +317,13 @@ def perform(
     stored = torch.load(trained, map_location="cpu", weights_only=True)
     network = make(run)
     network.load_state_dict(stored["network"])
-    size = peer_network.PeerConfig().size if run.published else WINDOW
-    export(network, HEADS, folder / "model.onnx", size)
+    export(network, HEADS, folder / "model.onnx", run.size)
     backend = OnnxRuntimeBackend((folder / "model.onnx").read_bytes(), threads=threads)
     result = {
         **_settings_of(run, megapixels),
         "training": {key: stored[key] for key in ("steps", "minutes", "hardware")},
         "generators": stored["generators"],
-        "multiply_accumulates": multiply_accumulates(network, size),
+        "multiply_accumulates": multiply_accumulates(network, run.size),
         "unseen_photos": sorted(FOLDS[run.fold].photos),
         "evaluation": judge(run, backend, collection),
     }

@@ -187,14 +187,14 @@ def check(
                     if as_jsonl:
                         click.echo(json.dumps(report.to_json(), allow_nan=False))
                     done.append(report)
-                if as_json and (done or not failed):
+                if as_json:
                     click.echo(json.dumps([report.to_json() for report in done], indent=2, allow_nan=False))
             else:
                 from edgeparse.table import show
 
                 reports = run.until(track(looks, len(names), progress_console(quiet, console), "checking"))
                 done = show(reports, parser, console, explain)
-        if report_file is not None and (done or not failed):
+        if report_file is not None:
             write(report_file, page.render(len(names)).encode())
         if failed:
             raise failed[0]
@@ -272,10 +272,19 @@ def _look_at(
 
 
 def _until_failure(reports: Iterator[Report], failed: list[BackendError]) -> Iterator[Report]:
-    """The reports until the inference library fails: what was done so far is still written. `failed` gets the error."""
+    """The reports until the inference library fails: what was done so far is still written, and `failed` gets the error.
+
+    Raises:
+        BackendError: it failed before there was a report; there is nothing to write.
+    """
+    begun = False
     try:
-        yield from reports
+        for report in reports:
+            begun = True
+            yield report
     except BackendError as error:
+        if not begun:
+            raise
         failed.append(error)
 
 

@@ -195,9 +195,12 @@ def validation_pictures(collection: Collection) -> dict[str, list[Sample]]:
     }
 
 
-def redrawn(look: Callable[..., Predictions], val: dict[str, list[Sample]]) -> list[Predictions]:
-    """Predictions for the photos among `validation_pictures`, as crops and whole, through `DRAWS` chains each; `look` makes them."""
-    return [look(val[key], draw=draw) for draw in range(DRAWS) for key in ("crops", "photos")]
+def redrawn(
+    look: Callable[..., Predictions], val: dict[str, list[Sample]], p: dict[str, Predictions]
+) -> list[Predictions]:
+    """Predictions for the photos among `validation_pictures`, as crops and whole, through `DRAWS` chains each: `p` has those of the first,
+    `look` makes the others."""
+    return [look(val[key], draw=draw) if draw else p[key] for draw in range(DRAWS) for key in ("crops", "photos")]
 
 
 def fit_calibration(
@@ -259,7 +262,7 @@ def build(
         "default_variant": variant,
         "gallery": "gallery.npz",
         "labels": label_spaces(collection),
-        "calibration": fit_calibration(p, redrawn(look, val), gallery, collection),
+        "calibration": fit_calibration(p, redrawn(look, val, p), gallery, collection),
         "metrics": {},
         "training": {
             **{key: stored[key] for key in ("config", "steps", "kept_step", "minutes", "seed", "hardware")},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,45 +64,56 @@ def _unseen_called(e: Evidence) -> float:
     return 100 * sum(shares) / len(shares)
 
 
-def _naming(part: str) -> Iterator[Bar]:
-    for key, what, limit in (
-        ("accuracy", "known generator named, closed set, accuracy", 0.95),
-        ("unknown_auroc", "unknown generator told from known ones, AUROC", 0.90),
-        ("oscr", "both at once, OSCR", 0.85),
-    ):
+def _of(
+    section: Callable[[Evidence], dict[str, Any]], prefix: str, figures: Iterable[tuple[str, str, float]]
+) -> Iterator[Bar]:
+    """A bar for each figure of a section of the evaluation, by its key there, what it is, and its limit; an AUC has an
+    interval beside it."""
+    for key, what, limit in figures:
         yield Bar(
-            f"attribution_{part}_{key}",
-            f"{what}, {PARTS[part]} generators",
+            f"{prefix}_{key}",
+            what,
             limit,
-            lambda e, key=key: e["evaluation"][f"attribution_{part}"]["mixed"][key],  # type: ignore[misc]
+            lambda e, key=key: section(e)[key],  # type: ignore[misc]
+            interval=(lambda e: section(e)["auc_interval"]) if key == "auc" else None,
         )
+
+
+def _naming(part: str) -> Iterator[Bar]:
+    whose = f"{PARTS[part]} generators"
+    return _of(
+        lambda e: e["evaluation"][f"attribution_{part}"]["mixed"],
+        f"attribution_{part}",
+        (
+            ("accuracy", f"known generator named, closed set, accuracy, {whose}", 0.95),
+            ("unknown_auroc", f"unknown generator told from known ones, AUROC, {whose}", 0.90),
+            ("oscr", f"both at once, OSCR, {whose}", 0.85),
+        ),
+    )
 
 
 def _same(part: str, condition: str) -> Iterator[Bar]:
-    name = part if condition == "mixed" else f"{part}_{condition}"
-    for key, title, limit in (("auc", "AUC", 0.92), ("accuracy", "accuracy", 0.85)):
-        yield Bar(
-            f"same_generator_{name}_{key}",
-            f"one generator or two, {title}, unseen {PARTS[part]} generators, {condition}",
-            limit,
-            lambda e, key=key: e["evaluation"][f"same_generator_{part}"][condition][key],  # type: ignore[misc]
-            interval=(lambda e: e["evaluation"][f"same_generator_{part}"][condition]["auc_interval"])
-            if key == "auc"
-            else None,
-        )
+    whose = f"unseen {PARTS[part]} generators, {condition}"
+    return _of(
+        lambda e: e["evaluation"][f"same_generator_{part}"][condition],
+        f"same_generator_{part}" if condition == "mixed" else f"same_generator_{part}_{condition}",
+        (
+            ("auc", f"one generator or two, AUC, {whose}", 0.92),
+            ("accuracy", f"one generator or two, accuracy, {whose}", 0.85),
+        ),
+    )
 
 
 def _enrolment(condition: str) -> Iterator[Bar]:
-    for key, title, limit in (
-        ("accuracy", "named among 20, accuracy", 0.85),
-        ("unknown_auroc", "told from generators that were not enrolled, AUROC", 0.90),
-    ):
-        yield Bar(
-            f"enrolment_zoo_{condition}_{key}",
-            f"unseen zoo generator enrolled by 10 pictures {title}, {condition}",
-            limit,
-            lambda e, key=key: e["evaluation"]["enrolment_zoo"][condition][0][key],  # type: ignore[misc]
-        )
+    what = "unseen zoo generator enrolled by 10 pictures"
+    return _of(
+        lambda e: e["evaluation"]["enrolment_zoo"][condition][0],
+        f"enrolment_zoo_{condition}",
+        (
+            ("accuracy", f"{what} named among 20, accuracy, {condition}", 0.85),
+            ("unknown_auroc", f"{what} told from generators that were not enrolled, AUROC, {condition}", 0.90),
+        ),
+    )
 
 
 def _mean(figures: dict[str, dict[str, float]], of: Callable[[dict[str, float]], float]) -> float:
