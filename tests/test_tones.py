@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from tests.conftest import noise
-from training.dataset import Batches, Collection, Generator, Sample
+from training.batches import Batches
+from training.dataset import Collection, Generator, Sample
 from training.labels import Labels
-from training.tones import random_curves, toned
+from training.tones import curves, random_tones, toned
 
 
 def test_every_channel_goes_through_its_own_curve() -> None:
     window = noise(16, 16)
-    curves = np.stack([np.arange(256), 255 - np.arange(256), np.full(256, 7)], axis=1).astype(np.uint8)
-    got = toned(window, curves)
+    curve = np.stack([np.arange(256), 255 - np.arange(256), np.full(256, 7)], axis=1).astype(np.uint8)
+    got = toned(window, curve)
     assert got.dtype == np.uint8
     assert np.array_equal(got[..., 0], window[..., 0])
     assert np.array_equal(got[..., 1], 255 - window[..., 1])
@@ -21,10 +22,9 @@ def test_every_channel_goes_through_its_own_curve() -> None:
 
 
 def test_curves_keep_the_order_of_values_and_differ() -> None:
-    rng = np.random.default_rng(0)
-    drawn = [random_curves(rng) for _ in range(50)]
-    assert all((np.diff(curves.astype(int), axis=0) >= 0).all() for curves in drawn)
-    middles = np.array([curves[128] for curves in drawn], float)
+    drawn = curves(random_tones(np.random.default_rng(0), 50))
+    assert (np.diff(drawn.astype(int), axis=1) >= 0).all()
+    middles = drawn[:, 128].astype(float)
     assert middles.std() > 10
     # A cast of colour is small beside a change of brightness.
     assert middles.std(axis=1).mean() < middles.mean(axis=1).std()

@@ -17,7 +17,8 @@ from export.quantize import quantize
 from tests.conftest import noise
 from training import codecs, metrics
 from training.begin import load_weights
-from training.dataset import Batches, Collection, Generator, Sample, add_variants, crop
+from training.batches import Batches
+from training.dataset import Collection, Generator, Sample, add_variants, crop
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
 from training.learner import optimizers_of
 from training.muon import Muon, orthogonal

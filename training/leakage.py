@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from training import metrics
-from training.dataset import CHAINS, Batches, Collection, add_variants, some
+from training.batches import Batches
+from training.dataset import CHAINS, Collection, add_variants, some
 from training.index.load import load
 
 RESULT = Path(__file__).parent / "results" / "leakage.json"

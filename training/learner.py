@@ -60,6 +60,8 @@ class Learner:
         compiled: bool = False,
     ) -> None:
         keep_freed_memory()
+        # What is computed in float32 is that because the traces are finer than ten bits.
+        torch.backends.cudnn.allow_tf32 = False
         self.network, self.weights = network, weights
         self.place = next(network.parameters()).device
         self.average = Average(network)
@@ -74,7 +76,9 @@ class Learner:
         """What it learns on, in words."""
         return torch.cuda.get_device_name(self.place) if self.place.type == "cuda" else f"{os.cpu_count()} CPU cores"
 
-    def step(self, windows: np.ndarray, source: np.ndarray, share: float) -> tuple[dict[str, float], np.ndarray]:
+    def step(
+        self, windows: np.ndarray | Tensor, source: np.ndarray, share: float
+    ) -> tuple[dict[str, float], np.ndarray]:
         """Learn from windows, uint8[N, S, S, 3], of these sources, int64[N], at this share of the highest rate.
 
         Returns every weighted term of the objective by name, and each window's detection loss, float32[N].
@@ -84,7 +88,7 @@ class Learner:
         self.network.train()
         origins = torch.from_numpy(source).to(self.place)
         with torch.autocast(self.place.type, torch.bfloat16, enabled=fast_bfloat16(self.place)):
-            outputs = self._compute(torch.from_numpy(windows).to(self.place))
+            outputs = self._compute(torch.as_tensor(windows).to(self.place))
         terms: dict[str, Tensor] = heads(outputs, origins, self.targets, self.weights, self.proxies)
         missed = detection_losses(outputs, origins, self.targets).detach().cpu().numpy()
         for optimizer in self.optimizers:

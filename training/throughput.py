@@ -12,7 +12,8 @@ import click
 import numpy as np
 import torch
 
-from training.dataset import Batches, Collection, add_variants, some
+from training.batches import Batches
+from training.dataset import Collection, add_variants, some
 from training.index.load import load
 from training.learner import Learner
 from training.networks import WINDOW, Network, NetworkConfig

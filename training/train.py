@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import queue
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -18,8 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from edgeparse.bundle import open_bundle
+from training.batches import Batches, DeviceStore, HostStore
 from training.begin import load_weights
-from training.dataset import CHAINS, Batches, Collection, add_variants, crop, some
+from training.dataset import CHAINS, Collection, add_variants, crop, some
 from training.index.load import load as load_index
 from training.learner import Average, Learner
 from training.networks import WINDOW, Network, NetworkConfig
@@ -31,13 +34,18 @@ from training.validation import Validation
 SIZES = ((0.5, 64), (0.7, 96), (1.0, WINDOW))
 # Share of the training in which the learning rate rises to its highest.
 WARM_UP = 0.05
+# How long training goes on between two looks at validation, in seconds: a look takes a CPU ten of them.
+BETWEEN_LOOKS = {"cpu": 240.0, "cuda": 10.0}
+
+Batch = tuple[np.ndarray | Tensor, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Settings:
     """How to train: the budget, which the learning rate's schedule follows, the highest `rate`, and `generators` in a batch, of which
     `real_share` are public ones. The budget is time in `minutes`, or where `megapixels` is given windows of so many million pixels, which
-    cost the same on a busy machine. `twins`: whether pictures come with the photos they were made from. `sizes`: see `SIZES`.
+    cost the same on a busy machine. `pictures`: windows of a generator in a batch, and as many of photos. `twins`: whether pictures come
+    with the photos they were made from. `sizes`: see `SIZES`.
     `emphasis`: how much more often than one that is never missed a zoo generator is drawn whose pictures cannot be told from photos.
     `toned`: the share of windows with random tone curves.
     `muon`: whether the weights of hidden layers are trained with it, or with AdamW as all others. `compiled`: whether TorchInductor makes
@@ -48,6 +56,7 @@ class Settings:
     seed: int = 1
     rate: float = 2e-3
     generators: int = 14
+    pictures: int = 4
     weights: Weights = field(default_factory=Weights)
     real_share: float = 0.3
     twins: bool = True
@@ -82,35 +91,44 @@ class Best:
             self.score, self.step, self.values = score, step, kept
 
 
-def prefetch(
-    make: Callable[[], tuple[np.ndarray, np.ndarray]], depth: int = 4
-) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
-    """Make batches in a thread while the network works on the last one."""
-    ready: queue.Queue = queue.Queue(depth)
+@contextlib.contextmanager
+def prefetched(make: Callable[[], Batch], depth: int = 4) -> Iterator[Callable[[], Batch]]:
+    """Make batches in a thread while the network works on the last one; the thread ends, and lets go of its pictures, on leaving."""
+    ready: queue.Queue[Batch | Exception] = queue.Queue(depth)
+    left = threading.Event()
 
     def run() -> None:
-        while True:
+        while not left.is_set():
             try:
                 ready.put(make())
             except Exception as error:
                 ready.put(error)
                 return
 
-    def take() -> tuple[np.ndarray, np.ndarray]:
+    def take() -> Batch:
         batch = ready.get()
         if isinstance(batch, Exception):
             raise batch
         return batch
 
-    threading.Thread(target=run, daemon=True).start()
-    return take
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield take
+    finally:
+        left.set()
+        while thread.is_alive():
+            with contextlib.suppress(queue.Empty):
+                ready.get(timeout=0.1)
 
 
-def add_training_variants(collection: Collection, variants: int, seed: int) -> None:
-    """Send all that is trained on through codec chains; zoo pictures, of which there are most, through `variants` each."""
-    add_variants(collection.select(split="train", zoo=False, source_split="train"), CHAINS, seed)
+def add_training_variants(collection: Collection, variants: int, seed: int, softened: float = 0.0) -> None:
+    """Send all that is trained on through codec chains; zoo pictures, of which there are most, through `variants` each. The share
+    `softened` of the photos' chains begins with a loss of sharpness."""
+    for zoo in (False, True):
+        add_variants(collection.select(split="train", zoo=zoo, camera=True), CHAINS, seed, softened)
+    add_variants(collection.select(split="train", zoo=False, camera=False, source_split="train"), CHAINS, seed)
     add_variants(collection.select(split="train", zoo=True, camera=False, source_split="train"), variants, seed)
-    add_variants(collection.select(split="train", zoo=True, camera=True), CHAINS, seed)
 
 
 @click.command()
@@ -124,14 +142,19 @@ def add_training_variants(collection: Collection, variants: int, seed: int) -> N
 @click.option("--fen-width", default=32, show_default=True)
 @click.option("--fen-blocks", default=2, show_default=True)
 @click.option(
-    "--generators", default=14, show_default=True, help="Generators in a batch; 4 windows each, and as many of photos."
+    "--generators", default=14, show_default=True, help="Generators in a batch, with as many windows of photos."
 )
 @click.option(
     "--begin-from",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="A bundle whose weights to begin with, in place of random ones; halve the rate.",
 )
+@click.option("--pictures", default=4, show_default=True, help="Windows of a generator in a batch.")
 @click.option("--variants", default=4, show_default=True, help="Codec chains kept of a zoo picture.")
+@click.option("--softened", default=0.0, show_default=True, help="Share of the photos' chains that begin with a blur.")
+@click.option(
+    "--whole-windows", is_flag=True, help="Never smaller windows than those that are shipped, as a GPU has the time."
+)
 @click.option(
     "--compiled/--eager", help="Compile the network first; needs a C++ compiler, and pays after some minutes."
 )
@@ -146,7 +169,10 @@ def main(
     fen_blocks: int,
     generators: int,
     begin_from: Path | None,
+    pictures: int,
     variants: int,
+    softened: float,
+    whole_windows: bool,
     compiled: bool,
     device: str,
 ) -> None:
@@ -157,11 +183,19 @@ def main(
     collection = load_index(index)
     click.echo(f"{len(collection.sources)} sources, {len(collection.samples)} pictures", err=True)
     validation = Validation.of(collection, seed)
-    add_training_variants(collection, variants, seed)
+    add_training_variants(collection, variants, seed, softened)
     network = Network(NetworkConfig(fen_width=fen_width, fen_blocks=fen_blocks))
     begun = begin(network, begin_from, collection) if begin_from else None
     network.to(place, memory_format=torch.channels_last)
-    how = Settings(minutes, seed=seed, rate=rate, generators=generators, compiled=compiled)
+    how = Settings(
+        minutes,
+        seed=seed,
+        rate=rate,
+        generators=generators,
+        pictures=pictures,
+        sizes=((1.0, WINDOW),) if whole_windows else SIZES,
+        compiled=compiled,
+    )
     train(network, collection, validation, how, out, begun)
 
 
@@ -236,52 +270,56 @@ def train(
         collection,
         settings.seed + learner.steps,
         generators=settings.generators,
+        pictures=settings.pictures,
         real_share=settings.real_share,
         emphasis=settings.emphasis,
         toned=settings.toned,
+        twins=settings.twins,
+        store=partial(DeviceStore, device=learner.place) if learner.place.type == "cuda" else HostStore,
     )
-    if not settings.twins:
-        batches.photos.clear()
     # Before the thread makes any: of larger windows than were meant, a network may not have the memory for one batch.
     batches.size = settings.size(settings.progress(spent, pixels))
-    next_batch = prefetch(batches)
 
     started = time.monotonic() - spent
     shown, saved = spent, spent
+    between = BETWEEN_LOOKS[learner.place.type]
     totals: dict[str, float] = defaultdict(float)
     since, waited = 0, 0.0
-    while (progress := settings.progress(spent, pixels)) < 1:
-        batches.size = settings.size(progress)
-        share = min(1.0, progress / WARM_UP) * (0.5 * (1 + math.cos(math.pi * progress)) * 0.99 + 0.01)
-        asked = time.monotonic()
-        windows, source = next_batch()
-        waited += time.monotonic() - asked
-        terms, missed = learner.step(windows, source, share)
-        batches.missed(source, missed)
-        since, pixels = since + 1, pixels + windows[..., 0].size
-        spent = time.monotonic() - started
-        for name, term in terms.items():
-            totals[name] += term
-        if spent - shown > 60:
-            line: dict[str, object] = {
-                "step": learner.steps,
-                "minutes": round(spent / 60, 1),
-                "windows": learner.steps * len(windows),
-                "windows_per_s": round(since * len(windows) / (spent - shown)),
-                "waited_for_data": round(waited / (spent - shown), 3),
-            }
-            line |= {name: round(total / since, 4) for name, total in totals.items()}
-            if spent - saved > 240:
-                figures = validation.scores(learner.average.network, learner.place)
-                best.consider(figures, learner.steps, learner.average)
-                line |= {f"val_auc_{name}": round(figure, 4) for name, figure in figures.items()}
-                _save(state_file, {"of": of, **learner.state(), "spent": spent, "pixels": pixels, "best": vars(best)})
-                saved = time.monotonic() - started
-            with (out / "log.jsonl").open("a") as log:
-                log.write(json.dumps(line) + "\n")
-            click.echo(json.dumps(line), err=True)
-            totals.clear()
-            shown, since, waited = spent, 0, 0.0
+    with prefetched(batches) as next_batch:
+        while (progress := settings.progress(spent, pixels)) < 1:
+            batches.size = settings.size(progress)
+            share = min(1.0, progress / WARM_UP) * (0.5 * (1 + math.cos(math.pi * progress)) * 0.99 + 0.01)
+            asked = time.monotonic()
+            windows, source = next_batch()
+            waited += time.monotonic() - asked
+            terms, missed = learner.step(windows, source, share)
+            batches.missed(source, missed)
+            since, pixels = since + 1, pixels + len(windows) * windows.shape[1] ** 2
+            spent = time.monotonic() - started
+            for name, term in terms.items():
+                totals[name] += term
+            if spent - shown > min(60.0, between):
+                line: dict[str, object] = {
+                    "step": learner.steps,
+                    "minutes": round(spent / 60, 1),
+                    "windows": learner.steps * len(windows),
+                    "windows_per_s": round(since * len(windows) / (spent - shown)),
+                    "waited_for_data": round(waited / (spent - shown), 3),
+                }
+                line |= {name: round(total / since, 4) for name, total in totals.items()}
+                if spent - saved > between:
+                    figures = validation.scores(learner.average.network, learner.place)
+                    best.consider(figures, learner.steps, learner.average)
+                    line |= {f"val_auc_{name}": round(figure, 4) for name, figure in figures.items()}
+                    _save(
+                        state_file, {"of": of, **learner.state(), "spent": spent, "pixels": pixels, "best": vars(best)}
+                    )
+                    saved = time.monotonic() - started
+                with (out / "log.jsonl").open("a") as log:
+                    log.write(json.dumps(line) + "\n")
+                click.echo(json.dumps(line), err=True)
+                totals.clear()
+                shown, since, waited = spent, 0, 0.0
     best.consider(validation.scores(learner.average.network, learner.place), learner.steps, learner.average)
     _save(state_file, {"of": of, **learner.state(), "spent": spent, "pixels": pixels, "best": vars(best)})
     names = {source.name: source.split for source in collection.sources if source.labels is not None}

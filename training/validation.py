@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,11 +68,18 @@ class Validation:
 def _windows(
     samples: list[Sample], seed: int, cut: Callable[[np.ndarray, np.random.Generator], np.ndarray]
 ) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    windows = [
-        cut(through_chain(sample, int(rng.integers(2**62))), rng) for sample in samples for _ in range(PER_PICTURE)
-    ]
+    jobs = [(sample, [seed, i], cut) for i, sample in enumerate(samples)]
+    with ProcessPoolExecutor() as pool:
+        windows = [window for of_one in pool.map(_windows_of, jobs, chunksize=8) for window in of_one]
     return np.stack(windows) if windows else np.empty((0, 0, 0, 3), np.uint8)
+
+
+def _windows_of(
+    job: tuple[Sample, list[int], Callable[[np.ndarray, np.random.Generator], np.ndarray]],
+) -> list[np.ndarray]:
+    sample, seed, cut = job
+    rng = np.random.default_rng(seed)
+    return [cut(through_chain(sample, int(rng.integers(2**62))), rng) for _ in range(PER_PICTURE)]
 
 
 @torch.no_grad()

@@ -43,14 +43,18 @@ def _pixels(index: Index) -> list[np.ndarray]:
             raise FileNotFoundError(f"there is no file {file}, which the index names; put it back, or {AGAIN}")
     found: list[np.ndarray] = [np.empty(0, np.uint8)] * len(index.entries)
     single = [file for file in of_file if file.suffix != ".npz"]
+    several = {
+        file: [index.entries[i].place.number for i in members]
+        for file, members in of_file.items()
+        if file.suffix == ".npz"
+    }
     with ProcessPoolExecutor() as pool:
         for file, pixels in zip(single, pool.map(read_pixels, single, chunksize=64), strict=True):
-            for i in of_file.pop(file):
+            for i in of_file[file]:
                 found[i] = pixels
-    for file, members in of_file.items():
-        numbers = [index.entries[i].place.number for i in members]
-        for i, pixels in zip(members, _some_of(file, numbers), strict=True):
-            found[i] = pixels
+        for file, stack in zip(several, pool.map(_some_of, several, several.values()), strict=True):
+            for i, pixels in zip(of_file[file], stack, strict=True):
+                found[i] = pixels
     return found
 
 

@@ -123,6 +123,8 @@ class Trainer:
     def __init__(self, config: Config, photos: Photos, device: torch.device) -> None:
         torch.manual_seed(config.seed)
         self.config, self.device = config, device
+        # Ten bits of mantissa, which CUDA's convolutions take by default, would leave one too.
+        torch.backends.cudnn.allow_tf32 = False
         maker = REGISTRY[config.family](config)
         initialise(maker)
         self.sample = _Sampler(photos, None if maker.sees_photos else TEXTURES, maker.low, device, config.seed)
