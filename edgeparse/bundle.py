@@ -68,13 +68,19 @@ class Loss:
 @dataclass(frozen=True)
 class Calibration:
     """probability = sigmoid(scale * logit + bias); below `camera` it is a camera's, from `generated` on a generator's, between them
-    inconclusive. `known` is the similarity from which the nearest known generator is named."""
+    inconclusive. `known` is the similarity from which a generator of the bundle's gallery is named, `enrolled` from which one is that
+    the user enrolled: training drew the bundle's own apart, so strangers lie farther from them. None in older bundles, as `known`."""
 
     scale: float
     bias: float
     camera: float
     generated: float
     known: float
+    enrolled: float | None = None
+
+    def needed(self, enrolled: bool) -> float:
+        """The similarity from which a generator is named, by whose it is."""
+        return self.enrolled if enrolled and self.enrolled is not None else self.known
 
 
 @dataclass(frozen=True)

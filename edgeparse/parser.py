@@ -318,7 +318,7 @@ class Parser:
         matches = self._gallery.nearest(embedding, max(1, candidates))
         if not matches:
             return None
-        known = matches[0].score >= self._bundle.calibration.known
+        known = matches[0].score >= self._bundle.calibration.needed(matches[0].name in self._enrolled)
         return GeneratorAnswer(
             name=matches[0].name if known else None,
             known=known,

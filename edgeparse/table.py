@@ -16,7 +16,7 @@ from edgeparse.text import printable
 from edgeparse.words import VERDICTS, count
 
 if TYPE_CHECKING:
-    from edgeparse.bundle import Bundle
+    from edgeparse.bundle import Bundle, Calibration
     from edgeparse.parser import Parser
 
 # A wider matrix does not fit into a terminal.
@@ -57,7 +57,7 @@ def panel(report: Report, parser: Parser, explain: bool = False) -> Panel:
         parts.append(_answers(report, parser.bundle))
     calibration = parser.bundle.calibration
     if explain and calibration is not None and report.generator is not None:
-        parts.append(_distances(report.generator, parser, calibration.known))
+        parts.append(_distances(report.generator, parser, calibration))
     image, timing = report.image, report.timing_ms
     foot = f"{image.width}x{image.height} {image.format or 'array'}, {report.windows} windows, {report.backend}, {report.bundle}"
     parts.append(Text(foot + (f", {timing.total:.0f} ms" if timing else ""), style="dim"))
@@ -89,20 +89,24 @@ def _answers(report: Report, bundle: Bundle) -> Table:
     return table
 
 
-def _distances(generator: GeneratorAnswer, parser: Parser, needed: float) -> Table:
+def _distances(generator: GeneratorAnswer, parser: Parser, calibration: Calibration) -> Table:
     """How far the nearest known generators are, and how near one has to be."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("nearest known")
     table.add_column("similarity", justify="right")
-    table.add_column(f"missing to {needed:.3f}", justify="right")
+    table.add_column("needed", justify="right")
+    table.add_column("missing", justify="right")
     table.add_column("known from")
     for candidate in generator.candidates:
+        enrolled = candidate.name in parser.enrolled
+        needed = calibration.needed(enrolled)
         missing = needed - candidate.score
         table.add_row(
             Text(candidate.name),
             f"{candidate.score:.3f}",
+            f"{needed:.3f}",
             f"{missing:.3f}" if missing > 0 else "near enough",
-            "your gallery" if candidate.name in parser.enrolled else "the bundle",
+            "your gallery" if enrolled else "the bundle",
         )
     return table
 

@@ -22,9 +22,11 @@ from export.shrinkage import Shrinkage
 from export.variants import write_variants
 from training.dataset import Collection, Sample, some
 from training.evaluate import (
+    ENROLLED,
     Predictions,
     centroids,
     detection,
+    enrolled_draws,
     labels_of,
     pairs_of,
     parsing,
@@ -215,8 +217,16 @@ def fit_calibration(
         **fit_thresholds(_by_set(photos, collection), (p["zoo"].logit, p["real"].logit), len(photos)),
         # Of either kind of strangers: there are many more pictures of the zoo, and they lie farther from the public generators known.
         "known": max(float(np.quantile(similarity, 1 - FALSE_NAME)) for similarity in nearest),
+        **fit_enrolled(with_photos_content(p["zoo"], collection), gallery),
         **({"same": same} if same else {}),
     }
+
+
+def fit_enrolled(made: Predictions, gallery: Gallery) -> dict[str, float]:
+    """The similarity from which an enrolled generator is named, by enrolling validation generators beside others of them; nothing where
+    there are too few."""
+    strangers = [draw.strangers.max(1) for draw in enrolled_draws(made, gallery, ENROLLED[0])]
+    return {"enrolled": float(np.quantile(np.concatenate(strangers), 1 - FALSE_NAME))} if strangers else {}
 
 
 def build(

@@ -85,7 +85,7 @@ def comparing(
         if same is not None:
             fields["calibration"]["same"] = dict(same)
         if known is not None:
-            fields["calibration"]["known"] = known
+            fields["calibration"] |= {"known": known, "enrolled": known}
         if reported:
             fields["labels"]["family_reported"] = True
             for group in ("continuous", "discrete", "losses"):

@@ -9,14 +9,16 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from edgeparse.bundle import SameGenerator, open_bundle
+from edgeparse.bundle import Calibration, SameGenerator, open_bundle
 from edgeparse.gallery import Gallery
 from export.bundle import (
     CONFIDENCE,
     FALSE_ALARM,
+    FALSE_NAME,
     FALSE_SAME,
     MISS,
     alarm_bound,
+    fit_enrolled,
     fit_labels,
     fit_same_generator,
     fit_thresholds,
@@ -29,6 +31,11 @@ from training.evaluate import Predictions, check_splits, enrolment, pairs_of, sa
 from training.labels import CONTINUOUS, Labels
 
 DIMENSION = 32
+
+
+def naming_from(enrolled: float) -> Calibration:
+    """A calibration by which enrolled generators are named from this similarity on, and the bundle's own never."""
+    return Calibration(1.0, 0.0, 0.5, 0.5, known=2.0, enrolled=enrolled)
 
 
 def test_few_photos_beyond_the_bound_however_few_it_was_fitted_on() -> None:
@@ -155,30 +162,39 @@ def test_no_calibration_without_structure_or_generators() -> None:
 
 
 def test_enrolment_names_new_generators_and_rejects_strangers() -> None:
-    figures = enrolment(predictions(24, 30, 0.4), gallery(10), 0.7, pictures=10)
+    figures = enrolment(predictions(24, 30, 0.4), gallery(10), naming_from(0.7), pictures=10)
     assert figures is not None
     assert (figures["enrolled"], figures["names"], figures["pictures"]) == (16, 20, 10)
     assert figures["accuracy"] > 0.99
     assert figures["unknown_auroc"] > 0.99
     assert figures["named_rightly"] > 0.9
     assert figures["unknown_named"] < 0.1
-    noise = enrolment(predictions(24, 30, 100.0), gallery(10), 0.7, pictures=10)
+    noise = enrolment(predictions(24, 30, 100.0), gallery(10), naming_from(0.7), pictures=10)
     assert noise is not None
     assert noise["accuracy"] < 0.2
     assert 0.35 < noise["unknown_auroc"] < 0.65
 
 
+def test_as_many_strangers_are_named_at_enrolment_as_are_meant() -> None:
+    # Unseen generators lie closer together than those of the gallery.
+    fitted = fit_enrolled(predictions(40, 30, 1.5, seed=5), gallery(10))
+    figures = enrolment(predictions(40, 30, 1.5, seed=6), gallery(10), naming_from(fitted["enrolled"]), pictures=10)
+    assert figures is not None
+    assert figures["unknown_named"] == pytest.approx(FALSE_NAME, abs=0.05)
+    assert fit_enrolled(predictions(2, 30, 0.4), gallery(10)) == {}
+
+
 def test_more_pictures_name_better() -> None:
-    few, many = (enrolment(predictions(24, 80, 2.5), gallery(10), 0.5, pictures=n) for n in (3, 50))
+    few, many = (enrolment(predictions(24, 80, 2.5), gallery(10), naming_from(0.5), pictures=n) for n in (3, 50))
     assert few is not None
     assert many is not None
     assert many["accuracy"] > few["accuracy"] + 0.05
 
 
 def test_enrolment_takes_three_generators_with_pictures_to_spare() -> None:
-    assert enrolment(predictions(2, 30, 0.4), gallery(10), 0.7, pictures=10) is None
-    assert enrolment(predictions(24, 10, 0.4), gallery(10), 0.7, pictures=10) is None
-    small = enrolment(predictions(3, 30, 0.4), Gallery((), np.empty((0, 0), np.float32)), 0.7, pictures=10)
+    assert enrolment(predictions(2, 30, 0.4), gallery(10), naming_from(0.7), pictures=10) is None
+    assert enrolment(predictions(24, 10, 0.4), gallery(10), naming_from(0.7), pictures=10) is None
+    small = enrolment(predictions(3, 30, 0.4), Gallery((), np.empty((0, 0), np.float32)), naming_from(0.7), pictures=10)
     assert small is not None
     assert (small["enrolled"], small["names"]) == (2, 2)
 
@@ -191,7 +207,7 @@ def test_card_shows_comparing_and_enrolment_where_they_were_measured() -> None:
         "same_generator_zoo": {"mixed": same_generator(made, same), "clean": None},
         "same_generator_real": {"mixed": {"auc": 0.5}, "clean": None},
         "enrolment_zoo": {
-            "mixed": [enrolment(made, gallery(10), 0.7, pictures) for pictures in (10, 50)],
+            "mixed": [enrolment(made, gallery(10), naming_from(0.7), pictures) for pictures in (10, 50)],
             "clean": [None, None],
         },
         "enrolment_real": {"mixed": [None, None], "clean": [None, None]},

@@ -7,8 +7,8 @@ import pytest
 
 from tests.conftest import noise
 from training import leakage
-from training.codecs import encode
 from training.batches import Batches
+from training.codecs import encode
 from training.dataset import CHAINS, Collection, Generator, Sample, add_variants
 from training.labels import Labels
 

@@ -16,8 +16,8 @@ from export.onnx_graph import TOLERANCE, export, fold_batch_norm, output_names, 
 from export.quantize import quantize
 from tests.conftest import noise
 from training import codecs, metrics
-from training.begin import load_weights
 from training.batches import Batches
+from training.begin import load_weights
 from training.dataset import Collection, Generator, Sample, add_variants, crop
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
 from training.learner import optimizers_of

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -284,52 +284,76 @@ def with_photos_content(made: Predictions, collection: Collection) -> Prediction
     return Predictions({name: value[rows] for name, value in made.values.items()}, made.source[rows])
 
 
-def enrolment(
-    made: Predictions,
-    gallery: Gallery,
-    threshold: float,
-    pictures: int,
-    *,
-    known: int = 20,
-    draws: int = 20,
-    seed: int = 0,
-) -> dict[str, float] | None:
+@dataclass(frozen=True)
+class Enrolled:
+    """Unseen generators enrolled in one draw, and pictures looked for among them: who made each query, int64[Q]; its similarity to every
+    name, float[Q, N]; the same of pictures of strangers, float[R, N]; and every name's source, -1 of a generator of the bundle's."""
+
+    made_by: np.ndarray
+    queries: np.ndarray
+    strangers: np.ndarray
+    names: np.ndarray
+
+
+def enrolled_draws(
+    made: Predictions, gallery: Gallery, pictures: int, *, known: int = 20, draws: int = 20, seed: int = 0
+) -> Iterator[Enrolled]:
     """Generators that training never saw, enrolled by a few pictures each and then looked for among `known` names.
 
     In each draw two thirds of the generators are enrolled and fill the gallery up to `known` names with the bundle's own; the rest stay
-    strangers. Queries are pictures that were not enrolled. None where fewer than three generators have pictures to spare.
+    strangers. Queries are pictures that were not enrolled. Nothing where fewer than three generators have pictures to spare.
     """
     rng = np.random.default_rng(seed)
     vectors = made.embeddings()
     rows = {i: made.of([i]) for i in np.unique(made.source)}
     usable = [i for i in rows if len(rows[i]) > pictures]
     if len(usable) < 3:
-        return None
+        return
     enrolled = min(known, 2 * len(usable) // 3)
     own = min(known - enrolled, len(gallery.names))
-    figures = []
     for _ in range(draws):
         order = rng.permutation(usable)
         members = {i: rng.permutation(rows[i]) for i in order[:enrolled]}
-        names = np.array([*members, *np.full(own, -1)])
         beside = gallery.vectors[rng.choice(len(gallery.names), own, replace=False)] if own else gallery.vectors[:0]
         mine = np.stack([centre(vectors[drawn[:pictures]]) for drawn in members.values()])
         centres = np.concatenate([mine, beside.reshape(-1, mine.shape[1])])
         queries = np.concatenate([drawn[pictures:] for drawn in members.values()])
         strangers = np.concatenate([rows[i] for i in order[enrolled:]])
-        near, far = vectors[queries] @ centres.T, (vectors[strangers] @ centres.T).max(1)
-        right = names[near.argmax(1)] == made.source[queries]
+        yield Enrolled(
+            made.source[queries],
+            vectors[queries] @ centres.T,
+            vectors[strangers] @ centres.T,
+            np.array([*members, *np.full(own, -1)]),
+        )
+
+
+def enrolment(made: Predictions, gallery: Gallery, calibration: Calibration, pictures: int) -> dict[str, float] | None:
+    """How well unseen generators are named once enrolled, means of `enrolled_draws`; None where these are none."""
+    figures, names = [], np.empty(0)
+    for draw in enrolled_draws(made, gallery, pictures):
+        names = draw.names
+        needed = np.where(names >= 0, calibration.needed(enrolled=True), calibration.needed(enrolled=False))
+        near, far = draw.queries.max(1), draw.strangers.max(1)
+        said = draw.queries.argmax(1)
+        right = names[said] == draw.made_by
         figures.append(
             {
                 # Generators weigh alike.
-                "accuracy": np.mean([right[made.source[queries] == i].mean() for i in members]),
-                "unknown_auroc": metrics.auc(far, near.max(1)),
-                "named_rightly": (right & (near.max(1) >= threshold)).mean(),
-                "unknown_named": (far >= threshold).mean(),
+                "accuracy": np.mean([right[draw.made_by == i].mean() for i in names[names >= 0]]),
+                "unknown_auroc": metrics.auc(far, near),
+                "named_rightly": (right & (near >= needed[said])).mean(),
+                "unknown_named": (far >= needed[draw.strangers.argmax(1)]).mean(),
             }
         )
+    if not figures:
+        return None
     mean = {key: float(np.mean([figure[key] for figure in figures])) for key in figures[0]}
-    return mean | {"pictures": pictures, "enrolled": enrolled, "names": enrolled + own, "draws": draws}
+    return mean | {
+        "pictures": pictures,
+        "enrolled": int((names >= 0).sum()),
+        "names": len(names),
+        "draws": len(figures),
+    }
 
 
 def few(samples: list[Sample], count: int) -> list[Sample]:
@@ -391,7 +415,7 @@ def evaluate(
         for key, made in showing.items():
             found[f"same_generator_{key}"][condition] = same_generator(made, bundle.same)
             found[f"enrolment_{key}"][condition] = [
-                enrolment(made, gallery, bundle.calibration.known, pictures) for pictures in ENROLLED
+                enrolment(made, gallery, bundle.calibration, pictures) for pictures in ENROLLED
             ]
         if condition in NAMED:
             seen = look(seen_real, condition)

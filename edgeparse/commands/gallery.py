@@ -189,7 +189,7 @@ def _describe(name: str, bundle: Path | None, folder: Path | None) -> dict[str, 
         "similarity": {
             "mean": float(similar.mean()),
             "least": float(similar.min()),
-            "needed": opened.calibration.known,
+            "needed": opened.calibration.needed(enrolled=True),
         },
         "nearest": [
             {"name": match.name, "similarity": match.score} for match in known.nearest(middle, 6) if match.name != name
