@@ -182,6 +182,59 @@ def scenario(
     _keep(machine, "scenarios", found, folder)
 
 
+@main.command()
+@kept
+@bundle_option
+@click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True)
+@click.option("--seconds", default=60.0, show_default=True, help="After these no round begins.")
+@click.option("--patience", default=300.0, show_default=True, help="Seconds until every contender must have opened.")
+@click.option(
+    "--batch",
+    "batches",
+    type=click.IntRange(min=1),
+    multiple=True,
+    help="May be repeated; by default 1, 8, 32, 64, 256.",
+)
+@click.option("--only", multiple=True, help="Names or patterns such as 'edgeparse / *'; may be repeated.")
+def gpu(
+    machine: str | None,
+    folder: Path,
+    bundle: Path | None,
+    rounds: int,
+    seconds: float,
+    patience: float,
+    batches: tuple[int, ...],
+    only: tuple[str, ...],
+) -> None:
+    """A GPU: batches on the device and from host to host, beside others, against what the GPU can do."""
+    from benchmarks.gpu import BATCHES, facts, machine_name, measure, named
+    from edgeparse.errors import BackendError
+
+    try:
+        name = machine or machine_name(facts()["name"])
+    except BackendError as error:
+        raise click.ClickException(f"there is no GPU to measure: {error}") from error
+    if not (wanted := named(only)):
+        raise click.BadParameter("nobody has such a name", param_hint="--only")
+    found = measure(
+        wanted,
+        open_bundle(bundle),
+        batches or BATCHES,
+        rounds,
+        seconds,
+        patience,
+        _say,
+        # Whatever ends this early, what was measured is kept.
+        lambda found: results.save(name, "gpu", found, folder),
+    )
+    _keep(name, "gpu", found, folder)
+    for entry in found["contenders"]:
+        times = "  ".join(f"{size}: {ms:.3f}" for size, ms in entry["ms"]["device"].items())
+        click.echo(f"{times} ms  {' / '.join(entry[key] for key in ('network', 'runtime', 'precision'))}")
+    for bar in found["bars"]:
+        click.echo(f"{bar['what']}: {bar['value']:.3g} of {bar['limit']}, {'met' if bar['met'] else 'not met'}")
+
+
 @main.command("all")
 @kept
 @click.pass_context

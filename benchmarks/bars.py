@@ -94,6 +94,10 @@ def _efficiency(sections: Sections) -> float:
 
 
 def _on_gpu(sections: Sections) -> float:
+    """Ours by default where the GPU was measured by itself, else the fastest of ours beside others."""
+    if (found := sections.get("gpu")) is not None:
+        entry = _one(entry for entry in found["contenders"] if found["reference"].items() <= entry.items())
+        return float(entry["ms"]["host"]["1"])
     return min(
         entry["ms"]["all"]["p50"]
         for entry in sections["peers"]["contenders"]

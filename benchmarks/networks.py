@@ -71,6 +71,17 @@ def our_module(bundle: Bundle) -> nn.Module:
     return Network(NetworkConfig.from_json(config)).eval()
 
 
+def random_published(task: str) -> Published:
+    """A published network with random weights, in evaluation mode."""
+    torch.manual_seed(0)
+    network = Published(DnCNN(TASKS[task].depth), TASKS[task].head())
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            # Signals keep their size through 31 layers: numbers that vanish would be slower than real ones.
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    return network.eval()
+
+
 def prepare_published() -> None:
     """Make the published networks' checkpoints and bundles where they are not made yet. Minutes, the first time."""
     made.cache().mkdir(parents=True, exist_ok=True)
@@ -92,12 +103,7 @@ def prepare_floor(size: int) -> None:
 
 
 def _write_checkpoint(task: str, path: Path) -> None:
-    torch.manual_seed(0)
-    network = Published(DnCNN(TASKS[task].depth), TASKS[task].head())
-    for module in network.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            # Signals keep their size through 31 layers: numbers that vanish would be slower than real ones.
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    network = random_published(task)
     partial = path.with_suffix(".partial")
     torch.save({"state_dict_cnn": network.fen.state_dict(), "state_dict_class": network.head.state_dict()}, partial)
     partial.rename(path)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.bars import Bar, judge
+from benchmarks.contenders import OURS
 from benchmarks.growth import shares, speed_up
+from benchmarks.worker import LATE
 
 HEAD = """# Benchmarks
 
@@ -34,22 +37,39 @@ def machine(stored: dict[str, Any]) -> Iterator[str]:
     sections = stored["sections"]
     yield f"## {stored['name']}\n"
     told = next(iter(sections.values()))["machine"]
-    gpu = f", {told['gpu']['name']}" if told["gpu"] else ""
+    beside = f", {told['gpu']['name']}" if told["gpu"] else ""
     instructions = f" ({', '.join(told['instructions'])})" if told["instructions"] else ""
-    yield f"{told['cpu']}{instructions}, {told['cores']} cores{gpu}, {told['system']}.\n"
+    yield f"{told['cpu']}{instructions}, {told['cores']} cores{beside}, {told['system']}.\n"
     yield "### Bars\n"
-    heads = ("what", "bar", "figure", "", "with `--backend openvino`")
-    yield table(heads, [_bar(*judged) for judged in judge(sections)])
+    yield _bars(sections)
     for name, block in (
         ("peers", peers),
         ("report", report),
         ("growth", growth),
         ("soak", soak),
         ("scenarios", scenarios),
+        ("gpu", gpu),
     ):
         if name in sections:
             yield from block(sections[name], stored["name"])
             yield from _foot(sections[name])
+
+
+def _bars(sections: dict[str, Any]) -> str:
+    heads = ("what", "bar", "figure", "", "with `--backend openvino`")
+    if "gpu" not in sections:
+        return table(heads, [_bar(*judged) for judged in judge(sections)])
+    # Of a machine whose GPU was measured, only what was measured.
+    rows = [_bar(*judged) for judged in judge(sections) if judged[1] is not None]
+    rows += [_gpu_bar(bar) for bar in sections["gpu"]["bars"]]
+    return table(heads, rows)
+
+
+def _gpu_bar(bar: dict[str, Any]) -> tuple[str, ...]:
+    what, verdict = f"GPU: {bar['what']}", "reached" if bar["met"] else "**missed**"
+    if "share" in what:
+        return what, f"≥ {100 * bar['limit']:g} %", f"{100 * bar['value']:.3g} %", verdict, ""
+    return what.removesuffix(", ms"), f"≤ {bar['limit']:g} ms", f"{bar['value']:.3g} ms", verdict, ""
 
 
 def _bar(bar: Bar, value: float | None, in_openvino: float | None) -> tuple[str, ...]:
@@ -200,6 +220,121 @@ def scenarios(found: dict[str, Any], _name: str) -> Iterator[str]:
     yield ""
 
 
+def gpu(found: dict[str, Any], _name: str) -> Iterator[str]:
+    """A GPU: everyone's times, and how near ours comes to what the GPU can do."""
+    yield "### On the GPU\n"
+    device = found["device"]
+    told = [f"{device['name']} ({device['capability']}, {device['memory_bytes'] / 2**30:.0f} GiB)"]
+    told += [f"driver {device['driver']}, {device['power_limit_w']:.0f} W"] if "driver" in device else []
+    yield f"{', '.join(told)}; bundle {found['bundle']}.\n"
+    yield from _gpu_times(found)
+    yield from _gpu_in_the_same_runtime(found)
+    yield from _gpu_failed(found)
+    if found.get("roofline"):
+        yield from _gpu_roofline(found)
+    for name in ("device", "host", "batch", "published", "fp32", "tf32", "fp16, bf16", "graphs", "ratio"):
+        yield f"- {name}: {found['definitions'][name]}"
+    yield ""
+
+
+def _gpu_times(found: dict[str, Any]) -> Iterator[str]:
+    """Everyone's milliseconds a batch; the fastest at the largest first."""
+    sizes = [str(size) for size in found["batches"]]
+    reference = found["reference"]
+    few, many = sizes[0], sizes[-1]
+    yield (
+        f"Milliseconds that {', '.join(sizes)} windows take on the device; windows a second at {many}; milliseconds from windows to "
+        f"answers in main memory; and how many times as long as ours by default ({reference['runtime']}, {reference['precision']}) it "
+        f"takes on the device, below 1 where it is faster. Medians over {found.get('rounds', 1)} rounds; what the words mean is below.\n"
+    )
+    rows = sorted(found["contenders"], key=lambda entry: entry["ms"]["device"].get(many, float("inf")))
+    heads = (
+        *("network", "runtime", "precision"),
+        *sizes,
+        *("windows a second", f"host to host, {few}", f"host to host, {many}"),
+        *(f"times ours, {few}", f"times ours, {many}"),
+    )
+    yield table(
+        heads,
+        [
+            (
+                *_who(entry),
+                *(ms(entry["ms"]["device"].get(size)) for size in sizes),
+                f"{entry['windows_per_second'][many]:.0f}" if many in entry["windows_per_second"] else "-",
+                *(ms(entry["ms"]["host"].get(size)) for size in (few, many)),
+                *(_times(entry["times_reference"].get(f"device {size}")) for size in (few, many)),
+            )
+            for entry in rows
+        ],
+    )
+
+
+def _gpu_in_the_same_runtime(found: dict[str, Any]) -> Iterator[str]:
+    """The published networks against ours where nothing else differs: a ratio to ours by default holds what graphs are worth, too."""
+    sizes = [str(size) for size in (found["batches"][0], found["batches"][-1])]
+    ours = {_who(entry)[1:]: entry["ms"]["device"] for entry in found["contenders"] if entry["network"] == OURS}
+    for entry in found["contenders"]:
+        beside, device = ours.get(_who(entry)[1:], {}), entry["ms"]["device"]
+        if entry["network"] != OURS and all(size in beside and size in device for size in sizes):
+            ratios = " and ".join(f"{_times(device[size] / beside[size])} times at {size}" for size in sizes)
+            yield (
+                f"Both in {entry['runtime']} and {entry['precision']}, the published networks take {ratios} as long as ours (quotients "
+                "of these medians); the rest of what is between them and ours by default is the runtime's and the precision's.\n"
+            )
+
+
+def _gpu_failed(found: dict[str, Any]) -> Iterator[str]:
+    """Who has no times: those that were too slow to open in a line, the others with their reason."""
+    measured = {_who(entry) for entry in found["contenders"]}
+    # Results of 2026-11-26 have the signal instead that ended the process then.
+    late = [
+        entry
+        for entry in found["failed"]
+        if entry["error"] in (LATE, "the process ended with status -9") and _who(entry) not in measured
+    ]
+    if late:
+        yield f"Not measured, as it did not open in time: {'; '.join(' / '.join(_who(entry)) for entry in late)}.\n"
+    others = [entry for entry in found["failed"] if entry not in late]
+    for entry in others:
+        yield f"- {' / '.join(_who(entry))} could not run: {textwrap.shorten(entry['error'], 120, placeholder=' ...')}"
+    if others:
+        yield ""
+
+
+def _gpu_roofline(found: dict[str, Any]) -> Iterator[str]:
+    """How near ours by default comes to what the GPU can do."""
+    most, line, definitions = found["ceilings"], found["roofline"], found["definitions"]
+    ridge = line["ridge_flops_per_byte"]
+    yield (
+        f"What the GPU can do, measured beside them: {most['tflops']['fp16']:.0f} TFLOP/s in fp16 ({definitions['tflops']}), "
+        f"{most['bandwidth_tb_s']:.2f} TB/s ({definitions['bandwidth']}). A network that computes less than {ridge:.0f} FLOP for each byte "
+        "that it moves is bound by memory, another by the matrix units. Ours computes "
+        f"{line['work']['flops'] / 1e9:.2f} GFLOP a window. How many bytes it moves depends on what is counted; {line['batch']} windows "
+        f"in {ms(line['ms'])} ms, by both counts:\n"
+    )
+    yield table(
+        ("bytes", "MB", "FLOP a byte", "bound by", "at best, ms", "of the matrix peak", "of the bandwidth"),
+        [
+            (
+                name,
+                f"{line[name]['bytes'] / 1e6:.0f}",
+                f"{line[name]['flops_per_byte']:.0f}",
+                {"memory": "memory", "matrix": "matrix units"}[line[name]["binds"]],
+                ms(line[name]["floor_ms"]),
+                f"{100 * line[name]['share_of_matrix_peak']:.3g} %",
+                f"{100 * line[name]['share_of_bandwidth']:.3g} %",
+            )
+            for name in ("moved", "least")
+        ],
+    )
+    for name in ("moved", "least", "flops"):
+        yield f"- {name}: {definitions[name].removeprefix('bytes: ')}"
+
+
+def _times(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f}"
+
+
 def _headline(entry: dict[str, Any]) -> str:
     """The figure that a scenario is about: the rate of Offline, of the others the latencies."""
     found = entry["found"]
@@ -218,7 +353,9 @@ def _who(entry: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _foot(found: dict[str, Any]) -> Iterator[str]:
-    versions = ", ".join(f"{name} {value}" for name, value in found["machine"]["versions"].items())
+    # What a GPU was measured with is what was loaded there, not what else is installed.
+    told = found.get("device", found["machine"])["versions"]
+    versions = ", ".join(f"{name} {value}" for name, value in told.items() if value)
     yield f"<sub>{found['date']}, commit {found['commit']}; {versions}</sub>\n"
     warnings = [*found.get("warnings", ()), *(w for e in found.get("performance", ()) for w in e["warnings"])]
     for warning in dict.fromkeys(warnings):

@@ -13,13 +13,15 @@ Subject = Callable[[], dict[str, float]]
 
 
 def open_subject(order: dict[str, Any]) -> Subject:
-    """The subject that an order describes by its `kind`: a contender, a batch of windows, or a report.
+    """The subject that an order describes by its `kind`: a contender, a batch of windows, a report, a contender on a GPU, or what
+    the GPU can do at most.
 
     Raises:
         Exception: whatever keeps it from running here.
     """
     fields = {name: value for name, value in order.items() if name != "kind"}
-    return {"contender": _contender, "batch": _batch, "report": _report}[order["kind"]](**fields)
+    kinds = {"contender": _contender, "batch": _batch, "report": _report, "gpu": _gpu, "ceilings": _ceilings}
+    return kinds[order["kind"]](**fields)
 
 
 def _contender(network: str, runtime: str, precision: str, threads: int, bundle: str | None = None) -> Subject:
@@ -55,6 +57,19 @@ def _report(picture: str, settings: dict[str, Any], stages: bool = True) -> Subj
         return taken | (bench.apart(parser, picture, settings.get("windows", 8)) if stages else {})
 
     return run
+
+
+def _gpu(network: str, runtime: str, precision: str, batches: list[int], bundle: str | None = None) -> Subject:
+    from benchmarks.contenders import Contender
+    from benchmarks.on_gpu import open_contender
+
+    return open_contender(Contender(network, runtime, precision), batches, bundle)
+
+
+def _ceilings() -> Subject:
+    from benchmarks.torch_on_gpu import ceilings
+
+    return ceilings()
 
 
 def _timed(run: Callable[[], object]) -> float:

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,10 @@ ROOT = Path(__file__).parent.parent
 FIRST, AGAIN = 5, 2
 
 
+# What is said of who did not answer within its patience.
+LATE = "no answer in time"
+
+
 class WorkerError(RuntimeError):
     """A subject cannot run here; the message is its library's."""
 
@@ -33,11 +38,16 @@ class WorkerError(RuntimeError):
 class Worker:
     """The parent's side: opens a subject in a new process, and has it run when it is its turn.
 
+    Args:
+        order: what `open_subject` takes; `warm`, where it is there, is [runs before the first turn, runs before each turn].
+        patience: seconds for an answer, after which the process is ended; by default it is waited for.
+
     Raises:
         WorkerError: the subject cannot run here.
     """
 
-    def __init__(self, order: dict[str, Any]) -> None:
+    def __init__(self, order: dict[str, Any], patience: float | None = None) -> None:
+        self.patience = patience
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", json.dumps(order)],
             cwd=ROOT,
@@ -97,9 +107,22 @@ class Worker:
 
     def _receive(self) -> dict[str, Any]:
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        ended = threading.Event()
+
+        def end() -> None:
+            ended.set()
+            self._process.kill()
+
+        late = threading.Timer(self.patience or 0, end)
+        if self.patience is not None:
+            late.start()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            late.cancel()
         if not line:
-            raise WorkerError(f"the process ended with status {self._process.wait()}")
+            status = self._process.wait()
+            raise WorkerError(LATE if ended.is_set() else f"the process ended with status {status}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise WorkerError(answer["error"])
@@ -123,8 +146,10 @@ def main() -> None:
             answers.flush()
 
         try:
-            subject = open_subject(json.loads(sys.argv[1]))
-            for _ in range(FIRST):
+            order = json.loads(sys.argv[1])
+            first, again = order.pop("warm", (FIRST, AGAIN))
+            subject = open_subject(order)
+            for _ in range(first):
                 subject()
         except Exception as error:  # libraries raise what they like; the parent shows it
             answer({"error": f"{type(error).__name__}: {error}"[:500]})
@@ -132,15 +157,19 @@ def main() -> None:
         answer({"ready": True})
         for line in sys.stdin:
             seconds, least = json.loads(line)
-            for _ in range(AGAIN):
-                subject()
             runs: dict[str, list[float]] = {}
             done = 0
-            begun = time.perf_counter()
-            while done < least or time.perf_counter() - begun < seconds:
-                for part, value in subject().items():
-                    runs.setdefault(part, []).append(value)
-                done += 1
+            try:
+                for _ in range(again):
+                    subject()
+                begun = time.perf_counter()
+                while done < least or time.perf_counter() - begun < seconds:
+                    for part, value in subject().items():
+                        runs.setdefault(part, []).append(value)
+                    done += 1
+            except Exception as error:  # as above
+                answer({"error": f"{type(error).__name__}: {error}"[:500]})
+                return
             answer({"runs": runs, "peak_memory_mb": peak_memory_mb()})
 
 

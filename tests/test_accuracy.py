@@ -113,9 +113,9 @@ def test_what_was_tried_has_a_source() -> None:
 
 
 def test_a_card_names_every_bundle_that_the_weights_come_from() -> None:
-    def step(number: int, begun: dict[str, Any] | None) -> dict[str, Any]:
+    def step(number: int | None, begun: dict[str, Any] | None) -> dict[str, Any]:
         return {
-            "bundle": f"default-{number}",
+            "bundle": number and f"default-{number}",
             "steps": 9,
             "minutes": 1.0,
             "hardware": "x",
@@ -127,3 +127,4 @@ def test_a_card_names_every_bundle_that_the_weights_come_from() -> None:
     said = begun_sentence({"begun": step(3, step(2, None))})
     assert said.startswith("It began with the weights of bundle default-3 (9 steps")
     assert "; that one with the weights of bundle default-2 (9 steps" in said
+    assert "with the weights of a network that was not shipped (9 steps" in begun_sentence({"begun": step(None, None)})

@@ -61,21 +61,3 @@ def test_pictures_come_with_their_photos_at_the_same_place(twins: bool) -> None:
         photos = {window.tobytes() for window in taken}
         alike += sum(window.tobytes() in photos for window in made)
     assert alike == 50 if twins else alike < 5
-
-
-def test_softened_photos_keep_their_size_and_lose_detail() -> None:
-    plain, soft = ([Sample(noise(150, 170), 0, "train", "set/a.png")] for _ in range(2))
-    add_variants(plain, CHAINS, 1)
-    add_variants(soft, CHAINS, 1, softened=1.0)
-    (a,), (b,) = plain, soft
-    by_chain = dict(zip(b.chains, b.variants, strict=True))
-    for chain, before in zip(a.chains, a.variants, strict=True):
-        after = by_chain[chain]
-        assert after.shape == before.shape
-        if chain == 0:
-            assert np.array_equal(after, before)
-
-    def detail(sample: Sample) -> float:
-        return float(np.mean([np.abs(np.diff(variant.astype(int), axis=1)).mean() for variant in sample.variants]))
-
-    assert detail(b) < 0.8 * detail(a)

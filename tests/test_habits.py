@@ -303,7 +303,7 @@ def test_gallery_from_adding_to_removing(own_gallery: Path, tmp_path: Path, bund
     assert named["name"] == "noisy"
     assert named["known"]
     explained = run("check", "--explain", other, *with_bundle).stdout
-    assert re.search(r"noisy +[01]\.\d+ +near enough +your gallery", explained)
+    assert re.search(r"noisy +[01]\.\d+ +-?\d\.\d+ +near enough +your gallery", explained)
     assert explained.count("the bundle") == 7
     elsewhere = json.loads(run("check", "--json", other, *with_bundle, "--gallery", tmp_path / "none").stdout)
     assert elsewhere[0]["generator"]["name"] != "noisy"

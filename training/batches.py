@@ -137,12 +137,10 @@ class Batches:
         self._count = np.array([len(sample.variants) for sample in samples], np.int64)
         self._first = np.cumsum(self._count) - self._count
         # Of every variant: its source, and the variant of its photo that went through the same chain, or -1.
-        self._source = np.repeat([sample.source for sample in samples], self._count)
+        source = np.array([sample.source for sample in samples], np.int64)
+        self._source = np.repeat(source, self._count)
         self._twin = self._twins(samples) if twins else np.full(len(variants), -1)
-        self.by_source: dict[int, np.ndarray] = {
-            int(source): np.flatnonzero([sample.source == source for sample in samples])
-            for source in np.unique(self._source)
-        }
+        self.by_source = {int(i): np.flatnonzero(source == i) for i in np.unique(source)}
         known = [i for i in self.by_source if collection.sources[i].labels is not None]
         self.zoo = [i for i in known if collection.sources[i].zoo]
         self.real = [i for i in known if not collection.sources[i].zoo]

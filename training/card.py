@@ -235,8 +235,9 @@ def begun_sentence(training: dict) -> str:
     """Where the training began, where not at random weights, and where that one did."""
     steps = []
     while training := training.get("begun") or {}:
+        origin = f"bundle {training['bundle']}" if training["bundle"] else "a network that was not shipped"
         steps.append(
-            f"with the weights of bundle {training['bundle']} ({training['steps']} steps in {training['minutes']:.0f} minutes on "
+            f"with the weights of {origin} ({training['steps']} steps in {training['minutes']:.0f} minutes on "
             f"{training['hardware']}), which had learnt from {training['zoo_generators']} zoo generators and the same training photos "
             "and public generators"
         )

@@ -56,18 +56,6 @@ def noise(pixels: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
     return np.clip(pixels + rng.normal(0, sigma, pixels.shape), 0, 255).round().astype(np.uint8)
 
 
-def soften(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """What cameras and their owners do to sharpness: a blur, a scan scaled down and up again, or a denoiser's median; the same size."""
-    kind = rng.integers(3)
-    if kind == 0:
-        return blur(pixels, float(rng.uniform(0.4, 1.2)))
-    if kind == 1:
-        height, width = pixels.shape[:2]
-        small = resize(pixels, float(rng.uniform(0.5, 0.9)), _FILTERS[rng.integers(len(_FILTERS))])
-        return np.asarray(Image.fromarray(small).resize((width, height), _FILTERS[rng.integers(len(_FILTERS))]))
-    return np.asarray(Image.fromarray(pixels).filter(ImageFilter.MedianFilter(3)))
-
-
 def social_media(pixels: Pixels) -> Pixels:
     """Longest side at most 1080 pixels, then JPEG q75."""
     factor = min(1.0, 1080 / max(pixels.shape[:2]))

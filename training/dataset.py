@@ -87,17 +87,14 @@ def as_it_comes(sample: Sample) -> np.ndarray:
     return sample.pixels if sample.jpeg is None else codecs.encode(sample.pixels, "JPEG", *sample.jpeg)
 
 
-def through_chain(sample: Sample, seed: int, soft: bool = False) -> np.ndarray:
-    """The pixels, in the form that photos come in, after the chain of that seed; before it, where `soft`, some sharpness is lost."""
-    pixels = as_it_comes(sample)
-    if soft:
-        pixels = codecs.soften(pixels, np.random.default_rng([seed, 1]))
-    return codecs.random_chain(pixels, np.random.default_rng(seed))
+def through_chain(sample: Sample, seed: int) -> np.ndarray:
+    """The pixels, in the form that photos come in, after the chain of that seed."""
+    return codecs.random_chain(as_it_comes(sample), np.random.default_rng(seed))
 
 
-def _chains(job: tuple[Sample, list[tuple[int | None, bool]]]) -> list[np.ndarray]:
-    sample, chains = job
-    return [as_it_comes(sample) if seed is None else through_chain(sample, seed, soft) for seed, soft in chains]
+def _chains(job: tuple[Sample, list[int | None]]) -> list[np.ndarray]:
+    sample, seeds = job
+    return [as_it_comes(sample) if seed is None else through_chain(sample, seed) for seed in seeds]
 
 
 # Chains of one content; every picture of it takes some of these. The first does nothing, the others are random.
@@ -109,17 +106,14 @@ def chain_seed(content: str, chain: int, seed: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{content}/{chain}".encode()).digest()[:8], "big") >> 1
 
 
-def add_variants(samples: list[Sample], count: int, seed: int, softened: float = 0.0) -> None:
-    """Send every sample through `count` of its content's chains, so that neither a twin's codec nor its content tells it from its photo;
-    through the share `softened` of the chains with a loss of sharpness before."""
+def add_variants(samples: list[Sample], count: int, seed: int) -> None:
+    """Send every sample through `count` of its content's chains, so that neither a twin's codec nor its content tells it from its photo."""
     rng = np.random.default_rng(seed)
-    jobs: list[tuple[Sample, list[tuple[int | None, bool]]]] = []
+    jobs: list[tuple[Sample, list[int | None]]] = []
     for sample in samples:
         content = sample.content()
         sample.chains = [int(chain) for chain in rng.permutation(CHAINS)[:count]]
-        soft = rng.random(count) < softened
-        seeds = [chain_seed(content, chain, seed) if chain else None for chain in sample.chains]
-        jobs.append((sample, list(zip(seeds, soft.tolist(), strict=False))))
+        jobs.append((sample, [chain_seed(content, chain, seed) if chain else None for chain in sample.chains]))
     with ProcessPoolExecutor() as pool:
         for sample, variants in zip(samples, pool.map(_chains, jobs, chunksize=32), strict=True):
             sample.variants = variants

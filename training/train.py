@@ -122,13 +122,11 @@ def prefetched(make: Callable[[], Batch], depth: int = 4) -> Iterator[Callable[[
                 ready.get(timeout=0.1)
 
 
-def add_training_variants(collection: Collection, variants: int, seed: int, softened: float = 0.0) -> None:
-    """Send all that is trained on through codec chains; zoo pictures, of which there are most, through `variants` each. The share
-    `softened` of the photos' chains begins with a loss of sharpness."""
-    for zoo in (False, True):
-        add_variants(collection.select(split="train", zoo=zoo, camera=True), CHAINS, seed, softened)
-    add_variants(collection.select(split="train", zoo=False, camera=False, source_split="train"), CHAINS, seed)
+def add_training_variants(collection: Collection, variants: int, seed: int) -> None:
+    """Send all that is trained on through codec chains; zoo pictures, of which there are most, through `variants` each."""
+    add_variants(collection.select(split="train", zoo=False, source_split="train"), CHAINS, seed)
     add_variants(collection.select(split="train", zoo=True, camera=False, source_split="train"), variants, seed)
+    add_variants(collection.select(split="train", zoo=True, camera=True), CHAINS, seed)
 
 
 @click.command()
@@ -146,12 +144,11 @@ def add_training_variants(collection: Collection, variants: int, seed: int, soft
 )
 @click.option(
     "--begin-from",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A bundle whose weights to begin with, in place of random ones; halve the rate.",
+    type=click.Path(exists=True, path_type=Path),
+    help="A bundle, or a network.pt, whose weights to begin with, in place of random ones; halve the rate.",
 )
 @click.option("--pictures", default=4, show_default=True, help="Windows of a generator in a batch.")
 @click.option("--variants", default=4, show_default=True, help="Codec chains kept of a zoo picture.")
-@click.option("--softened", default=0.0, show_default=True, help="Share of the photos' chains that begin with a blur.")
 @click.option(
     "--whole-windows", is_flag=True, help="Never smaller windows than those that are shipped, as a GPU has the time."
 )
@@ -171,7 +168,6 @@ def main(
     begin_from: Path | None,
     pictures: int,
     variants: int,
-    softened: float,
     whole_windows: bool,
     compiled: bool,
     device: str,
@@ -183,7 +179,7 @@ def main(
     collection = load_index(index)
     click.echo(f"{len(collection.sources)} sources, {len(collection.samples)} pictures", err=True)
     validation = Validation.of(collection, seed)
-    add_training_variants(collection, variants, seed, softened)
+    add_training_variants(collection, variants, seed)
     network = Network(NetworkConfig(fen_width=fen_width, fen_blocks=fen_blocks))
     begun = begin(network, begin_from, collection) if begin_from else None
     network.to(place, memory_format=torch.channels_last)
@@ -199,32 +195,37 @@ def main(
     train(network, collection, validation, how, out, begun)
 
 
-def begin(network: Network, folder: Path, collection: Collection) -> dict[str, object]:
-    """Give a network the weights of the bundle in `folder`. Returns what the next bundle says of its origin.
+def begin(network: Network, origin: Path, collection: Collection) -> dict[str, object]:
+    """Give a network the weights of `origin`, a bundle's folder or a network.pt. Returns what the next bundle says of its origin.
 
     Raises:
-        click.ClickException: the bundle's network is another one, or learnt from what is now validation or test.
+        click.ClickException: the network there is another one, or learnt from what is now validation or test.
     """
-    bundle = open_bundle(folder)
-    before = json.loads((folder / "bundle.json").read_text())["training"]
+    bundle = None if origin.is_file() else open_bundle(origin)
+    if bundle is None:
+        before = torch.load(origin, map_location="cpu", weights_only=True)
+    else:
+        before = json.loads((origin / "bundle.json").read_text())["training"]
     now = {source.name: source.split for source in collection.sources if source.labels is not None and not source.zoo}
     if moved := sorted(name for name, split in now.items() if before["generators"].get(name, split) != split):
         raise click.ClickException(
-            f"{folder}: these generators are not on the side where bundle {bundle.label} had them: {', '.join(moved)}; "
-            "train from the start, or put them back"
+            f"{origin}: these generators are not on the side where it had them: {', '.join(moved)}; train from the start, or put them back"
         )
-    rng = np.random.default_rng(0)
-    shown = some(collection.select(split="train", zoo=True, camera=True), 64, rng)
-    model = bundle.read(bundle.variants["fp32"])
     try:
-        load_weights(network, model, np.stack([crop(sample.pixels, rng) for sample in shown]))
-    except ValueError as error:
-        raise click.ClickException(f"{folder}: {error}") from error
+        if bundle is None:
+            network.load_state_dict(before["network"])
+        else:
+            rng = np.random.default_rng(0)
+            shown = some(collection.select(split="train", zoo=True, camera=True), 64, rng)
+            model = bundle.read(bundle.variants["fp32"])
+            load_weights(network, model, np.stack([crop(sample.pixels, rng) for sample in shown]))
+    except (ValueError, RuntimeError) as error:
+        raise click.ClickException(f"{origin}: {error}") from error
     # Its zoo may have been another draw, with other generators under the same names.
     zoo = {name: split for name, split in before["generators"].items() if name not in now}
     kept = {key: before[key] for key in ("steps", "minutes", "hardware")}
-    learnt = sum(split == "train" for split in zoo.values())
-    return {"bundle": bundle.label, **kept, "zoo_generators": learnt, "begun": before.get("begun")}
+    learnt = before.get("zoo_generators", sum(split == "train" for split in zoo.values()))
+    return {"bundle": bundle and bundle.label, **kept, "zoo_generators": learnt, "begun": before.get("begun")}
 
 
 def train(
@@ -329,6 +330,8 @@ def train(
             "config": network.config.to_json(),
             "network": best.values,
             "generators": names,
+            # Of the zoo, those that the run had pictures of.
+            "zoo_generators": len(batches.zoo),
             "steps": learner.steps,
             "kept_step": best.step,
             "minutes": spent / 60,

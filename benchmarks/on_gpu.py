@@ -1,0 +1,139 @@
+"""One contender on a GPU, in batches: computing alone with everything on the device, and from windows to answers on the host.
+
+A runtime is a library and, behind it, what is switched on, as in "onnxruntime-cuda graphs tf32".
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from benchmarks import made
+from benchmarks.contenders import OURS, Contender
+from edgeparse import images, windows
+from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
+from edgeparse.bundle import Bundle, open_bundle
+
+# What a report of ours stands against: a FEN with the parsing network and a FEN with the detector.
+PUBLISHED = ("parsing", "deepfake")
+# Compiling takes many seconds for each batch size: these say what it is worth.
+COMPILED = (1, 256)
+# A measurement: seconds before and of the runs that count, and the fewest and the most of those.
+WARM, SECONDS, LEAST, MOST = 0.01, 0.03, 2, 200
+# Seconds before each turn: an idle GPU has a slow clock.
+AWAKE = 0.1
+# Of the square matrices whose product is timed, and bytes that are copied within the device.
+SIDE, COPIED = 8192, 2**32
+# An answer needs all outputs but this, which is computed all the same and stays on the device.
+OUTSIDE = "fingerprint"
+
+Run = Callable[[], object]
+# Computing alone, and from windows to answers.
+Pair = tuple[Run, Run]
+
+
+class Network(Protocol):
+    """A network on the device."""
+
+    def pair(self, count: int) -> Pair:
+        """Both ways to run `count` windows; each returns when it is done."""
+
+
+def open_contender(
+    contender: Contender, batches: Sequence[int], bundle: str | None = None, device: str = "cuda"
+) -> Callable[[], dict[str, float]]:
+    """What gives the median milliseconds of a batch, as "device 8" and "host 8" for each size.
+
+    Raises:
+        Exception: whatever the library raises where it cannot run here.
+    """
+    library, *switched = contender.runtime.split()
+    ours = open_bundle(bundle) if contender.network == OURS else None
+    compiled, graphs = library == "torch.compile-cuda", "graphs" in switched
+    networks: Sequence[Network]
+    if library == "onnxruntime-cuda":
+        networks = _in_onnxruntime(ours, contender.precision, switched, device)
+    else:
+        from benchmarks.torch_on_gpu import networks_of
+
+        networks = networks_of(ours, PUBLISHED, contender.precision, compiled, graphs, device)
+    sizes = [size for size in batches if not compiled or size in COMPILED]
+    pairs = {size: [network.pair(size) for network in networks] for size in sizes}
+    runs = {
+        f"{what} {size}": [each[i] for each in pairs[size]]
+        for size in sizes
+        for i, what in enumerate(("device", "host"))
+    }
+
+    def together(each: Sequence[Run]) -> Run:
+        return lambda: [run() for run in each]
+
+    def measure() -> dict[str, float]:
+        _repeat(together(runs[f"device {sizes[-1]}"]), AWAKE)
+        return {part: median_ms(together(each)) for part, each in runs.items()}
+
+    return measure
+
+
+def _repeat(run: Run, seconds: float) -> None:
+    """Run for so long, twice at least."""
+    begun, done = time.perf_counter(), 0
+    while done < 2 or time.perf_counter() - begun < seconds:
+        run()
+        done += 1
+
+
+def median_ms(run: Run) -> float:
+    """The median of many runs, after some that do not count."""
+    _repeat(run, WARM)
+    times: list[float] = []
+    begun = time.perf_counter()
+    while len(times) < LEAST or (len(times) < MOST and time.perf_counter() - begun < SECONDS):
+        before = time.perf_counter()
+        run()
+        times.append((time.perf_counter() - before) * 1e3)
+    return statistics.median(times)
+
+
+def pictures(size: int, count: int) -> np.ndarray:
+    """uint8[count, size, size, 3] of the samples, over and over."""
+    paths = sorted(path for path in made.SAMPLES.iterdir() if path.suffix != ".md")
+    cut = np.concatenate([windows.cut(images.read(path).pixels, 8, size).pixels for path in paths])
+    return np.ascontiguousarray(cut[np.arange(count) % len(cut)])
+
+
+class OnnxRuntimeNetwork:
+    """A model through this project's own backend.
+
+    Raises:
+        RuntimeError: graphs were asked for and cannot be recorded.
+    """
+
+    def __init__(self, model: bytes, size: int, switched: Sequence[str], device: str) -> None:
+        settings = {"use_tf32": "1"} if "tf32" in switched else {}
+        self._size, self._graphs = size, "graphs" in switched
+        self._backend = OnnxRuntimeBackend(model, device, graphs=self._graphs, settings=settings)
+        self._outputs = [name for name in self._backend.outputs if name != OUTSIDE]
+
+    def pair(self, count: int) -> Pair:
+        """See `Network`."""
+        shown = pictures(self._size, count)
+        # First an answer: a batch that cannot be recorded falls back to a session without graphs.
+        self._backend.run(shown, self._outputs)
+        if self._graphs and not self._backend.recorded(count):
+            raise RuntimeError(f"there is no CUDA graph for {count} windows; why is in the log")
+        return self._backend.on_device(shown), lambda: self._backend.run(shown, self._outputs)
+
+
+def _in_onnxruntime(
+    ours: Bundle | None, precision: str, switched: Sequence[str], device: str
+) -> list[OnnxRuntimeNetwork]:
+    if ours is not None:
+        return [OnnxRuntimeNetwork(ours.model(precision), ours.window, switched, device)]
+    from benchmarks.torch_on_gpu import exported, published_size
+
+    return [OnnxRuntimeNetwork(exported(task, precision), published_size(task), switched, device) for task in PUBLISHED]
