@@ -278,6 +278,7 @@ def build(
             **{key: stored[key] for key in ("config", "steps", "kept_step", "minutes", "seed", "hardware")},
             "begun": stored.get("begun"),
             "generators": stored["generators"],
+            "zoo_generators": stored["zoo_generators"],
         },
     }
     fit_labels(manifest["labels"], p["zoo"], collection)
