@@ -107,7 +107,7 @@ def test_numbers_are_those_of_the_json(telling: Parser, shown: Open) -> None:
     body = tab.inner_text("body")
     for interval in intervals:
         assert f"{words.count(interval['low'])} to {words.count(interval['high'])}" in body
-    for word in (answer["generator"]["name"], answer["bundle"], answer["backend"], f"{ANY:.3f} is needed"):
+    for word in (answer["generator"]["name"], answer["bundle"], answer["backend"], f"{ANY:.3f} reached"):
         assert word in body
     assert words.VERDICTS[answer["verdict"]].lower() in body.lower()
     assert all(sentence in body for sentence in words.NOT_MEANT)
@@ -324,3 +324,18 @@ def test_matrix_shows_every_pair(telling: Parser, shown: Open, browser: Browser,
     assert tab.locator(".same").count() == 2 * sum(bool(pair.same) for pair in done.pairs)
     assert "<&>.png" in (tab.text_content("svg") or "")
     tab.close()
+
+
+def test_an_enrolled_generator_is_held_against_its_own_threshold(telling: Parser) -> None:
+    assert telling.bundle.calibration is not None
+    own = replace(telling.bundle, calibration=replace(telling.bundle.calibration, known=0.871, enrolled=0.923))
+    look = telling.look(sample_files()[0])
+    assert look.report.generator is not None
+    name = look.report.generator.candidates[0].name
+    pages = []
+    for enrolled in ((), {name}):
+        page = Page(own, 1, enrolled)
+        page.add(look.report, look)
+        pages.append(page.render())
+    assert ["0.923 needed" in page or "0.923 reached" in page for page in pages] == [False, True]
+    assert all("0.871 needed" in page or "0.871 reached" in page for page in pages)
