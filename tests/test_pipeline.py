@@ -120,8 +120,12 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         json.loads((bundle / "bundle.json").read_text())["training"]["steps"],
     )
     assert begun["zoo_generators"] > 20
+    run(train, pictures, tmp_path / "third", *more[:-1], tmp_path / "next" / "network.pt")
+    again = torch.load(tmp_path / "third" / "network.pt", weights_only=True)["begun"]
+    assert (again["bundle"], again["begun"]["bundle"]) == (None, "toy-1")
+    assert again["zoo_generators"] == begun["zoo_generators"]
     manifest = (bundle / "bundle.json").read_text()
     (bundle / "bundle.json").write_text(manifest.replace('"ldm-fourier": "test"', '"ldm-fourier": "train"'))
     refused = CliRunner().invoke(train, [str(a) for a in (pictures, tmp_path / "other", *more)])
     assert refused.exit_code == 1
-    assert "not on the side where bundle toy-1 had them: ldm-fourier" in refused.output
+    assert "not on the side where it had them: ldm-fourier" in refused.output

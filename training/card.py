@@ -270,7 +270,8 @@ def render(folder: Path, result: dict) -> str:
         f"The CPU runs the {bundle.default_variant} file; the figures below are that file's unless another is named.",
         "## Data",
         DATA.strip(),
-        f"Generators: {counts['train']} for training (of the zoo's the last run had {training['zoo_generators']}), {counts['val']} for validation (which average is kept, how far estimates are drawn to "
+        f"Generators: {counts['train']} for training (of the zoo's the last run had {training['zoo_generators']}), "
+        f"{counts['val']} for validation (which average is kept, how far estimates are drawn to "
         "the median, calibration, thresholds, intervals, which parameters are shown), "
         f"{counts['test']} for test. Zoo generators are built and trained by `training/zoo`; their labels are read off the "
         "built module, and reconstructing ones see the photos above, so that each generated picture has a camera twin. No test generator "
