@@ -16,7 +16,7 @@ import onnx
 
 from benchmarks import roofline
 from benchmarks.contenders import OURS, Contender
-from benchmarks.on_gpu import COPIED, SIDE
+from benchmarks.timing import COPIED, SIDE
 from benchmarks.worker import Worker, WorkerError
 from edgeparse.backends import cuda, onnxruntime
 from edgeparse.bundle import Bundle

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.networks import our_module, random_published
-from benchmarks.on_gpu import COPIED, OUTSIDE, SIDE, Pair, median_ms, pictures
+from benchmarks.timing import COPIED, OUTSIDE, SIDE, Pair, median_ms, pictures
 from edgeparse.bundle import Bundle
 from export.published import TASKS
 

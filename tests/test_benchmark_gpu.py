@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks import gpu, on_gpu, render, results, roofline
+from benchmarks import gpu, on_gpu, render, results, roofline, timing
 from benchmarks.__main__ import DOCUMENT, main
 from benchmarks.contenders import Contender
 from benchmarks.worker import LATE, Worker, WorkerError
@@ -213,8 +213,8 @@ def test_only_named_contenders() -> None:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_pytorch_is_run_in_batches(monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
     monkeypatch.setattr(on_gpu, "AWAKE", 0)
-    monkeypatch.setattr(on_gpu, "WARM", 0)
-    monkeypatch.setattr(on_gpu, "SECONDS", 0)
+    monkeypatch.setattr(timing, "WARM", 0)
+    monkeypatch.setattr(timing, "SECONDS", 0)
     run = on_gpu.open_contender(Contender("edgeparse", "pytorch-cuda", precision), (1, 2), None, "cpu")
     found = run()
     assert list(found) == ["device 1", "host 1", "device 2", "host 2"]
