@@ -37,6 +37,16 @@ def floor(size: int) -> Path:
     return cache() / f"floor-{size}.onnx"
 
 
+def sample_files() -> list[Path]:
+    """The sample pictures."""
+    return sorted(path for path in SAMPLES.iterdir() if path.suffix != ".md")
+
+
+def sample_windows(size: int) -> np.ndarray:
+    """uint8[N, S, S, 3]: windows of the sample pictures."""
+    return np.concatenate([windows.cut(images.read(path).pixels, 8, size).pixels for path in sample_files()])
+
+
 def window(size: int) -> np.ndarray:
     """What all networks are shown, uint8[1, S, S, 3]: part of a photo."""
     return windows.cut(images.read(SAMPLES / "camera-dog.jpg").pixels, 1, size).pixels

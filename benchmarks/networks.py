@@ -122,6 +122,6 @@ def _write_bundle(task: str, folder: Path) -> None:
 
 def _write_pieces(folder: Path) -> None:
     folder.mkdir()
-    for path in sorted(path for path in made.SAMPLES.iterdir() if path.suffix != ".md"):
+    for path in made.sample_files():
         for number, piece in enumerate(windows.cut(images.read(path).pixels, 6, 256).pixels):
             Image.fromarray(piece).save(folder / f"{path.stem}-{number}.png")

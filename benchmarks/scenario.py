@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import made
-from edgeparse import images, windows
 from edgeparse.backends.base import Backend
 from edgeparse.bench import precision_of
 from edgeparse.bundle import Bundle
@@ -111,19 +110,13 @@ class System:
         )
 
 
-def sample_windows(bundle: Bundle) -> NDArray[np.uint8]:
-    """uint8[N, S, S, 3]: windows of the sample pictures."""
-    paths = sorted(path for path in made.SAMPLES.iterdir() if path.suffix != ".md")
-    return np.concatenate([windows.cut(images.read(path).pixels, 8, bundle.window).pixels for path in paths])
-
-
 def performance(backend: Backend, bundle: Bundle, load: Load) -> dict[str, Any]:
     """Run a scenario and return what the load generator found, under its own names (`result_...`), and whether it is valid.
 
     Raises:
         RuntimeError: the backend failed.
     """
-    samples = sample_windows(bundle)
+    samples = made.sample_windows(bundle.window)
     typical = _typical_ms(backend, bundle, samples)
     settings, told = _settings(load, typical, len(samples))
     settings.mode = loadgen.TestMode.PerformanceOnly
@@ -148,7 +141,7 @@ def accuracy(backend: Backend, bundle: Bundle, load: Load) -> dict[str, Any]:
     Raises:
         RuntimeError: the backend failed, an answer is missing, or one differs by more than `TOLERANCE`.
     """
-    samples = sample_windows(bundle)
+    samples = made.sample_windows(bundle.window)
     settings, _ = _settings(load, _typical_ms(backend, bundle, samples), len(samples))
     settings.mode = loadgen.TestMode.AccuracyOnly
     with tempfile.TemporaryDirectory() as folder:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks import made
-from edgeparse import images, windows
 
 # A measurement: seconds before and of the runs that count, and the fewest and the most of those.
 WARM, SECONDS, LEAST, MOST = 0.01, 0.03, 2, 200
@@ -47,6 +46,5 @@ def median_ms(run: Run) -> float:
 
 def pictures(size: int, count: int) -> np.ndarray:
     """uint8[count, size, size, 3] of the samples, over and over."""
-    paths = sorted(path for path in made.SAMPLES.iterdir() if path.suffix != ".md")
-    cut = np.concatenate([windows.cut(images.read(path).pixels, 8, size).pixels for path in paths])
+    cut = made.sample_windows(size)
     return np.ascontiguousarray(cut[np.arange(count) % len(cut)])

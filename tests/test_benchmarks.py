@@ -247,7 +247,7 @@ class Broken(Flaky):
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     windows = np.stack([noise(128, 128, seed) for seed in range(10)])
-    monkeypatch.setattr(scenario, "sample_windows", lambda _bundle: windows)
+    monkeypatch.setattr(scenario.made, "sample_windows", lambda _size: windows)
     return windows
 
 

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 from edgeparse import BackendError, Parser, build
 from edgeparse.backends import cuda, flavours, onnxruntime
+from edgeparse.backends.base import Backend
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
 from edgeparse.backends.plans import FOLDER_VARIABLE, Record, Store
 from edgeparse.backends.tensorrt import TensorRTBackend
@@ -176,6 +177,15 @@ def assert_near(got: np.ndarray, expected: np.ndarray) -> None:
     np.testing.assert_allclose(got, expected, rtol=0, atol=0.03 * max(1.0, float(np.abs(expected).max())))
 
 
+def together_and_alone(backend: Backend, times: int) -> list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """What eight threads get at once for sixteen batches of several sizes, each so many times, and what one thread got before."""
+    given = [sample_windows()[i : i + 1 + i % 9] for i in range(16)]
+    alone = [backend.run(windows, OUTPUTS) for windows in given]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda windows: backend.run(windows, OUTPUTS), given * times))
+    return list(zip(together, alone * times, strict=True))
+
+
 def test_onnxruntimes_graphs_compute_the_same(on_cuda: None) -> None:
     model = open_bundle().model("fp16")
     recorded, plain = (OnnxRuntimeBackend(model, "cuda", graphs=wanted) for wanted in (True, False))
@@ -192,13 +202,9 @@ def test_onnxruntimes_graphs_compute_the_same(on_cuda: None) -> None:
 
 def test_eight_threads_get_onnxruntimes_answers_of_one(graphs: bool) -> None:
     backend = OnnxRuntimeBackend(open_bundle().model("fp16"), "cuda", graphs=graphs)
-    given = [sample_windows()[i : i + 1 + i % 9] for i in range(16)]
-    alone = [backend.run(windows, OUTPUTS) for windows in given]
-    with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(lambda windows: backend.run(windows, OUTPUTS), given * 2))
-    for i, got in enumerate(together):
+    for got, alone in together_and_alone(backend, 2):
         for name in OUTPUTS:
-            assert_near(got[name], alone[i % len(given)][name])
+            assert_near(got[name], alone[name])
     assert backend.graphs == graphs
 
 
@@ -286,13 +292,9 @@ def test_graphs_compute_the_same(flavour: str, store: Store) -> None:
 
 def test_eight_threads_get_the_answers_of_one(flavour: str, store: Store) -> None:
     backend = loaded(compiled(flavour, store), store)
-    given = [sample_windows()[i : i + 1 + i % 9] for i in range(16)]
-    alone = [backend.run(windows, OUTPUTS) for windows in given]
-    with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(lambda windows: backend.run(windows, OUTPUTS), given * 8))
-    for i, got in enumerate(together):
+    for got, alone in together_and_alone(backend, 8):
         for name in OUTPUTS:
-            np.testing.assert_allclose(got[name], alone[i % len(given)][name], rtol=1e-3, atol=1e-3)
+            np.testing.assert_allclose(got[name], alone[name], rtol=1e-3, atol=1e-3)
 
 
 def test_device_memory_stays_flat(flavour: str, store: Store) -> None:

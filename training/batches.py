@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.dataset import Collection, Sample
+from training.dataset import Collection, Sample, extended
 from training.networks import WINDOW
 from training.tones import Tones, curves, random_tones, toned
 
@@ -46,10 +46,7 @@ class HostStore:
         windows = np.empty((len(cuts.variant), size, size, 3), np.uint8)
         curve = curves(cuts.tones)
         for i, variant in enumerate(cuts.variant):
-            pixels = self._variants[variant]
-            short = [max(0, size - side) for side in pixels.shape[:2]]
-            if any(short):
-                pixels = np.pad(pixels, ((0, short[0]), (0, short[1]), (0, 0)), mode="symmetric")
+            pixels = extended(self._variants[variant], size)
             top, left = (
                 int(share * (side - size + 1)) for share, side in zip(cuts.corner[i], pixels.shape[:2], strict=True)
             )

@@ -119,14 +119,15 @@ def add_variants(samples: list[Sample], count: int, seed: int) -> None:
             sample.variants = variants
 
 
-def crop(pixels: np.ndarray, rng: np.random.Generator, size: int = WINDOW) -> np.ndarray:
-    """A random window, uint8[size, size, 3], mirrored and transposed at random.
-
-    A picture that is too small is extended by reflection, as the runtime does.
-    """
+def extended(pixels: np.ndarray, size: int) -> np.ndarray:
+    """At least `size` pixels a side: a picture that is too small is extended by reflection, as the runtime does."""
     short = [max(0, size - side) for side in pixels.shape[:2]]
-    if any(short):
-        pixels = np.pad(pixels, ((0, short[0]), (0, short[1]), (0, 0)), mode="symmetric")
+    return np.pad(pixels, ((0, short[0]), (0, short[1]), (0, 0)), mode="symmetric") if any(short) else pixels
+
+
+def crop(pixels: np.ndarray, rng: np.random.Generator, size: int = WINDOW) -> np.ndarray:
+    """A random window, uint8[size, size, 3], of the `extended` picture, mirrored and transposed at random."""
+    pixels = extended(pixels, size)
     top = rng.integers(0, pixels.shape[0] - size + 1)
     left = rng.integers(0, pixels.shape[1] - size + 1)
     window = pixels[top : top + size, left : left + size]
