@@ -143,6 +143,7 @@ RUNS = (
             Run("zoo-160", "160 zoo generators in training", zoo=160),
             Run("no-fen-moments", "heads see the trunk's features only", network=NetworkConfig(fen_moments=False)),
             Run("no-spectrum", "heads see no block spectrum", network=NetworkConfig(spectrum=False)),
+            Run("no-lines", "nobody sees spectral lines", network=NetworkConfig(lines=False)),
             Run("no-muon", "AdamW for every weight", muon=False),
             Run("no-magnitude", "fingerprint not held small", weights=_without("magnitude")),
             Run("no-low-frequency", "fingerprint's low frequencies allowed", weights=_without("low_frequency")),

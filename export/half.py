@@ -9,10 +9,8 @@ from onnx import NodeProto, TensorProto, helper
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
-from export.onnx_rewrite import drop_unused, reading_pixels, spatial_convolutions
+from export.onnx_rewrite import STATISTICS, drop_unused, reading_pixels, spatial_convolutions
 
-# Operators that add up a whole feature map; what follows them works on a few numbers a window and costs nothing.
-STATISTICS = frozenset(["ReduceMean", "ReduceSum", "ReduceL2", "GlobalAveragePool"])
 # Roots are taken of sums of squares.
 ROOTS = frozenset(["Sqrt"])
 

@@ -8,6 +8,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+# Operators that add up a whole feature map; what follows them works on a few numbers a window and costs nothing.
+STATISTICS = frozenset(["ReduceMean", "ReduceSum", "ReduceL2", "GlobalAveragePool"])
+
 
 def gemm_as_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy whose fully connected layers (`Gemm`, x W^T + b) are 1x1 convolutions of one position: the same sums.
@@ -137,14 +140,14 @@ def spatial_convolutions(model: onnx.ModelProto) -> list[str]:
 
 
 def reading_pixels(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes that read the input, or what other nodes than convolutions above 1x1 made of it; in order."""
-    spatial = set(spatial_convolutions(model))
+    """Names of the nodes that read the input, or what others made of it before the first activation or statistic; in order."""
+    activated = {node.input[0] for node in model.graph.node if node.op_type == "Relu"}
     pixels = {value.name for value in model.graph.input}
     found = []
     for node in model.graph.node:  # ONNX keeps nodes in topological order
         if pixels & set(node.input):
             found.append(node.name)
-            if node.name not in spatial:
+            if node.op_type not in STATISTICS and not activated & set(node.output):
                 pixels.update(node.output)
     return found
 

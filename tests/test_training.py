@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import scipy.fft
+import scipy.ndimage
 import torch
 
 from export.onnx_graph import TOLERANCE, export, fold_batch_norm, output_names, parity
@@ -22,7 +23,7 @@ from training.dataset import Collection, Generator, Sample, add_variants, crop
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
 from training.learner import optimizers_of
 from training.muon import Muon, orthogonal
-from training.networks import BlockSpectrum, Network, NetworkConfig, pixel_shuffle
+from training.networks import BlockSpectrum, Network, NetworkConfig, SpectralLines, pixel_shuffle
 from training.objectives import Proxies, Targets, Weights, fingerprint_constraints, heads, supervised_contrastive
 from training.zoo.files import zoo_splits
 
@@ -75,6 +76,43 @@ def test_block_spectrum_is_the_cosine_transform() -> None:
         assert torch.equal(BlockSpectrum()(x)[0] * 2.5 - 9, got)
 
 
+def lines_of(pixels: np.ndarray) -> np.ndarray:
+    """float[6, 34] of a picture uint8[S, S, 3]."""
+    x = torch.from_numpy(pixels[None]).float().permute(0, 3, 1, 2) / 127.5 - 1
+    return SpectralLines()(x).numpy().reshape(6, SpectralLines.FREQUENCIES)
+
+
+def test_spectral_lines_are_the_transform_of_blocks() -> None:
+    pixels = np.array(windows(1)[0] // 40 + 100)
+    grey = pixels @ np.array([0.299, 0.587, 0.114])
+    residual = (grey - scipy.ndimage.gaussian_filter(grey, 0.8, radius=1))[1:-1, 1:-1]
+    expected = []
+    for plane in (np.clip(residual, -4, 4), np.log(np.abs(residual) + 1)):
+        waves = np.fft.rfft2(plane[:120, :120].reshape(15, 8, 15, 8).swapaxes(1, 2), norm="ortho")
+        together, apart = np.abs(waves.mean((0, 1))) ** 2 * 225, (np.abs(waves) ** 2).mean((0, 1))
+        ratio = np.log(together / (apart + SpectralLines.FLOOR) + SpectralLines.LEAST)
+        # Of the columns that are their own conjugates the lower half.
+        expected.append([ratio[v, u] for v in range(8) for u in range(5) if v <= 4 or u not in (0, 4)])
+    got = lines_of(pixels)
+    assert np.allclose(got[[0, 3]], expected, atol=1e-2)
+
+
+def test_spectral_lines_see_what_repeats_and_not_what_is_shown() -> None:
+    """Two grey levels in every second column, in noise of ten: nobody sees them, and they are there wherever the window is cut."""
+    rng = np.random.default_rng(3)
+    shown = 128 + rng.normal(0, 10, (140, 140, 1)).repeat(3, 2)
+    grid = 2.0 * (np.arange(140) % 2 == 0)[None, :, None]
+    columns = 4  # frequency (0, 4): the fifth
+
+    def line(pixels: np.ndarray, top: int = 0, left: int = 0) -> float:
+        return float(lines_of(pixels.round().astype(np.uint8)[top : top + 128, left : left + 128])[0, columns])
+
+    assert line(shown + grid) > line(shown) + 1.5
+    assert line(shown + grid, 3, 5) == pytest.approx(line(shown + grid), abs=0.7)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert line(shown + grid) > line(shown) + 1.5
+
+
 def test_first_convolution_in_bfloat16_sees_faint_traces() -> None:
     """A bright slope whose last bit is noise: little of what a filter without a mean makes of it is lost."""
     fen = network().fen
@@ -117,9 +155,10 @@ def test_onnx_parity_and_quantisation(tmp_path: Path) -> None:
     a, b = (s.run(["generated", "continuous"], {"windows": windows(4, 50)}) for s in sessions)
     for x, y in zip(a, b, strict=True):
         assert 0 < np.abs(x - y).max() < 0.25 * max(1.0, np.abs(x).max())
-    # All but the waves of the block spectrum, which read the picture.
+    # All but the waves of the spectra, which read the picture.
     assert made.spectrum is not None
-    waves = 4 * made.spectrum.blocks.numel()
+    assert made.lines is not None
+    waves = 4 * (made.spectrum.blocks.numel() + made.lines.waves.numel())
     sizes = [(tmp_path / f).stat().st_size - waves for f in ("model.onnx", "model.int8.onnx")]
     assert sizes[1] < sizes[0] / 2.5
     # What reads the picture is not quantised, and heads are stored in half but computed in whole.
@@ -132,6 +171,9 @@ def test_onnx_parity_and_quantisation(tmp_path: Path) -> None:
     }
     assert kinds["network.fen.stem.0.weight"] == ("", "Transpose")
     assert kinds["network.spectrum.blocks"] == ("", "Transpose")
+    assert kinds["network.lines.colours"] == ("", "Transpose")
+    assert kinds["network.lines.waves"] == ("", "Unsqueeze")
+    assert kinds["network.by_lines.weight_kernel"] == ("Cast", "Unsqueeze")
     assert kinds["network.hidden.0.weight_kernel"] == ("Cast", "Unsqueeze")
     # All that reads the hidden layer is one layer: the embedding, and a head for each question.
     (merged,) = (name for name in kinds if name.endswith("_merged_kernel"))
@@ -194,7 +236,13 @@ def test_answers_are_left_to_adam() -> None:
     hidden = {names[id(value)] for group in muon.param_groups for value in group["params"]}
     others = {names[id(value)] for group in adam.param_groups for value in group["params"]}
     assert {"fen.stem.0.weight", "hidden.0.weight"} <= hidden
-    assert {"embedding.weight", "heads.generated.weight", "hidden.0.bias", "fen.stem.1.weight"} <= others
+    assert {
+        "embedding.weight",
+        "heads.generated.weight",
+        "by_lines.weight",
+        "hidden.0.bias",
+        "fen.stem.1.weight",
+    } <= others
     assert len(hidden) + len(others) == len(names)
     (alone,) = optimizers_of(made, 1e-3, muon=False)
     assert sum(len(group["params"]) for group in alone.param_groups) == len(names)
@@ -219,6 +267,38 @@ def test_objectives_mask_what_is_unknown() -> None:
     known = list(CONTINUOUS).index("layers")
     assert gradient[known].abs().sum() > 0
     assert gradient.abs().sum() == gradient[known].abs().sum()
+
+
+def test_lines_learn_from_whole_photos_and_public_generators_alone() -> None:
+    names = [("camera", None, False), ("crops", None, True), ("zoo", labels_of_a_vae(), True)]
+    sources = [Generator(name, labels, zoo, "train") for name, labels, zoo in names]
+    sources.append(Generator("public", labels_of_a_vae(), False, "train"))
+    targets, proxies = Targets.of(sources, torch.device("cpu")), Proxies(sources, 16)
+    made = network().train()
+
+    def learnt(source: int) -> float:
+        made.zero_grad()
+        outputs = made(torch.from_numpy(windows(2)))
+        heads(outputs, torch.full((2,), source), targets, Weights(), proxies)["generated_by_lines"].backward()
+        assert made.by_lines is not None
+        gradient = made.by_lines.weight.grad
+        assert gradient is not None
+        return float(gradient.abs().sum())
+
+    assert [learnt(source) > 0 for source in range(4)] == [True, False, False, True]
+
+
+def test_lines_have_a_say_in_what_is_generated() -> None:
+    made = network()
+    given = torch.from_numpy(windows(2))
+    with torch.no_grad():
+        before = made(given)["generated"]
+        assert made.by_lines is not None
+        made.by_lines.bias += 1
+        assert torch.allclose(made(given)["generated"], before + 1, atol=1e-4)
+        # While both learn, each is right or wrong by itself.
+        apart = made.train()(given)
+    assert "generated_by_lines" in apart
 
 
 def test_proxies_stand_for_generators_that_a_batch_has_not() -> None:

@@ -31,6 +31,8 @@ class NetworkConfig:
     fen_moments: bool = True
     # Whether they also see `BlockSpectrum`.
     spectrum: bool = True
+    # Whether they also see `SpectralLines`, and these have an answer of their own to camera or generated.
+    lines: bool = True
     embedding: int = 128
     hidden: int = 256
 
@@ -39,8 +41,10 @@ class NetworkConfig:
 
     @staticmethod
     def from_json(data: dict) -> NetworkConfig:
-        # Networks from before there was a choice had neither.
-        return NetworkConfig(**{"fen_moments": False, "spectrum": False, **data, "trunk": tuple(data["trunk"])})
+        # Networks from before there was a choice had none of these.
+        return NetworkConfig(
+            **{"fen_moments": False, "spectrum": False, "lines": False, **data, "trunk": tuple(data["trunk"])}
+        )
 
 
 def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -155,6 +159,61 @@ class BlockSpectrum(nn.Module):
             return (logs + 9) / 2.5
 
 
+class SpectralLines(nn.Module):
+    """What repeats every eight pixels: float[N, 3, S, S] in [-1, 1] -> float32[N, 204]. Nothing in it is learnt.
+
+    Up-sampling by two, three times, leaves a pattern that has the same phase all over the picture, which is too weak to be seen in any
+    block and does not average out over all of them; content does. Of brightness and two colour differences, without what is smooth, and
+    of the logarithm of its size, the Fourier transform of every 8x8 block; of each frequency the energy of the mean over blocks, by what
+    it would be if the phases were random. Convolutions with a stride and a mean over positions do not keep these phases.
+    """
+
+    SIDE = 8
+    # Of a real block as many complex numbers are needed: the others are their conjugates.
+    FREQUENCIES = 34
+    FEATURES = 6 * FREQUENCIES
+    # A residual in grey levels, beyond which it is content; energies below that of rounding, which say nothing.
+    LIMIT, FLOOR, LEAST = 4.0, 1e-3, 0.1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.colours: Tensor
+        self.register_buffer("colours", _residuals(), persistent=False)
+        side = self.SIDE
+        half = side // 2
+        frequencies = [(v, u) for v in range(side) for u in range(half + 1) if v <= half or u not in (0, half)]
+        v, u = (torch.tensor(part)[:, None, None] for part in zip(*frequencies, strict=True))
+        place = torch.arange(side)
+        angle = 2 * torch.pi / side * (v * place[:, None] + u * place)
+        self.waves: Tensor
+        self.register_buffer("waves", torch.cat([angle.cos(), angle.sin()])[:, None] / side, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # bfloat16 is coarser than the traces.
+        with torch.autocast(x.device.type, enabled=False):
+            # Without the border, which any padding would make a line of: fifteen blocks in 126 pixels.
+            residual = F.conv2d(x.float(), self.colours)
+            both = torch.cat([residual.clamp(-self.LIMIT, self.LIMIT), (residual.abs() + 1).log()], dim=1)
+            waves = F.conv2d(both.flatten(0, 1)[:, None], self.waves, stride=self.SIDE)
+            waves = waves.flatten(2).view(x.shape[0], -1, 2, self.FREQUENCIES, waves.shape[-2] * waves.shape[-1])
+            mean = waves.mean(4)
+            together = (mean * mean).sum(2) * waves.shape[4]
+            apart = (waves * waves).mean(4).sum(2)
+            return (together / (apart + self.FLOOR) + self.LEAST).log().flatten(1)
+
+
+def _residuals() -> Tensor:
+    """float[3, 3, 3, 3], a convolution that makes of pixels in [-1, 1] brightness and two colour differences, in grey levels, less a
+    Gaussian mean of the neighbours."""
+    weights = torch.exp(-0.5 * (torch.arange(-1.0, 2.0) / 0.8) ** 2)
+    weights /= weights.sum()
+    kernel = -weights[:, None] * weights
+    kernel[1, 1] += 1
+    brightness = torch.tensor([0.299, 0.587, 0.114])
+    colours = torch.stack([brightness, torch.tensor([0, 0, 1.0]) - brightness, torch.tensor([1.0, 0, 0]) - brightness])
+    return 127.5 * colours[:, :, None, None] * kernel
+
+
 def _halves_multiplied(x: Tensor) -> Tensor:
     """The upper half times the lower: float[N, C, H, W] -> float[N, C, H/2, W], H even."""
     half = x.shape[2] // 2
@@ -172,9 +231,10 @@ def moments(x: Tensor) -> Tensor:
 
 
 def pooled_features(config: NetworkConfig) -> int:
-    """How many numbers a window the heads' hidden layer reads: the spectrum's first, then the FEN's, then the trunk's."""
+    """How many numbers a window the heads' hidden layer reads: the spectrum's first, then the FEN's, the trunk's, and the lines'."""
     of_fen = 2 * (config.fen_width + FEN.LAST) if config.fen_moments else 0
-    return (BlockSpectrum.FEATURES if config.spectrum else 0) + of_fen + 2 * sum(config.trunk)
+    of_spectra = (BlockSpectrum.FEATURES if config.spectrum else 0) + (SpectralLines.FEATURES if config.lines else 0)
+    return of_spectra + of_fen + 2 * sum(config.trunk)
 
 
 class Network(nn.Module):
@@ -193,6 +253,8 @@ class Network(nn.Module):
             nn.Sequential(convolution(a, b, stride=2), convolution(b, b)) for a, b in itertools.pairwise(widths)
         )
         self.spectrum = BlockSpectrum() if config.spectrum else None
+        self.lines = SpectralLines() if config.lines else None
+        self.by_lines = nn.Linear(SpectralLines.FEATURES, 1) if config.lines else None
         self.hidden = nn.Sequential(
             nn.Linear(pooled_features(config), config.hidden), nn.BatchNorm1d(config.hidden), nn.ReLU()
         )
@@ -212,7 +274,13 @@ class Network(nn.Module):
         for stage in self.trunk:
             features = stage(features)
             pooled.append(moments(features))
+        lines = None if self.lines is None else self.lines(x)
+        pooled += [] if lines is None else [lines]
         hidden = self.hidden(torch.cat(pooled, dim=1))
         outputs = {"fingerprint": fingerprint, "embedding": F.normalize(self.embedding(hidden), dim=1)}
         hidden = self.dropout(hidden)
-        return outputs | {name: head(hidden) for name, head in self.heads.items()}
+        outputs |= {name: head(hidden) for name, head in self.heads.items()}
+        if lines is not None and self.by_lines is not None:
+            alone = self.by_lines(lines)
+            outputs |= {"generated_by_lines": alone} if self.training else {"generated": outputs["generated"] + alone}
+        return outputs

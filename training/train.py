@@ -148,6 +148,9 @@ def add_training_variants(collection: Collection, variants: int, seed: int) -> N
     help="A bundle, or a network.pt, whose weights to begin with, in place of random ones; halve the rate.",
 )
 @click.option("--pictures", default=4, show_default=True, help="Windows of a generator in a batch.")
+@click.option(
+    "--real-share", default=0.3, show_default=True, help="Share of a batch's generators that are public ones."
+)
 @click.option("--variants", default=4, show_default=True, help="Codec chains kept of a zoo picture.")
 @click.option(
     "--whole-windows", is_flag=True, help="Never smaller windows than those that are shipped, as a GPU has the time."
@@ -167,6 +170,7 @@ def main(
     generators: int,
     begin_from: Path | None,
     pictures: int,
+    real_share: float,
     variants: int,
     whole_windows: bool,
     compiled: bool,
@@ -189,6 +193,7 @@ def main(
         rate=rate,
         generators=generators,
         pictures=pictures,
+        real_share=real_share,
         sizes=((1.0, WINDOW),) if whole_windows else SIZES,
         compiled=compiled,
     )
