@@ -231,6 +231,16 @@ def comparing_sections(result: dict) -> Iterator[str]:
         )
 
 
+def trained_sentence(training: dict) -> str:
+    """How it was trained itself."""
+    if not training["steps"]:
+        return "For this version only what these repetitions say was fitted. "
+    return (
+        f"Trained for {training['minutes']:.0f} minutes ({training['steps']} steps) on {training['hardware']}, seed {training['seed']}, "
+        f"one run; the moving average kept is that of step {training['kept_step']}, which validation scored highest. "
+    )
+
+
 def begun_sentence(training: dict) -> str:
     """Where the training began, where not at random weights, and where that one did."""
     steps = []
@@ -262,13 +272,11 @@ def render(folder: Path, result: dict) -> str:
         "[training/results/default.json](training/results/default.json); do not edit by hand.",
         "## What it is",
         "One convolutional network: a fingerprint estimation network (FEN) trained with the four constraints of arXiv 2106.07873, whose "
-        "features and residual feed a strided trunk and linear heads, which also read spectra of 8x8 blocks: how much there is of every "
-        "frequency, and what of it repeats with the same phase all over the window, as up-sampling makes it. The latter has a say of its "
-        "own in what is generated, learnt from public generators and whole photos alone. The network reads 128x128 windows at native "
-        "resolution and answers all questions in one pass. "
-        f"Trained for {training['minutes']:.0f} minutes ({training['steps']} steps) on {training['hardware']}, seed "
-        f"{training['seed']}, one run; the moving average kept is that of step {training['kept_step']}, which validation scored highest. "
-        f"{begun_sentence(training)}"
+        "features and residual feed a strided trunk and linear heads, which also read how much there is of every frequency in 8x8 blocks. "
+        "What of these frequencies repeats with the same phase all over the window, as up-sampling makes it, has a say of its own in what "
+        "is generated, learnt from public generators and whole photos alone. The network reads 128x128 windows at native resolution and "
+        "answers all questions in one pass. "
+        f"{trained_sentence(training)}{begun_sentence(training)}"
         f"The CPU runs the {bundle.default_variant} file; the figures below are that file's unless another is named.",
         "## Data",
         DATA.strip(),

@@ -142,7 +142,9 @@ def optimizers_of(
     """
     hidden, answers, plain = [], [], []
     for name, value in network.named_parameters():
-        of_answer = name.startswith(("heads.", "embedding.", "by_lines."))
+        if not value.requires_grad:
+            continue
+        of_answer = name.startswith(("heads.", "embedding."))
         (plain if value.ndim < 2 else answers if of_answer or not muon else hidden).append(value)
     # Only their direction counts: to shrink them would be to move them faster.
     plain += [] if proxies is None else list(proxies.parameters())

@@ -254,7 +254,11 @@ class Network(nn.Module):
         )
         self.spectrum = BlockSpectrum() if config.spectrum else None
         self.lines = SpectralLines() if config.lines else None
-        self.by_lines = nn.Linear(SpectralLines.FEATURES, 1) if config.lines else None
+        # Fitted when all else is trained (`training.lines`): until then it says nothing.
+        self.by_lines = nn.Linear(SpectralLines.FEATURES, 1).requires_grad_(False) if config.lines else None
+        if self.by_lines is not None:
+            nn.init.zeros_(self.by_lines.weight)
+            nn.init.zeros_(self.by_lines.bias)
         self.hidden = nn.Sequential(
             nn.Linear(pooled_features(config), config.hidden), nn.BatchNorm1d(config.hidden), nn.ReLU()
         )
@@ -280,7 +284,7 @@ class Network(nn.Module):
         outputs = {"fingerprint": fingerprint, "embedding": F.normalize(self.embedding(hidden), dim=1)}
         hidden = self.dropout(hidden)
         outputs |= {name: head(hidden) for name, head in self.heads.items()}
-        if lines is not None and self.by_lines is not None:
-            alone = self.by_lines(lines)
-            outputs |= {"generated_by_lines": alone} if self.training else {"generated": outputs["generated"] + alone}
+        # The two are right or wrong each by itself: neither learns what the other has got wrong.
+        if lines is not None and self.by_lines is not None and not self.training:
+            outputs["generated"] = outputs["generated"] + self.by_lines(lines)
         return outputs

@@ -24,7 +24,6 @@ class Weights:
     symmetric: float = 1.0
     fingerprint: float = 0.2
     generated: float = 1.5
-    generated_by_lines: float = 0.5
     family: float = 0.3
     continuous: float = 1.0
     discrete: float = 0.3
@@ -37,11 +36,9 @@ class Weights:
 class Targets:
     """The labels of every source as tensors, indexed by source. NaN and -1 mean unknown, or not asked of a camera.
 
-    `zoo`: whether it is a generator of the zoo, or the photos that one was trained on. `prior` is the logarithm of how often the training
-    generators have each value of each discrete parameter.
+    `prior` is the logarithm of how often the training generators have each value of each discrete parameter.
     """
 
-    zoo: Tensor
     generated: Tensor
     family: Tensor
     continuous: Tensor
@@ -56,7 +53,6 @@ class Targets:
 
         labels = [source.labels for source in sources]
         return Targets(
-            zoo=torch.as_tensor([source.zoo for source in sources], device=device),
             generated=stack([float(label is not None) for label in labels], torch.float32),
             family=stack([-1 if label is None else label.family_index() for label in labels], torch.int64),
             continuous=stack(
@@ -168,12 +164,6 @@ def heads(
         "family": weights.family
         * F.cross_entropy(outputs["family"].float(), targets.family[source], ignore_index=-1, label_smoothing=0.05),
     }
-    if "generated_by_lines" in outputs:
-        alone = F.binary_cross_entropy_with_logits(
-            outputs["generated_by_lines"][:, 0].float(), targets.generated[source], reduction="none"
-        )
-        # Not of the zoo's pictures, whose photos were made smaller first: what tells these apart misleads about all others.
-        terms["generated_by_lines"] = weights.generated_by_lines * _masked_mean(alone, ~targets.zoo[source])
     continuous = targets.continuous[source]
     known = ~continuous.isnan()
     error = F.smooth_l1_loss(outputs["continuous"].float(), continuous.nan_to_num(), beta=0.05, reduction="none")

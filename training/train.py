@@ -25,6 +25,7 @@ from training.begin import load_weights
 from training.dataset import CHAINS, Collection, add_variants, crop, some
 from training.index.load import load as load_index
 from training.learner import Average, Learner
+from training.lines import fitted
 from training.networks import WINDOW, Network, NetworkConfig
 from training.objectives import Weights
 from training.validation import Validation
@@ -68,7 +69,8 @@ class Settings:
 
     def progress(self, spent: float, pixels: int) -> float:
         """Share of the budget that is used up after `spent` seconds and windows of so many pixels."""
-        return spent / 60 / self.minutes if self.megapixels is None else pixels / 1e6 / self.megapixels
+        spent, budget = (spent / 60, self.minutes) if self.megapixels is None else (pixels / 1e6, self.megapixels)
+        return spent / budget if budget else 1.0
 
     def size(self, progress: float) -> int:
         """The side of a window in pixels after this share of the budget."""
@@ -133,7 +135,10 @@ def add_training_variants(collection: Collection, variants: int, seed: int) -> N
 @click.argument("index", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
-    "--minutes", default=60.0, show_default=True, help="Training time; the learning rate's schedule follows it."
+    "--minutes",
+    default=60.0,
+    show_default=True,
+    help="Training time; the learning rate's schedule follows it. After 0 only the spectral lines' say is fitted anew.",
 )
 @click.option("--seed", default=1, show_default=True)
 @click.option("--rate", default=2e-3, show_default=True, help="Highest learning rate.")
@@ -328,6 +333,8 @@ def train(
                 shown, since, waited = spent, 0, 0.0
     best.consider(validation.scores(learner.average.network, learner.place), learner.steps, learner.average)
     _save(state_file, {"of": of, **learner.state(), "spent": spent, "pixels": pixels, "best": vars(best)})
+    if isinstance(network, Network) and network.by_lines is not None:
+        best.values |= fitted(collection, settings.seed)
     names = {source.name: source.split for source in collection.sources if source.labels is not None}
     _save(
         out / "network.pt",
