@@ -18,8 +18,9 @@ ROOTS = frozenset(["Sqrt"])
 def halve(source: Path, target: Path) -> None:
     """Write `source` with its convolutions in fp16.
 
-    In fp32 stay the casting and scaling of the pixels, whose traces are their last bits; statistics over feature maps, and spectra
-    (squares overflow fp16, and a variance is a small difference of large numbers); and the heads behind the statistics.
+    In fp32 stay what reads the pixels, whose traces are their last bits, up to the first layers with an activation; statistics over
+    feature maps, and spectra (squares overflow fp16, and a variance is a small difference of large numbers); and the heads behind the
+    statistics.
     """
     model = onnx.load(source)
     half = convert_float_to_float16(
@@ -35,11 +36,13 @@ def halve(source: Path, target: Path) -> None:
 
 
 def full_precision_nodes(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes before the first convolutions, of statistics and roots with what leads to them from the last layer before,
-    and of everything behind statistics."""
+    """Names of the nodes before the first layers with an activation, of statistics and roots with what leads to them from the last layer
+    before, and of everything behind statistics."""
     nodes = list(model.graph.node)
     spatial = set(spatial_convolutions(model))
-    kept = set(reading_pixels(model)) - spatial
+    activated = {node.input[0] for node in nodes if node.op_type == "Relu"}
+    layers = {node.name for node in nodes if node.name in spatial and activated & set(node.output)}
+    kept = set(reading_pixels(model)) - layers
     pooled: set[str] = set()
     for node in nodes:  # ONNX keeps nodes in topological order
         if node.op_type in STATISTICS or pooled & set(node.input):

@@ -172,8 +172,10 @@ class SpectralLines(nn.Module):
     # Of a real block as many complex numbers are needed: the others are their conjugates.
     FREQUENCIES = 34
     FEATURES = 6 * FREQUENCIES
-    # A residual in grey levels, beyond which it is content; energies below that of rounding, which say nothing.
-    LIMIT, FLOOR, LEAST = 4.0, 1e-3, 0.1
+    # A residual beyond this, in grey levels, is content.
+    LIMIT = 4.0
+    # Energy below that of rounding says nothing, and it does not matter how much less than by chance a frequency repeats.
+    FLOOR, LEAST = 1e-3, 0.1
 
     def __init__(self) -> None:
         super().__init__()
