@@ -9,7 +9,7 @@ from onnx import NodeProto, TensorProto, helper
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
-from export.onnx_rewrite import STATISTICS, drop_unused, reading_pixels, spatial_convolutions
+from export.onnx_rewrite import STATISTICS, before_activation, drop_unused, reading_pixels, spatial_convolutions
 
 # Roots are taken of sums of squares.
 ROOTS = frozenset(["Sqrt"])
@@ -40,9 +40,7 @@ def full_precision_nodes(model: onnx.ModelProto) -> list[str]:
     before, and of everything behind statistics."""
     nodes = list(model.graph.node)
     spatial = set(spatial_convolutions(model))
-    activated = {node.input[0] for node in nodes if node.op_type == "Relu"}
-    layers = {node.name for node in nodes if node.name in spatial and activated & set(node.output)}
-    kept = set(reading_pixels(model)) - layers
+    kept = set(reading_pixels(model)) - (before_activation(model) & spatial)
     pooled: set[str] = set()
     for node in nodes:  # ONNX keeps nodes in topological order
         if node.op_type in STATISTICS or pooled & set(node.input):

@@ -139,15 +139,21 @@ def spatial_convolutions(model: onnx.ModelProto) -> list[str]:
     return [node.name for node in model.graph.node if node.op_type == "Conv" and max(sizes[node.input[1]][2:]) > 1]
 
 
+def before_activation(model: onnx.ModelProto) -> set[str]:
+    """Names of the nodes whose output a ReLU reads."""
+    read = {node.input[0] for node in model.graph.node if node.op_type == "Relu"}
+    return {node.name for node in model.graph.node if read & set(node.output)}
+
+
 def reading_pixels(model: onnx.ModelProto) -> list[str]:
     """Names of the nodes that read the input, or what others made of it before the first activation or statistic; in order."""
-    activated = {node.input[0] for node in model.graph.node if node.op_type == "Relu"}
+    activated = before_activation(model)
     pixels = {value.name for value in model.graph.input}
     found = []
     for node in model.graph.node:  # ONNX keeps nodes in topological order
         if pixels & set(node.input):
             found.append(node.name)
-            if node.op_type not in STATISTICS and not activated & set(node.output):
+            if node.op_type not in STATISTICS and node.name not in activated:
                 pixels.update(node.output)
     return found
 

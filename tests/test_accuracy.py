@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from tests.conftest import ROOT
 from training.accuracy import Sources, window_ms
 from training.bars import BARS, headline, judge, points_lost
 from training.card import begun_sentence
+from training.networks import NetworkConfig
 from training.study_tables import COLUMNS, study_sections
 
 
 def entry(name: str, shift: float = 0.0, **run: Any) -> dict[str, Any]:
     """A run whose every figure is one half, shifted."""
     run = {"name": name, "changed": name, "fold": 0, "seed": 1, "rate": 2e-3, "published": 0, "windows": False} | run
+    run = {"network": asdict(NetworkConfig())} | run
     return {
         "run": run,
         "budget_megapixels": 120.0,
@@ -81,6 +84,12 @@ def test_folds_have_their_mean_and_interval_and_what_they_left_out() -> None:
     assert "| generator-3 | 3 | 0.700 | 0.700 | 0.700 |" in text
     assert "| camera-2 | 2 | 2.0% | 2.0% | 2.0% |" in text
     assert "Not yet run: published, published-adamw, published-windows, seed-2" in text
+
+
+def test_networks_from_before_a_part_was_there_are_said_to_be() -> None:
+    assert "before there was" not in page(entry("fold-0"))
+    earlier = {key: value for key, value in asdict(NetworkConfig()).items() if key != "lines"}
+    assert "Ours are networks of before there was `lines`" in page(entry("fold-0", network=earlier))
 
 
 def test_ablations_are_beside_the_usual_network_and_published_ones_apart() -> None:

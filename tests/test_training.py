@@ -24,7 +24,7 @@ from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
 from training.learner import optimizers_of
 from training.lines import fitted
 from training.muon import Muon, orthogonal
-from training.networks import BlockSpectrum, Network, NetworkConfig, SpectralLines, pixel_shuffle
+from training.networks import BlockSpectrum, Network, NetworkConfig, SpectralLines, pixel_shuffle, scaled
 from training.objectives import Proxies, Targets, Weights, fingerprint_constraints, heads, supervised_contrastive
 from training.train import Settings
 from training.zoo.files import zoo_splits
@@ -80,8 +80,7 @@ def test_block_spectrum_is_the_cosine_transform() -> None:
 
 def lines_of(pixels: np.ndarray) -> np.ndarray:
     """float[6, 34] of a picture uint8[S, S, 3]."""
-    x = torch.from_numpy(pixels[None]).float().permute(0, 3, 1, 2) / 127.5 - 1
-    return SpectralLines()(x).numpy().reshape(6, SpectralLines.FREQUENCIES)
+    return SpectralLines()(scaled(torch.from_numpy(pixels[None]))).numpy().reshape(6, SpectralLines.FREQUENCIES)
 
 
 def test_spectral_lines_are_the_transform_of_blocks() -> None:
@@ -305,7 +304,7 @@ def test_lines_are_fitted_to_public_generators_and_whole_photos() -> None:
     assert made.by_lines is not None
     unseen = np.stack([picture(1000 + i, grid) for grid in (False, True) for i in range(6)])
     with torch.no_grad():
-        said = made.by_lines(made.lines(torch.from_numpy(unseen).permute(0, 3, 1, 2) / 127.5 - 1))[:, 0]
+        said = made.by_lines(made.lines(scaled(torch.from_numpy(unseen))))[:, 0]
     assert said[:6].max() < said[6:].min()
     assert fitted(Collection(sources, samples[:12]), 0) == {}
 

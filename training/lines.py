@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from training.dataset import Collection, Sample, crop
-from training.networks import SpectralLines
+from training.networks import SpectralLines, scaled
 
 # Windows cut from every variant of a picture.
 WINDOWS = 2
@@ -30,7 +30,8 @@ def fitted(collection: Collection, seed: int) -> dict[str, Tensor]:
     if generated.all() or not generated.any():
         return {}
     rng = np.random.default_rng(seed)
-    features = [_features(sample, rng) for sample in samples]
+    lines = SpectralLines()
+    features = [_features(lines, sample, rng) for sample in samples]
     answers = np.repeat(generated, [len(of_one) for of_one in features])
     scale = StandardScaler()
     seen = scale.fit_transform(np.concatenate(features))
@@ -44,7 +45,7 @@ def fitted(collection: Collection, seed: int) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _features(sample: Sample, rng: np.random.Generator) -> np.ndarray:
+def _features(lines: SpectralLines, sample: Sample, rng: np.random.Generator) -> np.ndarray:
     windows = np.stack([crop(pixels, rng) for pixels in sample.variants for _ in range(WINDOWS)])
-    features: np.ndarray = SpectralLines()(torch.from_numpy(windows).permute(0, 3, 1, 2) / 127.5 - 1).numpy()
+    features: np.ndarray = lines(scaled(torch.from_numpy(windows))).numpy()
     return features

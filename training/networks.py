@@ -222,6 +222,12 @@ def _halves_multiplied(x: Tensor) -> Tensor:
     return x[:, :, :half] * x[:, :, half:]
 
 
+def scaled(windows: Tensor) -> Tensor:
+    """What all layers begin with: uint8[N, S, S, 3] -> float32[N, 3, S, S] in [-1, 1]."""
+    # Cast before the transpose: TensorRT accepts no other order for a uint8 input.
+    return (windows.float() / 127.5 - 1).permute(0, 3, 1, 2)
+
+
 def moments(x: Tensor) -> Tensor:
     """Mean and standard deviation over positions: float[N, C, H, W] -> float32[N, 2C].
 
@@ -271,8 +277,7 @@ class Network(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(config.hidden, size) for name, size in sizes.items()})
 
     def forward(self, windows: Tensor) -> dict[str, Tensor]:
-        # Cast before the transpose: TensorRT accepts no other order for a uint8 input.
-        x = (windows.float() / 127.5 - 1).permute(0, 3, 1, 2)
+        x = scaled(windows)
         fingerprint, features = self.fen(x)
         pooled = [] if self.spectrum is None else [self.spectrum(x)]
         # Before the trunk halves anything: the weakest traces, the noise of adversarial attacks, are learnt from these much sooner.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from scipy.stats import t
 
 from training.bars import BARS
 from training.markdown import percent, table
+from training.networks import NetworkConfig
 
 # A run, as `benchmarks.study.collect` keeps it.
 Entry = dict[str, Any]
@@ -44,12 +46,16 @@ def study_sections(study: dict[str, Any] | None) -> Iterator[str]:
     missing = [name for name in study["declared"] if name not in runs]
     budgets = sorted({entry["budget_megapixels"] for entry in study["runs"]})
     minutes = [entry["training"]["minutes"] for entry in study["runs"] if not entry["run"]["published"]]
+    # Parts of a network that a run of ours did not know of yet.
+    known = [set(entry["run"]["network"]) for entry in study["runs"] if not entry["run"]["published"]]
+    newer = sorted(set(asdict(NetworkConfig())) - set.intersection(*known))
     hardware = sorted({entry["training"]["hardware"] for entry in study["runs"]})
     yield (
         f"{len(runs)} networks, ours each trained on windows of {' or '.join(f'{m:g}' for m in budgets)} million pixels, "
         f"{min(minutes):.0f} to {max(minutes):.0f} minutes on a share of {' or '.join(hardware)}, and evaluated in float32 on at most "
         f"{study['windows']} windows a picture, with what was fitted on their own fold's validation pictures. That is far less training "
         "than the bundle had: they are to be compared with each other. "
+        + (f"Ours are networks of before there was `{'`, `'.join(newer)}` (training/networks.py). " if newer else "")
         + (f"Not yet run: {', '.join(missing)}." if missing else "")
     ).strip()
     yield from _spread(
