@@ -276,6 +276,7 @@ def build(
         "metrics": {},
         "training": {
             **{key: stored[key] for key in ("config", "steps", "kept_step", "minutes", "seed", "hardware")},
+            "passes": stored.get("passes", 0),
             "begun": stored.get("begun"),
             "generators": stored["generators"],
             "zoo_generators": stored["zoo_generators"],

@@ -13,7 +13,7 @@ from benchmarks.study import CONDITIONS, RUNS
 from tests.conftest import ROOT
 from training.accuracy import Sources, window_ms
 from training.bars import BARS, headline, judge, points_lost
-from training.card import begun_sentence
+from training.card import begun_table, trained_sentences
 from training.networks import NetworkConfig
 from training.study_tables import COLUMNS, study_sections
 
@@ -132,8 +132,13 @@ def test_a_card_names_every_bundle_that_the_weights_come_from() -> None:
             "begun": begun,
         }
 
-    assert begun_sentence({"begun": None}) == ""
-    said = begun_sentence({"begun": step(3, step(2, None))})
-    assert said.startswith("It began with the weights of bundle default-3 (9 steps")
-    assert "; that one with the weights of bundle default-2 (9 steps" in said
-    assert "with the weights of a network that was not shipped (9 steps" in begun_sentence({"begun": step(None, None)})
+    assert begun_table("default-4", step(4, None)) == ""
+    rows = begun_table("default-4", step(4, step(3, step(None, None)))).splitlines()[2:]
+    assert [row.split(" | ")[0] for row in rows] == ["| bundle default-4", "| bundle default-3", "| not shipped"]
+
+
+def test_a_card_says_what_was_learnt() -> None:
+    training = {"minutes": 4.0, "steps": 9, "hardware": "x", "seed": 1, "kept_step": 8}
+    assert trained_sentences(training).startswith("Trained for 4 minutes (9 steps) on x")
+    assert "looked at 3 times" in trained_sentences(training | {"passes": 3})
+    assert trained_sentences(training | {"steps": 0}) == "For this version only what is learnt last was learnt."

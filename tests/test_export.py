@@ -171,8 +171,8 @@ def test_merged_heads_compute_the_same() -> None:
     bundle = open_bundle()
     before = onnx.load_from_string(bundle.read(bundle.variants["fp32"]))
     after = merged_heads(before)
-    # The hidden layer, one layer for all that reads it, and what the spectral lines say.
-    assert len(fully_connected_weights(before)) > len(fully_connected_weights(after)) == 3
+    # Two hidden layers that read the same, one layer for all that reads the first, the embedding, and what the spectral lines say.
+    assert len(fully_connected_weights(before)) > len(fully_connected_weights(after)) == 4
     shown = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 3), np.uint8)
     expected, got = (
         onnxruntime.InferenceSession(made.SerializeToString()).run(None, {"windows": shown}) for made in (before, after)

@@ -20,13 +20,24 @@ from training import codecs, metrics
 from training.batches import Batches
 from training.begin import load_weights
 from training.dataset import Collection, Generator, Sample, add_variants, crop
+from training.embedding import fitted as fitted_embedding
+from training.embedding import read
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
 from training.learner import optimizers_of
 from training.lines import fitted
 from training.muon import Muon, orthogonal
-from training.networks import BlockSpectrum, Network, NetworkConfig, SpectralLines, pixel_shuffle, scaled
+from training.networks import (
+    BlockSpectrum,
+    Network,
+    NetworkConfig,
+    SpectralLines,
+    pixel_shuffle,
+    pooled_features,
+    scaled,
+)
 from training.objectives import Proxies, Targets, Weights, fingerprint_constraints, heads, supervised_contrastive
 from training.train import Settings
+from training.validation import Validation
 from training.zoo.files import zoo_splits
 
 
@@ -88,12 +99,14 @@ def test_spectral_lines_are_the_transform_of_blocks() -> None:
     grey = pixels @ np.array([0.299, 0.587, 0.114])
     residual = (grey - scipy.ndimage.gaussian_filter(grey, 0.8, radius=1))[1:-1, 1:-1]
     expected = []
-    for plane in (np.clip(residual, -4, 4), np.log(np.abs(residual) + 1)):
+    for plane in (np.clip(residual, -4, 4), np.minimum(np.abs(residual), 8)):
         waves = np.fft.rfft2(plane[:120, :120].reshape(15, 8, 15, 8).swapaxes(1, 2), norm="ortho")
         together, apart = np.abs(waves.mean((0, 1))) ** 2 * 225, (np.abs(waves) ** 2).mean((0, 1))
         ratio = np.log(together / (apart + SpectralLines.FLOOR) + SpectralLines.LEAST)
-        # Of the columns that are their own conjugates the lower half.
-        expected.append([ratio[v, u] for v in range(8) for u in range(5) if v <= 4 or u not in (0, 4)])
+        # Of the columns that are their own conjugates the lower half; the frequencies whose waves are real come last.
+        own = [(0, 0), (0, 4), (4, 0), (4, 4)]
+        others = [(v, u) for v in range(8) for u in range(5) if (v <= 4 or u not in (0, 4)) and (v, u) not in own]
+        expected.append([ratio[place] for place in (*others, *own)])
     got = lines_of(pixels)
     assert np.allclose(got[[0, 3]], expected, atol=1e-2)
 
@@ -103,7 +116,7 @@ def test_spectral_lines_see_what_repeats_and_not_what_is_shown() -> None:
     rng = np.random.default_rng(3)
     shown = 128 + rng.normal(0, 10, (140, 140, 1)).repeat(3, 2)
     grid = 2.0 * (np.arange(140) % 2 == 0)[None, :, None]
-    columns = 4  # frequency (0, 4): the fifth
+    columns = -3  # frequency (0, 4), among the last four
 
     def line(pixels: np.ndarray, top: int = 0, left: int = 0) -> float:
         return float(lines_of(pixels.round().astype(np.uint8)[top : top + 128, left : left + 128])[0, columns])
@@ -159,7 +172,7 @@ def test_onnx_parity_and_quantisation(tmp_path: Path) -> None:
     # All but the waves of the spectra, which read the picture.
     assert made.spectrum is not None
     assert made.lines is not None
-    waves = 4 * (made.spectrum.blocks.numel() + made.lines.waves.numel())
+    waves = 4 * (made.spectrum.waves.numel() + made.lines.waves.numel())
     sizes = [(tmp_path / f).stat().st_size - waves for f in ("model.onnx", "model.int8.onnx")]
     assert sizes[1] < sizes[0] / 2.5
     # What reads the picture is not quantised, and heads are stored in half but computed in whole.
@@ -171,16 +184,16 @@ def test_onnx_parity_and_quantisation(tmp_path: Path) -> None:
         if node.op_type == "Conv"
     }
     assert kinds["network.fen.stem.0.weight"] == ("", "Transpose")
-    assert kinds["network.spectrum.blocks"] == ("", "Transpose")
-    assert kinds["network.lines.colours"] == ("", "Transpose")
-    assert kinds["network.lines.waves"] == ("", "Unsqueeze")
+    for part in ("spectrum", "lines"):
+        assert kinds[f"network.{part}.colours"] == ("", "Transpose")
+        assert kinds[f"network.{part}.waves"] == ("", "Reshape")
     assert kinds["network.by_lines.weight_kernel"] == ("Cast", "Unsqueeze")
-    assert kinds["network.hidden.0.weight_kernel"] == ("Cast", "Unsqueeze")
-    # All that reads the hidden layer is one layer: the embedding, and a head for each question.
-    (merged,) = (name for name in kinds if name.endswith("_merged_kernel"))
-    assert kinds[merged] == ("Cast", "Unsqueeze")
-    (split,) = (node for node in graph.node if node.op_type == "Split")
-    assert len(split.output) == 1 + len(made.heads)
+    assert kinds["network.embedding.weight_kernel"] == ("Cast", "Unsqueeze")
+    # What reads the same is one layer: two hidden ones, and a head for each question.
+    merged = [name for name in kinds if name.endswith("_merged_kernel")]
+    assert [kinds[name] for name in merged] == [("Cast", "Unsqueeze")] * 2
+    splits = [node for node in graph.node if node.op_type == "Split"]
+    assert sorted(len(node.output) for node in splits) == [2, len(made.heads)]
     assert sum(weight == "DequantizeLinear" for weight, _ in kinds.values()) == 11
     # A ReLU and the convolution before it are one: only of the last, whose output nothing else quantises, is there a pair between them.
     before = [given[node.input[0]].op_type for node in graph.node if node.op_type == "Relu" and node.input[0] in given]
@@ -315,16 +328,61 @@ def test_a_budget_of_nothing_is_used_up() -> None:
     assert Settings(minutes=0, megapixels=4).progress(60, 1_000_000) == 0.25
 
 
-def test_a_bundle_from_before_there_were_lines_goes_on_without_them(tmp_path: Path) -> None:
-    before = Network(replace(network().config, lines=False)).eval()
+def test_a_bundle_whose_embedding_shared_a_hidden_layer_goes_on_with_it(tmp_path: Path) -> None:
+    before = Network(replace(network().config, compared=False)).eval()
     export(before, output_names(before), tmp_path / "model.onnx")
-    begun = Network(replace(before.config, lines=True))
+    begun = Network(replace(before.config, compared=True))
     load_weights(begun, (tmp_path / "model.onnx").read_bytes(), windows(8, 20))
     given = torch.from_numpy(windows(6))
     with torch.no_grad():
         a, b = before(given), begun.eval()(given)
     for name in a:
         assert torch.allclose(a[name], b[name], atol=1e-4), name
+
+
+@pytest.fixture
+def striped() -> Collection:
+    """Generators of the zoo whose stripes differ in width: three to train on, and two for validation that draw as two of these do."""
+    widths = (2, 3, 6, 2, 6)
+    sources = [Generator(f"g{i}", labels_of_a_vae(), True, "train" if i < 3 else "val") for i in range(5)]
+    samples = []
+    for i, width in enumerate(widths):
+        stripes = (np.arange(160) % width == 0)[None, :, None] * 40
+        for k in range(8):
+            pixels = (noise(160, 160, 10 * i + k) // 8 + 60 + stripes).astype(np.uint8)
+            samples.append(Sample(pixels, i, sources[i].split))
+    return Collection(sources, samples)
+
+
+def test_embedding_is_learnt_by_itself(striped: Collection, capsys: pytest.CaptureFixture[str]) -> None:
+    validation = Validation.of(striped, 0)
+    made = network()
+    features, source = read(made, striped.select(split="train"), 2, 0)
+    assert features.shape == (24 * 2 * 2, pooled_features(made.config))
+    assert np.array_equal(np.bincount(source), [32, 32, 32])
+    # As the layers see them in the network, but for what float16 and bfloat16 round.
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    found = fitted_embedding(made, striped, validation, 2, 0)
+    assert {name.split(".")[0] for name in found} == {"compared", "embedding"}
+    assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
+    untrained = validation.scores(made, torch.device("cpu"))["same_generator"]
+    made.load_state_dict(before | found)
+    learnt = validation.scores(made, torch.device("cpu"))["same_generator"]
+    assert learnt > max(untrained, 0.8)
+    # What chose the values saw the same: the mean and deviation of what was read are inside them.
+    said = [float(line.rsplit(" ", 1)[1]) for line in capsys.readouterr().err.splitlines() if "validation" in line]
+    assert learnt == pytest.approx(max(said), abs=0.02)
+
+
+def test_embedding_stays_where_nobody_looks(striped: Collection) -> None:
+    validation = Validation.of(striped, 0)
+    assert fitted_embedding(network(), striped, validation, 0, 0) == {}
+    shared = Network(replace(network().config, compared=False)).eval()
+    assert fitted_embedding(shared, striped, validation, 2, 0) == {}
+    alone = Collection(
+        striped.sources, [sample for sample in striped.samples if sample.source != 1 and sample.source != 2]
+    )
+    assert fitted_embedding(network(), alone, validation, 2, 0) == {}
 
 
 def test_proxies_stand_for_generators_that_a_batch_has_not() -> None:

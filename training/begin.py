@@ -9,11 +9,10 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import torch
-import torch.nn.functional as F
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from training.networks import Network, SpectralLines
+from training.networks import Network
 
 # Of the exporter: the network's own name, and what a matrix product is called that became a convolution.
 PREFIX, MATRIX = "network.", "_kernel"
@@ -55,18 +54,15 @@ def load_weights(network: Network, model: bytes, windows: np.ndarray) -> None:
     layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))}
     norms = batch_norms(network)
     for name, layer in layers.items():
-        weight = folded.get(f"{name}.weight")
-        if weight is None and layer is network.by_lines:
-            continue
+        # From before the embedding had a hidden layer of its own, it goes on with the one that it shared.
+        there = "hidden.0" if name == "compared.0" and f"{name}.weight" not in folded else name
+        weight = folded.get(f"{there}.weight")
         if weight is None:
             raise ValueError(
                 f"the file has no layer {name}: it is no network of `training.networks`; begin from another bundle"
             )
         # The exporter leaves out a bias that is zero.
-        bias = folded.get(f"{name}.bias", weight.new_zeros(len(weight)))
-        if layer is network.hidden[0] and layer.weight.shape[1] - weight.shape[1] == SpectralLines.FEATURES:
-            # From before there were lines, which come last: it goes on without them until it has learnt what they say.
-            weight = F.pad(weight, (0, SpectralLines.FEATURES))
+        bias = folded.get(f"{there}.bias", weight.new_zeros(len(weight)))
         if weight.shape != layer.weight.shape:
             raise ValueError(
                 f"layer {name} is {list(weight.shape)}, not {list(layer.weight.shape)}; give the widths of that network"

@@ -231,27 +231,36 @@ def comparing_sections(result: dict) -> Iterator[str]:
         )
 
 
-def trained_sentence(training: dict) -> str:
+def trained_sentences(training: dict) -> str:
     """How it was trained itself."""
-    if not training["steps"]:
-        return "For this version only what these repetitions say was fitted. "
-    return (
+    of_network = (
         f"Trained for {training['minutes']:.0f} minutes ({training['steps']} steps) on {training['hardware']}, seed {training['seed']}, "
-        f"one run; the moving average kept is that of step {training['kept_step']}, which validation scored highest. "
+        f"one run; the moving average kept is that of step {training['kept_step']}, which validation scored highest."
+        if training["steps"]
+        else "For this version only what is learnt last was learnt."
     )
+    of_embedding = (
+        " The embedding, by which pictures are compared, has a hidden layer of its own; the two were learnt last, by themselves, from "
+        f"every picture of the training generators, looked at {training['passes']} times."
+        if training.get("passes")
+        else ""
+    )
+    return of_network + of_embedding
 
 
-def begun_sentence(training: dict) -> str:
-    """Where the training began, where not at random weights, and where that one did."""
-    steps = []
-    while training := training.get("begun") or {}:
-        origin = f"bundle {training['bundle']}" if training["bundle"] else "a network that was not shipped"
-        steps.append(
-            f"with the weights of {origin} ({training['steps']} steps in {training['minutes']:.0f} minutes on "
-            f"{training['hardware']}), which had learnt from {training['zoo_generators']} zoo generators and the same training photos "
-            "and public generators"
-        )
-    return f"It began {'; that one '.join(steps)}. " if steps else ""
+def begun_table(label: str, training: dict) -> str:
+    """Every network that the weights went through, the latest first; empty where they began at random."""
+    if not training.get("begun"):
+        return ""
+    step: dict | None = training | {"bundle": label}
+    rows = []
+    while step:
+        name = f"bundle {step['bundle']}" if step["bundle"] else "not shipped"
+        times = f"{step['minutes']:.0f}"
+        rows.append((name, step["steps"], times, step["hardware"], step["zoo_generators"], step.get("passes") or ""))
+        step = step.get("begun")
+    heads = ("network", "steps", "minutes", "on", "zoo generators", "looks at a picture, embedding alone")
+    return table(heads, rows)
 
 
 def render(folder: Path, result: dict) -> str:
@@ -266,6 +275,7 @@ def render(folder: Path, result: dict) -> str:
     counts = {split: sum(value == split for value in splits.values()) for split in ("train", "val", "test")}
     real, zoo = result["detection_real"]["mixed"], result["detection_zoo"]["mixed"]
     insides = result["parsing"]["mixed"]
+    history = begun_table(bundle.label, training)
     sections = [
         f"# Model card: bundle {bundle.label}",
         "Rendered by `python -m training.card` from the bundle's manifest and "
@@ -276,8 +286,18 @@ def render(folder: Path, result: dict) -> str:
         "What of these frequencies repeats with the same phase all over the window, as up-sampling makes it, has a say of its own in what "
         "is generated, learnt from public generators and whole photos alone. The network reads 128x128 windows at native resolution and "
         "answers all questions in one pass. "
-        f"{trained_sentence(training)}{begun_sentence(training)}"
         f"The CPU runs the {bundle.default_variant} file; the figures below are that file's unless another is named.",
+        "## Training",
+        trained_sentences(training),
+        *(
+            [
+                "It began with the weights of the network below it in this table, and so did each of the others; all had the same training "
+                "photos and public generators.",
+                history,
+            ]
+            if history
+            else []
+        ),
         "## Data",
         DATA.strip(),
         f"Generators: {counts['train']} for training (of the zoo's the last run had {training['zoo_generators']}), "

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import math
 import os
 import sys
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,6 +38,22 @@ class Average:
                 mine.lerp_(theirs, 1 - decay)
             else:
                 mine.copy_(theirs)
+
+
+@dataclass
+class Best:
+    """The moving average that validation scored highest so far: the mean of its figures there, the step, and the network's values."""
+
+    score: float = -math.inf
+    step: int = 0
+    values: dict[str, Tensor] = field(default_factory=dict)
+
+    def consider(self, figures: dict[str, float], step: int, average: Average) -> None:
+        """Keep these values where they are no worse; without figures the latest are kept."""
+        score = float(np.mean(list(figures.values()))) if figures else 0.0
+        if score >= self.score:
+            kept = {name: value.detach().clone() for name, value in average.network.state_dict().items()}
+            self.score, self.step, self.values = score, step, kept
 
 
 class Learner:

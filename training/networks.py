@@ -33,6 +33,8 @@ class NetworkConfig:
     spectrum: bool = True
     # Whether they also see `SpectralLines`, and these have an answer of their own to camera or generated.
     lines: bool = True
+    # Whether the embedding has a hidden layer of its own, as wide as that of all other heads.
+    compared: bool = True
     embedding: int = 128
     hidden: int = 256
 
@@ -42,9 +44,8 @@ class NetworkConfig:
     @staticmethod
     def from_json(data: dict) -> NetworkConfig:
         # Networks from before there was a choice had none of these.
-        return NetworkConfig(
-            **{"fen_moments": False, "spectrum": False, "lines": False, **data, "trunk": tuple(data["trunk"])}
-        )
+        none = dict.fromkeys(("fen_moments", "spectrum", "lines", "compared"), False)
+        return NetworkConfig(**{**none, **data, "trunk": tuple(data["trunk"])})
 
 
 def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -138,19 +139,26 @@ class BlockSpectrum(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        third = 1 / 3
+        colours = torch.tensor([[third, third, third], [-third, -third, 1 - third], [1 - third, -third, -third]])
+        self.colours: Tensor
+        self.register_buffer("colours", _four_at_once(colours[:, :, None, None]), persistent=False)
         place = torch.arange(self.SIDE) + 0.5
         waves = torch.cos(torch.pi / self.SIDE * torch.arange(self.SIDE)[:, None] * place) * (2 / self.SIDE) ** 0.5
         waves[0] /= 2**0.5
-        third = 1 / 3
-        colours = torch.tensor([[third, third, third], [-third, -third, 1 - third], [1 - third, -third, -third]])
-        blocks = torch.einsum("ci,ay,bx->cabiyx", colours, waves, waves)
-        self.blocks: Tensor
-        self.register_buffer("blocks", blocks.reshape(-1, 3, self.SIDE, self.SIDE), persistent=False)
+        self.waves: Tensor
+        self.register_buffer(
+            "waves",
+            F.pixel_unshuffle(torch.einsum("ay,bx->abyx", waves, waves).flatten(0, 1)[:, None], 2),
+            persistent=False,
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         # bfloat16 is coarser than the traces.
         with torch.autocast(x.device.type, enabled=False):
-            waves = F.conv2d(x.float(), self.blocks, stride=self.SIDE)
+            colours = F.conv2d(x.float(), self.colours, stride=2)
+            waves = F.conv2d(_planes(colours), self.waves, stride=self.SIDE // 2)
+            waves = waves.reshape(x.shape[0], -1, *waves.shape[2:])
             energy = waves * waves + self.FLOOR
             # The logarithm of a product is the sum of the logarithms: a quarter of them to take. Four energies stay far inside float32.
             product = _halves_multiplied(_halves_multiplied(energy))
@@ -160,48 +168,55 @@ class BlockSpectrum(nn.Module):
 
 
 class SpectralLines(nn.Module):
-    """What repeats every eight pixels: float[N, 3, S, S] in [-1, 1] -> float32[N, 204]. Nothing in it is learnt.
+    """What repeats every eight pixels: float[N, 3, S, S] in [-1, 1] -> float32[N, 204], S even. Nothing in it is learnt.
 
     Up-sampling by two, three times, leaves a pattern that has the same phase all over the picture, which is too weak to be seen in any
     block and does not average out over all of them; content does. Of brightness and two colour differences, without what is smooth, and
-    of the logarithm of its size, the Fourier transform of every 8x8 block; of each frequency the energy of the mean over blocks, by what
-    it would be if the phases were random. Convolutions with a stride and a mean over positions do not keep these phases.
+    of its size, the Fourier transform of every 8x8 block; of each frequency the energy of the mean over blocks, by what it would be if
+    the phases were random. Convolutions with a stride and a mean over positions do not keep these phases.
     """
 
     SIDE = 8
-    # Of a real block as many complex numbers are needed: the others are their conjugates.
-    FREQUENCIES = 34
+    # Of a real block as many complex numbers are needed: the others are their conjugates. Those of the last four are real.
+    FREQUENCIES, REAL = 34, 4
     FEATURES = 6 * FREQUENCIES
-    # A residual beyond this, in grey levels, is content.
-    LIMIT = 4.0
+    # A residual beyond this, in grey levels, is content, and a size beyond this.
+    LIMIT, LARGEST = 4.0, 8.0
     # Energy below that of rounding says nothing, and it does not matter how much less than by chance a frequency repeats.
     FLOOR, LEAST = 1e-3, 0.1
 
     def __init__(self) -> None:
         super().__init__()
         self.colours: Tensor
-        self.register_buffer("colours", _residuals(), persistent=False)
+        self.register_buffer("colours", _four_at_once(_residuals()), persistent=False)
         side = self.SIDE
         half = side // 2
         frequencies = [(v, u) for v in range(side) for u in range(half + 1) if v <= half or u not in (0, half)]
+        frequencies.sort(key=lambda frequency: all(part in (0, half) for part in frequency))
         v, u = (torch.tensor(part)[:, None, None] for part in zip(*frequencies, strict=True))
         place = torch.arange(side)
         angle = 2 * torch.pi / side * (v * place[:, None] + u * place)
+        # As many as a block has pixels.
+        waves = torch.cat([angle.cos(), angle[: -self.REAL].sin()])[:, None] / side
         self.waves: Tensor
-        self.register_buffer("waves", torch.cat([angle.cos(), angle.sin()])[:, None] / side, persistent=False)
+        self.register_buffer("waves", F.pixel_unshuffle(waves, 2), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         # bfloat16 is coarser than the traces.
         with torch.autocast(x.device.type, enabled=False):
             # Without the border, which any padding would make a line of: fifteen blocks in 126 pixels.
-            residual = F.conv2d(x.float(), self.colours)
-            both = torch.cat([residual.clamp(-self.LIMIT, self.LIMIT), (residual.abs() + 1).log()], dim=1)
-            waves = F.conv2d(both.flatten(0, 1)[:, None], self.waves, stride=self.SIDE)
-            waves = waves.flatten(2).view(x.shape[0], -1, 2, self.FREQUENCIES, waves.shape[-2] * waves.shape[-1])
-            mean = waves.mean(4)
-            together = (mean * mean).sum(2) * waves.shape[4]
-            apart = (waves * waves).mean(4).sum(2)
-            return (together / (apart + self.FLOOR) + self.LEAST).log().flatten(1)
+            residual = F.conv2d(x.float(), self.colours, stride=2)
+            both = torch.cat([residual.clamp(-self.LIMIT, self.LIMIT), residual.abs().clamp(max=self.LARGEST)], dim=1)
+            waves = F.conv2d(_planes(both), self.waves, stride=self.SIDE // 2).flatten(2)
+            mean = waves.mean(2)
+            together = self._energy(mean * mean) * waves.shape[2]
+            apart = self._energy((waves * waves).mean(2))
+            return (together / (apart + self.FLOOR) + self.LEAST).log().view(x.shape[0], -1)
+
+    def _energy(self, squares: Tensor) -> Tensor:
+        """Of every frequency, float[M, 34], from the squares of its real and its imaginary parts, float[M, 64]."""
+        cosine, sine = squares[:, : self.FREQUENCIES], squares[:, self.FREQUENCIES :]
+        return torch.cat([cosine[:, : -self.REAL] + sine, cosine[:, -self.REAL :]], dim=1)
 
 
 def _residuals() -> Tensor:
@@ -214,6 +229,17 @@ def _residuals() -> Tensor:
     brightness = torch.tensor([0.299, 0.587, 0.114])
     colours = torch.stack([brightness, torch.tensor([0, 0, 1.0]) - brightness, torch.tensor([1.0, 0, 0]) - brightness])
     return 127.5 * colours[:, :, None, None] * kernel
+
+
+def _four_at_once(kernel: Tensor) -> Tensor:
+    """float[3, C, K, K] -> float[12, C, K + 1, K + 1]: with a stride of two the same as `kernel` with none, two by two neighbours as
+    channels, as `F.pixel_unshuffle` puts them. CPU kernels compute sixteen channels where three are wanted."""
+    return torch.stack([F.pad(kernel, (x, 1 - x, y, 1 - y)) for y in (0, 1) for x in (0, 1)], dim=1).flatten(0, 1)
+
+
+def _planes(x: Tensor) -> Tensor:
+    """Every four channels as a picture of their own: float[N, 4 C, H, W] -> float[N C, 4, H, W]."""
+    return x.unflatten(1, (-1, 4)).flatten(0, 1)
 
 
 def _halves_multiplied(x: Tensor) -> Tensor:
@@ -239,10 +265,15 @@ def moments(x: Tensor) -> Tensor:
 
 
 def pooled_features(config: NetworkConfig) -> int:
-    """How many numbers a window the heads' hidden layer reads: the spectrum's first, then the FEN's, the trunk's, and the lines'."""
+    """How many numbers a window a hidden layer reads: the spectrum's first, then the FEN's, the trunk's, and the lines'."""
     of_fen = 2 * (config.fen_width + FEN.LAST) if config.fen_moments else 0
     of_spectra = (BlockSpectrum.FEATURES if config.spectrum else 0) + (SpectralLines.FEATURES if config.lines else 0)
     return of_spectra + of_fen + 2 * sum(config.trunk)
+
+
+def hidden_layer(config: NetworkConfig) -> nn.Sequential:
+    """float[N, `pooled_features`] -> float[N, hidden], from zero up."""
+    return nn.Sequential(nn.Linear(pooled_features(config), config.hidden), nn.BatchNorm1d(config.hidden), nn.ReLU())
 
 
 class Network(nn.Module):
@@ -267,9 +298,8 @@ class Network(nn.Module):
         if self.by_lines is not None:
             nn.init.zeros_(self.by_lines.weight)
             nn.init.zeros_(self.by_lines.bias)
-        self.hidden = nn.Sequential(
-            nn.Linear(pooled_features(config), config.hidden), nn.BatchNorm1d(config.hidden), nn.ReLU()
-        )
+        self.hidden = hidden_layer(config)
+        self.compared = hidden_layer(config) if config.compared else None
         self.dropout = nn.Dropout(0.1)
         self.embedding = nn.Linear(config.hidden, config.embedding)
         sizes = {"generated": 1, "family": len(FAMILIES), "continuous": len(CONTINUOUS), "losses": len(LOSSES)}
@@ -277,21 +307,33 @@ class Network(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(config.hidden, size) for name, size in sizes.items()})
 
     def forward(self, windows: Tensor) -> dict[str, Tensor]:
-        x = scaled(windows)
-        fingerprint, features = self.fen(x)
-        pooled = [] if self.spectrum is None else [self.spectrum(x)]
-        # Before the trunk halves anything: the weakest traces, the noise of adversarial attacks, are learnt from these much sooner.
-        pooled += [moments(features)] if self.config.fen_moments else []
-        for stage in self.trunk:
-            features = stage(features)
-            pooled.append(moments(features))
-        lines = None if self.lines is None else self.lines(x)
-        pooled += [] if lines is None else [lines]
-        hidden = self.hidden(torch.cat(pooled, dim=1))
-        outputs = {"fingerprint": fingerprint, "embedding": F.normalize(self.embedding(hidden), dim=1)}
+        fingerprint, pooled, lines = self.pooled(windows)
+        hidden = self.hidden(pooled)
+        compared = hidden if self.compared is None else self.compared(pooled)
+        outputs = {"fingerprint": fingerprint, "embedding": F.normalize(self.embedding(compared), dim=1)}
         hidden = self.dropout(hidden)
         outputs |= {name: head(hidden) for name, head in self.heads.items()}
         # The two are right or wrong each by itself: neither learns what the other has got wrong.
         if lines is not None and self.by_lines is not None and not self.training:
             outputs["generated"] = outputs["generated"] + self.by_lines(lines)
         return outputs
+
+    @property
+    def place(self) -> torch.device:
+        """Where its weights are."""
+        return self.fen.last.weight.device
+
+    def pooled(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """uint8 windows [N, S, S, 3] -> (fingerprint float[N, 3, S, S], all that hidden layers read, float32[N, `pooled_features`], and of
+        that the spectral lines)."""
+        x = scaled(windows)
+        fingerprint, features = self.fen(x)
+        parts = [] if self.spectrum is None else [self.spectrum(x)]
+        # Before the trunk halves anything: the weakest traces, the noise of adversarial attacks, are learnt from these much sooner.
+        parts += [moments(features)] if self.config.fen_moments else []
+        for stage in self.trunk:
+            features = stage(features)
+            parts.append(moments(features))
+        lines = None if self.lines is None else self.lines(x)
+        parts += [] if lines is None else [lines]
+        return fingerprint, torch.cat(parts, dim=1), lines

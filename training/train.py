@@ -20,12 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from edgeparse.bundle import open_bundle
+from training import embedding, lines
 from training.batches import Batches, DeviceStore, HostStore
 from training.begin import load_weights
 from training.dataset import CHAINS, Collection, add_variants, crop, some
 from training.index.load import load as load_index
-from training.learner import Average, Learner
-from training.lines import fitted
+from training.learner import Best, Learner
 from training.networks import WINDOW, Network, NetworkConfig
 from training.objectives import Weights
 from training.validation import Validation
@@ -49,8 +49,9 @@ class Settings:
     with the photos they were made from. `sizes`: see `SIZES`.
     `emphasis`: how much more often than one that is never missed a zoo generator is drawn whose pictures cannot be told from photos.
     `toned`: the share of windows with random tone curves.
-    `muon`: whether the weights of hidden layers are trained with it, or with AdamW as all others. `compiled`: whether TorchInductor makes
-    the steps faster, which takes it a minute a size of windows and a C++ compiler."""
+    `muon`: whether the weights of hidden layers are trained with it, or with AdamW as all others. `passes`: how often the embedding, learnt
+    by itself when the budget is used up, looks at every picture. `compiled`: whether TorchInductor makes the steps faster, which takes it a
+    minute a size of windows and a C++ compiler."""
 
     minutes: float = 60.0
     megapixels: float | None = None
@@ -65,6 +66,7 @@ class Settings:
     emphasis: float = 4.0
     toned: float = 0.6
     muon: bool = True
+    passes: int = 0
     compiled: bool = False
 
     def progress(self, spent: float, pixels: int) -> float:
@@ -75,22 +77,6 @@ class Settings:
     def size(self, progress: float) -> int:
         """The side of a window in pixels after this share of the budget."""
         return next((size for until, size in self.sizes if progress < until), self.sizes[-1][1])
-
-
-@dataclass
-class Best:
-    """The moving average that validation scored highest so far: the mean of its figures there, the step, and the network's values."""
-
-    score: float = -math.inf
-    step: int = 0
-    values: dict[str, Tensor] = field(default_factory=dict)
-
-    def consider(self, figures: dict[str, float], step: int, average: Average) -> None:
-        """Keep these values where they are no worse; without figures the latest are kept."""
-        score = float(np.mean(list(figures.values()))) if figures else 0.0
-        if score >= self.score:
-            kept = {name: value.detach().clone() for name, value in average.network.state_dict().items()}
-            self.score, self.step, self.values = score, step, kept
 
 
 @contextlib.contextmanager
@@ -138,7 +124,7 @@ def add_training_variants(collection: Collection, variants: int, seed: int) -> N
     "--minutes",
     default=60.0,
     show_default=True,
-    help="Training time; the learning rate's schedule follows it. After 0 only the spectral lines' say is fitted anew.",
+    help="Training time; the learning rate's schedule follows it. After 0 only what is fitted last is fitted anew.",
 )
 @click.option("--seed", default=1, show_default=True)
 @click.option("--rate", default=2e-3, show_default=True, help="Highest learning rate.")
@@ -157,6 +143,12 @@ def add_training_variants(collection: Collection, variants: int, seed: int) -> N
     "--real-share", default=0.3, show_default=True, help="Share of a batch's generators that are public ones."
 )
 @click.option("--variants", default=4, show_default=True, help="Codec chains kept of a zoo picture.")
+@click.option(
+    "--passes",
+    default=4,
+    show_default=True,
+    help="Times that every generated picture is looked at to learn the embedding by itself, last; 0 keeps what was learnt with all else.",
+)
 @click.option(
     "--whole-windows", is_flag=True, help="Never smaller windows than those that are shipped, as a GPU has the time."
 )
@@ -177,6 +169,7 @@ def main(
     pictures: int,
     real_share: float,
     variants: int,
+    passes: int,
     whole_windows: bool,
     compiled: bool,
     device: str,
@@ -200,6 +193,7 @@ def main(
         pictures=pictures,
         real_share=real_share,
         sizes=((1.0, WINDOW),) if whole_windows else SIZES,
+        passes=passes,
         compiled=compiled,
     )
     train(network, collection, validation, how, out, begun)
@@ -233,7 +227,7 @@ def begin(network: Network, origin: Path, collection: Collection) -> dict[str, o
         raise click.ClickException(f"{origin}: {error}") from error
     # Its zoo may have been another draw, with other generators under the same names.
     zoo = {name: split for name, split in before["generators"].items() if name not in now}
-    kept = {key: before[key] for key in ("steps", "minutes", "hardware")}
+    kept = {key: before[key] for key in ("steps", "minutes", "hardware")} | {"passes": before.get("passes", 0)}
     learnt = before.get("zoo_generators", sum(split == "train" for split in zoo.values()))
     return {"bundle": bundle and bundle.label, **kept, "zoo_generators": learnt, "begun": before.get("begun")}
 
@@ -333,8 +327,12 @@ def train(
                 shown, since, waited = spent, 0, 0.0
     best.consider(validation.scores(learner.average.network, learner.place), learner.steps, learner.average)
     _save(state_file, {"of": of, **learner.state(), "spent": spent, "pixels": pixels, "best": vars(best)})
-    if isinstance(network, Network) and network.by_lines is not None:
-        best.values |= fitted(collection, settings.seed)
+    if isinstance(network, Network):
+        network.load_state_dict(best.values)
+        best.values |= lines.fitted(collection, settings.seed) if network.config.lines else {}
+        best.values |= embedding.fitted(
+            network.eval(), collection, validation, settings.passes, settings.seed, settings.compiled
+        )
     names = {source.name: source.split for source in collection.sources if source.labels is not None}
     _save(
         out / "network.pt",
@@ -347,6 +345,7 @@ def train(
             "steps": learner.steps,
             "kept_step": best.step,
             "minutes": spent / 60,
+            "passes": settings.passes,
             "seed": settings.seed,
             "begun": begun,
             "hardware": learner.hardware,
@@ -356,7 +355,7 @@ def train(
 
 def _what(collection: Collection, settings: Settings) -> str:
     """What a checkpoint is of: one of other pictures or settings cannot be gone on from. A budget may change, and how it is computed."""
-    fixed = replace(settings, minutes=0.0, megapixels=None, compiled=False)
+    fixed = replace(settings, minutes=0.0, megapixels=None, passes=0, compiled=False)
     return json.dumps([asdict(fixed), [(source.name, source.split) for source in collection.sources]])
 
 

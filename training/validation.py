@@ -55,14 +55,18 @@ class Validation:
             if "camera" in outputs and kind in outputs:
                 found[kind] = auc(outputs["camera"]["generated"][:, 0], outputs[kind]["generated"][:, 0])
         if "zoo" in outputs:
-            embedding, picture = outputs["zoo"]["embedding"], np.arange(len(self.zoo_source)) // PER_PICTURE
-            known = self.zoo_source >= 0
-            pairs = np.triu(picture[:, None] != picture[None, :]) & known[:, None] & known[None, :]
-            alike = (embedding @ embedding.T)[pairs]
-            same = (self.zoo_source[:, None] == self.zoo_source[None, :])[pairs]
-            if same.any() and not same.all():
-                found["same_generator"] = auc(alike[~same], alike[same])
+            alike = self.same_generator(outputs["zoo"]["embedding"])
+            found |= {} if alike is None else {"same_generator": alike}
         return found
+
+    def same_generator(self, embedding: np.ndarray) -> float | None:
+        """AUC of telling one generator of the zoo from two by unit vectors, float[N, D], of its windows; None for want of pictures."""
+        picture = np.arange(len(self.zoo_source)) // PER_PICTURE
+        known = self.zoo_source >= 0
+        pairs = np.triu(picture[:, None] != picture[None, :]) & known[:, None] & known[None, :]
+        alike = (embedding @ embedding.T)[pairs]
+        same = (self.zoo_source[:, None] == self.zoo_source[None, :])[pairs]
+        return auc(alike[~same], alike[same]) if same.any() and not same.all() else None
 
 
 def _windows(
