@@ -17,7 +17,7 @@ from edgeparse import windows
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
 from edgeparse.bundle import SCHEMA, Bundle, open_bundle
 from edgeparse.gallery import Gallery
-from export.onnx_graph import export, output_names, parity
+from export.onnx_graph import export, output_names, parity, with_short_weights
 from export.shrinkage import Shrinkage
 from export.variants import write_variants
 from training.dataset import Collection, Sample, some
@@ -249,7 +249,7 @@ def build(
     val = validation_pictures(collection)
     export(network, output_names(network), model)
     shrinkage = fit_shrinkage(predict(OnnxRuntimeBackend(model.read_bytes()), val["zoo"], "mixed"), collection)
-    network = shrinkage.folded(network)
+    network = with_short_weights(shrinkage.folded(network))
     export(network, output_names(network), model)
     held = calibration_windows(collection)
     differences = parity(network, model, held[:32])

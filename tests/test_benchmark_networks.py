@@ -30,7 +30,8 @@ def test_our_network_in_pytorch_is_the_bundles() -> None:
     stored = onnx.load_from_string(bundle.model("fp32")).graph.initializer
     exported = sum(int(np.prod(tensor.dims)) for tensor in stored if tensor.data_type == onnx.TensorProto.FLOAT)
     assert module.spectrum is not None
-    trained = sum(value.numel() for value in (*module.parameters(), module.spectrum.blocks))
+    assert module.lines is not None
+    trained = sum(value.numel() for value in (*module.parameters(), module.spectrum.waves, module.lines.waves))
     # Batch norms are folded into the layers before them.
     assert exported == pytest.approx(trained, rel=0.01)
     outputs = runtimes.open_contender(Contender("edgeparse", "pytorch", "fp32"), 1)["all"]()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import scipy.fft
 import scipy.ndimage
 import torch
 
-from export.onnx_graph import TOLERANCE, export, fold_batch_norm, output_names, parity
+from export.onnx_graph import TOLERANCE, export, fold_batch_norm, output_names, parity, with_short_weights
 from export.quantize import quantize
 from tests.conftest import noise
 from training import codecs, metrics
@@ -154,6 +155,23 @@ def test_folded_network_computes_the_same() -> None:
         a, b = original(given), folded(given)
     for name in a:
         assert torch.allclose(a[name], b[name], atol=1e-4), name
+
+
+def test_short_weights_compress_and_compute_about_the_same(tmp_path: Path) -> None:
+    made = network()
+    short = with_short_weights(made)
+    given = torch.from_numpy(windows(8))
+    with torch.no_grad():
+        a, b = made(given), short(given)
+    for name in a:
+        error = float((a[name] - b[name]).abs().max() / a[name].std())
+        assert 0 < error < 0.02, name
+    assert torch.equal(short.fen.stem[0].weight, fold_batch_norm(made).fen.stem[0].weight)
+    sizes = []
+    for number, one in enumerate((made, short)):
+        export(one, output_names(one), tmp_path / f"{number}.onnx")
+        sizes.append(len(zlib.compress((tmp_path / f"{number}.onnx").read_bytes())))
+    assert sizes[1] < 0.65 * sizes[0]
 
 
 def test_onnx_parity_and_quantisation(tmp_path: Path) -> None:
