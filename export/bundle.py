@@ -277,6 +277,8 @@ def build(
         "training": {
             **{key: stored[key] for key in ("config", "steps", "kept_step", "minutes", "seed", "hardware")},
             "passes": stored.get("passes", 0),
+            "renewed": stored.get("renewed", False),
+            "taught_by": stored.get("taught_by", []),
             "begun": stored.get("begun"),
             "generators": stored["generators"],
             "zoo_generators": stored["zoo_generators"],

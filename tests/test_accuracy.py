@@ -140,5 +140,9 @@ def test_a_card_names_every_bundle_that_the_weights_come_from() -> None:
 def test_a_card_says_what_was_learnt() -> None:
     training = {"minutes": 4.0, "steps": 9, "hardware": "x", "seed": 1, "kept_step": 8}
     assert trained_sentences(training).startswith("Trained for 4 minutes (9 steps) on x")
+    assert "validation scored highest" in trained_sentences(training)
+    assert "last moving average" in trained_sentences(training | {"kept_step": 9})
     assert "looked at 3 times" in trained_sentences(training | {"passes": 3})
+    assert "new codec chains" in trained_sentences(training | {"renewed": True})
+    assert "(default-2, default-3)" in trained_sentences(training | {"taught_by": ["default-2", "default-3"]})
     assert trained_sentences(training | {"steps": 0}) == "For this version only what is learnt last was learnt."

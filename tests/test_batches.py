@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import torch
 
 from tests.conftest import noise
-from training.batches import Batches, Cuts, DeviceStore, HostStore
+from training.batches import Batches, Cuts, DeviceStore, HostStore, grown
 from training.dataset import CHAINS, Collection, Generator, Sample, add_variants
 from training.labels import Labels
+from training.renewal import Renewal
 from training.tones import random_tones
 
 
@@ -30,7 +33,8 @@ def test_a_device_cuts_the_windows_that_the_host_cuts() -> None:
     rng = np.random.default_rng(0)
     # The second is smaller than a window, the third smaller than half of one.
     variants = [noise(140, 200, 0), noise(90, 150, 1), noise(40, 130, 2), noise(128, 128, 3)]
-    host, device = HostStore(variants), DeviceStore(variants, torch.device("cpu"))
+    room = np.full(4, 200 * 150)
+    host, device = HostStore(list(variants), room), DeviceStore(variants, room, torch.device("cpu"))
     count = 200
     cuts = Cuts(
         rng.integers(0, 4, count),
@@ -41,6 +45,10 @@ def test_a_device_cuts_the_windows_that_the_host_cuts() -> None:
         random_tones(rng, count),
     )
     for size in (64, 128):
+        # Of other sizes than those before.
+        made = [(i, noise(150 - size // 4, 130 + i, size + i)) for i in (1, 3)]
+        host.replace(made)
+        device.replace(made)
         expected, got = host.cut(cuts, size), device.cut(cuts, size).numpy()
         assert got.shape == expected.shape == (count, size, size, 3)
         assert np.array_equal(got[~cuts.toned], expected[~cuts.toned])
@@ -61,3 +69,27 @@ def test_pictures_come_with_their_photos_at_the_same_place(twins: bool) -> None:
         photos = {window.tobytes() for window in taken}
         alike += sum(window.tobytes() in photos for window in made)
     assert alike == 50 if twins else alike < 5
+
+
+def test_renewed_variants_are_other_chains_of_the_same_pictures_and_twins_stay_twins() -> None:
+    collection = a_collection()
+    before = [variant for sample in collection.samples for variant in sample.variants]
+    first = [chain == 0 for sample in collection.samples for chain in sample.chains]
+    with Renewal(collection, 1, workers=2) as renewal:
+        batches = Batches(collection, 1, generators=1, pictures=6, real_share=0.0, renewal=renewal)
+        kept: dict[int, np.ndarray] = {}
+        while len(kept) < len(first) - sum(first):
+            kept |= dict(renewal.take())
+            time.sleep(0.02)
+        batches._store.replace(list(kept.items()))
+        alike = 0
+        for _ in range(10):
+            windows, source = batches()
+            photos = {window.tobytes() for window in windows[source < 2]}
+            alike += sum(window.tobytes() in photos for window in windows[source == 2])
+    assert alike == 50
+    assert not any(first[i] for i in kept)
+    changed = [not np.array_equal(before[i], pixels) for i, pixels in kept.items()]
+    # A chain may do nothing, or the same.
+    assert np.mean(changed) > 0.8
+    assert all(pixels.shape[0] * pixels.shape[1] <= grown(collection.samples[0]) for pixels in kept.values())

@@ -17,12 +17,11 @@ import torch
 from export.onnx_graph import TOLERANCE, export, fold_batch_norm, output_names, parity, with_short_weights
 from export.quantize import quantize
 from tests.conftest import noise
-from training import codecs, metrics
+from training import answers, codecs, metrics
 from training.batches import Batches
 from training.begin import load_weights
 from training.dataset import Collection, Generator, Sample, add_variants, crop
 from training.embedding import fitted as fitted_embedding
-from training.embedding import read
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
 from training.learner import optimizers_of
 from training.lines import fitted
@@ -37,7 +36,8 @@ from training.networks import (
     scaled,
 )
 from training.objectives import Proxies, Targets, Weights, fingerprint_constraints, heads, supervised_contrastive
-from training.train import Settings
+from training.pooled import Seen, read
+from training.train import Settings, train
 from training.validation import Validation
 from training.zoo.files import zoo_splits
 
@@ -375,12 +375,12 @@ def striped() -> Collection:
 def test_embedding_is_learnt_by_itself(striped: Collection, capsys: pytest.CaptureFixture[str]) -> None:
     validation = Validation.of(striped, 0)
     made = network()
-    features, source = read(made, striped.select(split="train"), 2, 0)
-    assert features.shape == (24 * 2 * 2, pooled_features(made.config))
-    assert np.array_equal(np.bincount(source), [32, 32, 32])
+    seen = read(made, striped.select(split="train"), 2, 0)
+    assert seen.features.shape == (24 * 2 * 2, pooled_features(made.config))
+    assert np.array_equal(np.bincount(seen.source), [32, 32, 32])
     # As the layers see them in the network, but for what float16 and bfloat16 round.
     before = {name: value.clone() for name, value in made.state_dict().items()}
-    found = fitted_embedding(made, striped, validation, 2, 0)
+    found = fitted_embedding(made, striped.sources, seen, validation, 0)
     assert {name.split(".")[0] for name in found} == {"compared", "embedding"}
     assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
     untrained = validation.scores(made, torch.device("cpu"))["same_generator"]
@@ -394,13 +394,68 @@ def test_embedding_is_learnt_by_itself(striped: Collection, capsys: pytest.Captu
 
 def test_embedding_stays_where_nobody_looks(striped: Collection) -> None:
     validation = Validation.of(striped, 0)
-    assert fitted_embedding(network(), striped, validation, 0, 0) == {}
     shared = Network(replace(network().config, compared=False)).eval()
-    assert fitted_embedding(shared, striped, validation, 2, 0) == {}
-    alone = Collection(
-        striped.sources, [sample for sample in striped.samples if sample.source != 1 and sample.source != 2]
-    )
-    assert fitted_embedding(network(), alone, validation, 2, 0) == {}
+    seen = read(shared, striped.select(split="train"), 1, 0)
+    assert fitted_embedding(shared, striped.sources, seen, validation, 0) == {}
+    first = seen.source == 0
+    alone = Seen(seen.features[first], seen.source[first])
+    assert fitted_embedding(network(), striped.sources, alone, validation, 0) == {}
+
+
+def test_answers_are_learnt_by_themselves(striped: Collection) -> None:
+    made = network()
+    sources = [*striped.sources, Generator("set", None, False, "train")]
+    seen = read(made, striped.select(split="train"), 2, 0)
+    photos = [Sample(noise(160, 160, 50 + i), len(striped.sources), "train") for i in range(8)]
+    of_photos = read(made, photos, 2, 0)
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    found = answers.fitted(made, sources, seen, of_photos, 0)
+    assert {name.split(".")[0] for name in found} == {"hidden", "heads"}
+    assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
+
+    def logits(of: Seen) -> torch.Tensor:
+        return made.heads["generated"](made.hidden(of.features.float()))[:, 0]
+
+    apart = logits(seen).mean() - logits(of_photos).mean()
+    made.load_state_dict(before | found)
+    with torch.no_grad():
+        assert logits(seen).min() > logits(of_photos).max()
+        assert logits(seen).mean() - logits(of_photos).mean() > apart + 0.5
+    assert answers.fitted(made, sources, seen, Seen(of_photos.features[:0], of_photos.source[:0]), 0) == {}
+
+
+def test_teachers_say_what_is_generated(striped: Collection, tmp_path: Path) -> None:
+    """Of a teacher that takes all for generated a network learns that, whatever the labels say. Its lines are left out."""
+    teacher = network(5)
+    with torch.no_grad():
+        teacher.heads["generated"].weight.zero_()
+        teacher.heads["generated"].bias.fill_(4.0)
+        teacher.by_lines.weight.fill_(-100.0)
+    torch.save({"config": teacher.config.to_json(), "network": teacher.state_dict()}, tmp_path / "teacher.pt")
+    collection = Collection([*striped.sources, Generator("set", None, False, "train")], list(striped.samples))
+    collection.samples += [Sample(noise(160, 160, 50 + i), len(striped.sources), "train") for i in range(4)]
+    add_variants(collection.select(split="train"), 2, 1)
+    how = Settings(megapixels=2.0, generators=2, pictures=2, sizes=((1.0, 64),), renewed=True)
+    answers = {}
+    for name, taught_by in (("labels", ()), ("taught", (str(tmp_path / "teacher.pt"),))):
+        torch.manual_seed(1)
+        (tmp_path / name).mkdir()
+        learnt = Network(NetworkConfig(trunk=(32, 48, 64), hidden=64, embedding=16))
+        train(
+            learnt,
+            collection,
+            Validation({}, np.empty(0, np.int64)),
+            replace(how, taught_by=taught_by),
+            tmp_path / name,
+        )
+        stored = torch.load(tmp_path / name / "network.pt", weights_only=True)
+        assert stored["renewed"]
+        assert stored["taught_by"] == [tmp_path.name] * len(taught_by)
+        learnt.by_lines.weight.data.zero_()
+        with torch.no_grad():
+            answers[name] = learnt.eval()(torch.from_numpy(windows(8, 50)))["generated"]
+    assert answers["taught"].min() > 1.5
+    assert answers["labels"].mean() < answers["taught"].mean() - 1
 
 
 def test_proxies_stand_for_generators_that_a_batch_has_not() -> None:

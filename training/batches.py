@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from training import codecs
 from training.dataset import Collection, Sample, extended
 from training.networks import WINDOW
+from training.renewal import Renewal
 from training.tones import Tones, curves, random_tones, toned
 
 
@@ -31,6 +34,10 @@ class Cuts:
 class Store(Protocol):
     """Keeps variants, each of which is uint8[H, W, 3], and cuts windows from them."""
 
+    def replace(self, made: list[tuple[int, np.ndarray]]) -> None:
+        """Keep others in the place of the variants that have these numbers."""
+        ...
+
     def cut(self, cuts: Cuts, size: int) -> np.ndarray | Tensor:
         """uint8[N, size, size, 3]. A variant that is too small is extended by reflection, as the runtime does."""
         ...
@@ -39,8 +46,12 @@ class Store(Protocol):
 class HostStore:
     """Variants where they are."""
 
-    def __init__(self, variants: list[np.ndarray]) -> None:
+    def __init__(self, variants: list[np.ndarray], room: np.ndarray) -> None:
         self._variants = variants
+
+    def replace(self, made: list[tuple[int, np.ndarray]]) -> None:
+        for number, pixels in made:
+            self._variants[number] = pixels
 
     def cut(self, cuts: Cuts, size: int) -> np.ndarray:
         windows = np.empty((len(cuts.variant), size, size, 3), np.uint8)
@@ -61,16 +72,28 @@ class DeviceStore:
     """Variants in a GPU's memory, and windows cut there: one that learns tens of thousands a second takes more than a processor cuts.
 
     Cuts the same windows as `HostStore`; tones may differ by a grey level, as they are computed in float32.
+
+    Args:
+        room: how many pixels each variant, and any that replaces it, may have, int64[N].
     """
 
-    def __init__(self, variants: list[np.ndarray], device: torch.device) -> None:
-        shapes = np.array([pixels.shape[:2] for pixels in variants])
-        counts = shapes.prod(axis=1)
-        ends = np.cumsum(counts)
-        self._pixels = torch.empty((int(ends[-1]), 3), dtype=torch.uint8, device=device)
-        for pixels, end, count in zip(variants, ends.tolist(), counts.tolist(), strict=True):
-            self._pixels[end - count : end] = torch.from_numpy(np.ascontiguousarray(pixels)).view(-1, 3)
-        self._shapes, self._firsts = shapes, ends - counts
+    def __init__(self, variants: list[np.ndarray], room: np.ndarray, device: torch.device) -> None:
+        self._pixels = torch.empty((int(room.sum()), 3), dtype=torch.uint8, device=device)
+        self._shapes, self._firsts = np.zeros((len(variants), 2), np.int64), np.cumsum(room) - room
+        for start in range(0, len(variants), 1000):
+            self.replace(list(enumerate(variants[start : start + 1000], start)))
+
+    def replace(self, made: list[tuple[int, np.ndarray]]) -> None:
+        if not made:
+            return
+        # One transfer, and copies on the device, in the order of all else that is computed there.
+        sent = self._sent(np.concatenate([pixels.reshape(-1, 3) for _, pixels in made]))
+        start = 0
+        for number, pixels in made:
+            first, count = int(self._firsts[number]), pixels.shape[0] * pixels.shape[1]
+            self._pixels[first : first + count] = sent[start : start + count]
+            self._shapes[number] = pixels.shape[:2]
+            start += count
 
     def cut(self, cuts: Cuts, size: int) -> Tensor:
         shape = self._shapes[cuts.variant]
@@ -97,6 +120,12 @@ class DeviceStore:
         return curve.gather(1, windows.flatten(1, 2).long()).view_as(windows)
 
 
+def grown(sample: Sample) -> int:
+    """How many pixels the largest has that a codec chain can make of a picture."""
+    height, width = (math.ceil(codecs.SCALES[1] * side) for side in sample.pixels.shape[:2])
+    return height * width
+
+
 def _reflected(place: Tensor, side: Tensor) -> Tensor:
     place = place % (2 * side)
     return torch.where(place < side, place, 2 * side - 1 - place)
@@ -108,6 +137,7 @@ class Batches:
 
     A picture that was made from a photo comes with that photo, through the same chain and cut at the same place, so that content does
     not tell the two apart; without `twins`, with any photo. The share `toned` of the windows of both classes get random tone curves.
+    A `renewal` of the same collection has variants replaced by new ones before a batch is cut.
     """
 
     def __init__(
@@ -121,7 +151,8 @@ class Batches:
         emphasis: float = 0.0,
         toned: float = 0.0,
         twins: bool = True,
-        store: Callable[[list[np.ndarray]], Store] = HostStore,
+        store: Callable[[list[np.ndarray], np.ndarray], Store] = HostStore,
+        renewal: Renewal | None = None,
     ) -> None:
         self.collection, self.rng = collection, np.random.default_rng(seed)
         self.generators, self.pictures, self.real_share = generators, pictures, real_share
@@ -130,7 +161,13 @@ class Batches:
         self.loss = np.full(len(collection.sources), np.log(2))
         samples = [sample for sample in collection.samples if sample.variants]
         variants = [variant for sample in samples for variant in sample.variants]
-        self._store = store(variants)
+        self._renewal = renewal
+        room = [
+            grown(sample) if renewal else len(pixels) * pixels.shape[1]
+            for sample in samples
+            for pixels in sample.variants
+        ]
+        self._store = store(variants, np.array(room, np.int64))
         self._count = np.array([len(sample.variants) for sample in samples], np.int64)
         self._first = np.cumsum(self._count) - self._count
         # Of every variant: its source, and the variant of its photo that went through the same chain, or -1.
@@ -176,6 +213,8 @@ class Batches:
 
     def __call__(self) -> tuple[np.ndarray | Tensor, np.ndarray]:
         """(windows uint8[N, size, size, 3], source int64[N])."""
+        if self._renewal is not None:
+            self._store.replace(self._renewal.take())
         # Read once: another thread may change it, and a batch has one size.
         rng, size = self.rng, self.size
         made = self._some_variants(np.concatenate([self._members(source) for source in self._generators()]))

@@ -233,12 +233,24 @@ def comparing_sections(result: dict) -> Iterator[str]:
 
 def trained_sentences(training: dict) -> str:
     """How it was trained itself."""
+    kept = (
+        "the last moving average was kept"
+        if training["kept_step"] == training["steps"]
+        else f"the moving average kept is that of step {training['kept_step']}, which validation scored highest"
+    )
     of_network = (
         f"Trained for {training['minutes']:.0f} minutes ({training['steps']} steps) on {training['hardware']}, seed {training['seed']}, "
-        f"one run; the moving average kept is that of step {training['kept_step']}, which validation scored highest."
+        f"one run; {kept}."
         if training["steps"]
         else "For this version only what is learnt last was learnt."
     )
+    if training.get("renewed"):
+        of_network += " The pictures went through new codec chains all the time."
+    if training.get("taught_by"):
+        of_network += (
+            " What is camera and what generated it did not learn from the labels, but from the mean answer of other networks, which had "
+            f"learnt that from labels and were stopped early ({', '.join(training['taught_by'])})."
+        )
     of_embedding = (
         " The embedding, by which pictures are compared, has a hidden layer of its own; the two were learnt last, by themselves, from "
         f"every picture of the training generators, looked at {training['passes']} times."

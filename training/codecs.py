@@ -15,6 +15,8 @@ from PIL import Image, ImageFilter
 
 Pixels = np.ndarray
 
+# By how much a random chain may scale a picture.
+SCALES = (0.55, 1.25)
 _FILTERS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 
 
@@ -85,7 +87,7 @@ def random_chain(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     if rng.random() < 0.35:
         pixels = encode(pixels, "JPEG", int(rng.integers(75, 99)), int(rng.choice([0, 2])))
     if rng.random() < 0.35:
-        pixels = resize(pixels, float(rng.uniform(0.55, 1.25)), _FILTERS[rng.integers(len(_FILTERS))])
+        pixels = resize(pixels, float(rng.uniform(*SCALES)), _FILTERS[rng.integers(len(_FILTERS))])
     if rng.random() < 0.1:
         pixels = blur(pixels, float(rng.uniform(0.3, 1.0)))
     if rng.random() < 0.1:

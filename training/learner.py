@@ -7,6 +7,7 @@ import ctypes
 import math
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +66,8 @@ class Learner:
         rate: the highest learning rate.
         muon: whether the weights of hidden layers are trained with it, or with AdamW as all others.
         compiled: whether TorchInductor makes the steps faster, which takes it a minute a size of windows and a C++ compiler.
+        teachers: networks, where it is, from whose mean logit it learns what is generated, in place of the labels: these are learnt by
+            heart long before generators are told apart.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Learner:
         weights: Weights,
         muon: bool = True,
         compiled: bool = False,
+        teachers: Sequence[nn.Module] = (),
     ) -> None:
         keep_freed_memory()
         # What is computed in float32 is that because the traces are finer than ten bits.
@@ -87,7 +91,9 @@ class Learner:
         self.proxies = Proxies(sources, network.config.embedding).to(self.place)
         self.optimizers = optimizers_of(network, rate, muon, self.proxies)
         self.steps = 0
-        self._compute = torch.compile(network, dynamic=False) if compiled else network
+        self._compute, *self._teachers = (
+            torch.compile(one, dynamic=False) if compiled else one for one in (network, *teachers)
+        )
 
     @property
     def hardware(self) -> str:
@@ -105,9 +111,11 @@ class Learner:
             group["lr"] = share * group["highest"]
         self.network.train()
         origins = torch.from_numpy(source).to(self.place)
+        seen = torch.as_tensor(windows).to(self.place)
         with torch.autocast(self.place.type, torch.bfloat16, enabled=fast_bfloat16(self.place)):
-            outputs = self._compute(torch.as_tensor(windows).to(self.place))
-        terms: dict[str, Tensor] = heads(outputs, origins, self.targets, self.weights, self.proxies)
+            outputs = self._compute(seen)
+        taught = self._taught(seen)
+        terms: dict[str, Tensor] = heads(outputs, origins, self.targets, self.weights, self.proxies, taught)
         missed = detection_losses(outputs, origins, self.targets).detach().cpu().numpy()
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -118,6 +126,15 @@ class Learner:
         self.average.update(self.network, self.steps)
         self.steps += 1
         return {name: float(term.detach()) for name, term in terms.items()}, missed
+
+    @torch.no_grad()
+    def _taught(self, windows: Tensor) -> Tensor | None:
+        """How likely the teachers take each window for generated, float32[N]; None without teachers."""
+        if not self._teachers:
+            return None
+        with torch.autocast(self.place.type, torch.bfloat16, enabled=fast_bfloat16(self.place)):
+            logits = [teacher(windows)["generated"][:, 0].float() for teacher in self._teachers]
+        return torch.stack(logits).mean(0).sigmoid()
 
     def state(self) -> dict[str, Any]:
         """All that `restore` needs; tensors and plain values."""

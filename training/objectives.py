@@ -148,19 +148,24 @@ def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum().clamp_min(1)
 
 
-def detection_losses(outputs: dict[str, Tensor], source: Tensor, targets: Targets) -> Tensor:
-    """Cross-entropy of camera or generated, float32[N], one a window."""
-    return F.binary_cross_entropy_with_logits(
-        outputs["generated"][:, 0].float(), targets.generated[source], reduction="none"
-    )
+def detection_losses(
+    outputs: dict[str, Tensor], source: Tensor, targets: Targets, taught: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy of camera or generated, float32[N], one a window; where `taught`, float32[N], is given, with these probabilities."""
+    wanted = targets.generated[source] if taught is None else taught
+    return F.binary_cross_entropy_with_logits(outputs["generated"][:, 0].float(), wanted, reduction="none")
 
 
-def heads(
-    outputs: dict[str, Tensor], source: Tensor, targets: Targets, weights: Weights, proxies: Proxies
+def answers(
+    outputs: dict[str, Tensor],
+    source: Tensor,
+    targets: Targets,
+    weights: Weights,
+    taught: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Every weighted term by name, over the windows of a batch whose sources are int64[N]."""
+    """The weighted terms of what is said of each window by itself, by name; sources are int64[N]; `taught`: see `detection_losses`."""
     terms = {
-        "generated": weights.generated * detection_losses(outputs, source, targets).mean(),
+        "generated": weights.generated * detection_losses(outputs, source, targets, taught).mean(),
         "family": weights.family
         * F.cross_entropy(outputs["family"].float(), targets.family[source], ignore_index=-1, label_smoothing=0.05),
     }
@@ -179,6 +184,19 @@ def heads(
     losses = targets.losses[source]
     bits = F.binary_cross_entropy_with_logits(outputs["losses"].float(), losses.nan_to_num(), reduction="none")
     terms["losses"] = weights.losses * _masked_mean(bits, ~losses.isnan())
+    return terms
+
+
+def heads(
+    outputs: dict[str, Tensor],
+    source: Tensor,
+    targets: Targets,
+    weights: Weights,
+    proxies: Proxies,
+    taught: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Every weighted term by name, over the windows of a batch whose sources are int64[N]; `taught`: see `detection_losses`."""
+    terms = answers(outputs, source, targets, weights, taught)
     made = targets.generated[source] > 0
     terms["metric"] = weights.metric * supervised_contrastive(outputs["embedding"][made], source[made])
     terms["proxy"] = weights.proxy * proxies(outputs["embedding"][made], source[made])

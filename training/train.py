@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeparse.bundle import open_bundle
-from training import embedding, lines
+from training import answers, embedding, lines
 from training.batches import Batches, DeviceStore, HostStore
 from training.begin import load_weights
 from training.dataset import CHAINS, Collection, add_variants, crop, some
@@ -28,6 +28,8 @@ from training.index.load import load as load_index
 from training.learner import Best, Learner
 from training.networks import WINDOW, Network, NetworkConfig
 from training.objectives import Weights
+from training.pooled import read
+from training.renewal import Renewal
 from training.validation import Validation
 
 # The side of a window in pixels, and until which share of the time. Half the side costs a quarter: small windows show more pictures in
@@ -49,9 +51,10 @@ class Settings:
     with the photos they were made from. `sizes`: see `SIZES`.
     `emphasis`: how much more often than one that is never missed a zoo generator is drawn whose pictures cannot be told from photos.
     `toned`: the share of windows with random tone curves.
-    `muon`: whether the weights of hidden layers are trained with it, or with AdamW as all others. `passes`: how often the embedding, learnt
-    by itself when the budget is used up, looks at every picture. `compiled`: whether TorchInductor makes the steps faster, which takes it a
-    minute a size of windows and a C++ compiler."""
+    `muon`: whether the weights of hidden layers are trained with it, or with AdamW as all others. `passes`: how often the embedding and the
+    answers, learnt by themselves when the budget is used up, look at every picture. `renewed`: whether variants go through new codec chains
+    all the time. `taught_by`: network.pt files, from which it learns what is generated (`Learner`). `compiled`: whether TorchInductor makes
+    the steps faster, which takes it a minute a size of windows and a C++ compiler."""
 
     minutes: float = 60.0
     megapixels: float | None = None
@@ -67,6 +70,8 @@ class Settings:
     toned: float = 0.6
     muon: bool = True
     passes: int = 0
+    renewed: bool = False
+    taught_by: tuple[str, ...] = ()
     compiled: bool = False
 
     def progress(self, spent: float, pixels: int) -> float:
@@ -147,7 +152,18 @@ def add_training_variants(collection: Collection, variants: int, seed: int) -> N
     "--passes",
     default=4,
     show_default=True,
-    help="Times that every generated picture is looked at to learn the embedding by itself, last; 0 keeps what was learnt with all else.",
+    help="Times that pictures are looked at to learn the embedding and the answers by themselves, last; 0 keeps what was learnt before.",
+)
+@click.option(
+    "--renewed",
+    is_flag=True,
+    help="Send pictures through new codec chains all the time, on other processors: a GPU would learn the old ones by heart.",
+)
+@click.option(
+    "--taught-by",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False),
+    help="A network.pt whose answer to camera or generated is learnt in place of the labels; of several, the mean.",
 )
 @click.option(
     "--whole-windows", is_flag=True, help="Never smaller windows than those that are shipped, as a GPU has the time."
@@ -170,6 +186,8 @@ def main(
     real_share: float,
     variants: int,
     passes: int,
+    renewed: bool,
+    taught_by: tuple[str, ...],
     whole_windows: bool,
     compiled: bool,
     device: str,
@@ -194,6 +212,8 @@ def main(
         real_share=real_share,
         sizes=((1.0, WINDOW),) if whole_windows else SIZES,
         passes=passes,
+        renewed=renewed,
+        taught_by=taught_by,
         compiled=compiled,
     )
     train(network, collection, validation, how, out, begun)
@@ -253,6 +273,7 @@ def train(
         validation: what decides which moving average is kept; nothing is learnt from it.
         begun: what `begin` says of the weights that training begins with, to be kept in network.pt.
     """
+    place = next(network.parameters()).device
     learner = Learner(
         network,
         collection.sources,
@@ -260,17 +281,19 @@ def train(
         weights=settings.weights,
         muon=settings.muon,
         compiled=settings.compiled,
+        teachers=[_teacher(Path(path)).to(place, memory_format=torch.channels_last) for path in settings.taught_by],
     )
     state_file, of = out / "checkpoint.pt", _what(collection, settings)
     spent, pixels, best = 0.0, 0, Best()
     if state_file.exists():
-        state = torch.load(state_file, map_location=learner.place, weights_only=True)
+        state = torch.load(state_file, map_location=place, weights_only=True)
         if state.get("of") != of:
             raise ValueError(f"{state_file} is of another index or other settings; name another folder than {out}")
         learner.restore(state)
         spent, pixels, best = state["spent"], state["pixels"], Best(**state["best"])
         click.echo(f"resumed at step {learner.steps}, {spent / 60:.0f} min", err=True)
     # A run that goes on must not see its first batches again.
+    renewal = Renewal(collection, settings.seed + learner.steps) if settings.renewed else None
     batches = Batches(
         collection,
         settings.seed + learner.steps,
@@ -280,17 +303,18 @@ def train(
         emphasis=settings.emphasis,
         toned=settings.toned,
         twins=settings.twins,
-        store=partial(DeviceStore, device=learner.place) if learner.place.type == "cuda" else HostStore,
+        store=partial(DeviceStore, device=place) if place.type == "cuda" else HostStore,
+        renewal=renewal,
     )
     # Before the thread makes any: of larger windows than were meant, a network may not have the memory for one batch.
     batches.size = settings.size(settings.progress(spent, pixels))
 
     started = time.monotonic() - spent
     shown, saved = spent, spent
-    between = BETWEEN_LOOKS[learner.place.type]
+    between = BETWEEN_LOOKS[place.type]
     totals: dict[str, float] = defaultdict(float)
     since, waited = 0, 0.0
-    with prefetched(batches) as next_batch:
+    with renewal or contextlib.nullcontext(), prefetched(batches) as next_batch:
         while (progress := settings.progress(spent, pixels)) < 1:
             batches.size = settings.size(progress)
             share = min(1.0, progress / WARM_UP) * (0.5 * (1 + math.cos(math.pi * progress)) * 0.99 + 0.01)
@@ -313,7 +337,7 @@ def train(
                 }
                 line |= {name: round(total / since, 4) for name, total in totals.items()}
                 if spent - saved > between:
-                    figures = validation.scores(learner.average.network, learner.place)
+                    figures = validation.scores(learner.average.network, place)
                     best.consider(figures, learner.steps, learner.average)
                     line |= {f"val_auc_{name}": round(figure, 4) for name, figure in figures.items()}
                     _save(
@@ -325,14 +349,12 @@ def train(
                 click.echo(json.dumps(line), err=True)
                 totals.clear()
                 shown, since, waited = spent, 0, 0.0
-    best.consider(validation.scores(learner.average.network, learner.place), learner.steps, learner.average)
+    best.consider(validation.scores(learner.average.network, place), learner.steps, learner.average)
     _save(state_file, {"of": of, **learner.state(), "spent": spent, "pixels": pixels, "best": vars(best)})
     if isinstance(network, Network):
         network.load_state_dict(best.values)
         best.values |= lines.fitted(collection, settings.seed) if network.config.lines else {}
-        best.values |= embedding.fitted(
-            network.eval(), collection, validation, settings.passes, settings.seed, settings.compiled
-        )
+        best.values |= _learnt_last(network.eval(), collection, validation, settings)
     names = {source.name: source.split for source in collection.sources if source.labels is not None}
     _save(
         out / "network.pt",
@@ -346,11 +368,43 @@ def train(
             "kept_step": best.step,
             "minutes": spent / 60,
             "passes": settings.passes,
+            "renewed": settings.renewed,
+            "taught_by": [Path(path).parent.name for path in settings.taught_by],
             "seed": settings.seed,
             "begun": begun,
             "hardware": learner.hardware,
         },
     )
+
+
+def _learnt_last(
+    network: Network, collection: Collection, validation: Validation, settings: Settings
+) -> dict[str, Tensor]:
+    """The values of the layers that are learnt by themselves, by their names; none without passes."""
+    if not settings.passes:
+        return {}
+    made, photos = (
+        read(
+            network,
+            collection.select(split="train", camera=camera, source_split="train"),
+            settings.passes,
+            settings.seed,
+            settings.compiled,
+        )
+        for camera in (False, True)
+    )
+    return embedding.fitted(network, collection.sources, made, validation, settings.seed) | answers.fitted(
+        network, collection.sources, made, photos, settings.seed
+    )
+
+
+def _teacher(path: Path) -> Network:
+    """A network that says of windows what all its layers but those fitted last say."""
+    network, _ = load(path)
+    if network.by_lines is not None:
+        nn.init.zeros_(network.by_lines.weight)
+        nn.init.zeros_(network.by_lines.bias)
+    return network.requires_grad_(False)
 
 
 def _what(collection: Collection, settings: Settings) -> str:

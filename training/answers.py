@@ -1,0 +1,85 @@
+"""The answers by themselves, learnt on when all else is: `Network.hidden` and `Network.heads`, on what the rest sees in windows.
+
+Beside the windows of sixty-four generators a step has those of every public generator, of which the whole network sees too few. What is
+camera and what generated is learnt from what the network said before, and to a fifth from the labels: the more of these, the more of the
+zoo it tells, and the fewer of public generators (training/results/tried.json).
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training.dataset import Generator
+from training.learner import Average
+from training.networks import Network
+from training.objectives import Targets, Weights, answers
+from training.pooled import Seen
+
+# Generators in a step, windows of each, and of photos, half of which are those that the zoo saw.
+GENERATORS, EACH, PHOTOS = 64, 4, 128
+STEPS, RATE, WEIGHT_DECAY, DROPOUT, WARM_UP = 1600, 5e-4, 1e-2, 0.3, 0.05
+# The share of the labels in what is camera and what generated.
+LABELS = 0.2
+
+
+def fitted(network: Network, sources: list[Generator], made: Seen, photos: Seen, seed: int) -> dict[str, Tensor]:
+    """The values of `hidden` and `heads`, by their names in the network; none without windows of generators or of photos.
+
+    Args:
+        network: in evaluation mode, with all that it has learnt.
+        made: what it sees of windows of training generators.
+        photos: and of training photos.
+    """
+    of_sets = [
+        _of(photos, [source for source in photos.members() if sources[source].zoo == zoo]) for zoo in (False, True)
+    ]
+    of_sets = [rows for rows in of_sets if len(rows)]
+    if not len(made.source) or not of_sets:
+        return {}
+    torch.manual_seed(seed)
+    rng, place = np.random.default_rng(seed), network.place
+    mean, deviation = (part.to(place) for part in made.scale())
+    layers = nn.ModuleDict({"hidden": copy.deepcopy(network.hidden), "heads": copy.deepcopy(network.heads)}).train()
+    first = layers["hidden"][0]
+    # Of features of unit deviation, so that an optimizer moves all alike.
+    with torch.no_grad():
+        first.bias.add_(first.weight @ mean)
+        first.weight.mul_(deviation)
+    dropout = nn.Dropout(DROPOUT)
+    targets, weights = Targets.of(sources, place), Weights()
+    optimizer = torch.optim.AdamW(layers.parameters(), RATE, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=WARM_UP)
+    average = Average(layers)
+    members = made.members()
+    public = [source for source in members if not sources[source].zoo]
+    others = [source for source in members if sources[source].zoo]
+    for step in range(1, STEPS + 1):
+        drawn = [*public, *rng.permutation(others)[: max(0, GENERATORS - len(public))]]
+        rows = np.concatenate([rng.choice(members[source], EACH) for source in drawn])
+        taken = np.concatenate([rng.choice(of_set, PHOTOS // len(of_sets)) for of_set in of_sets])
+        features = torch.cat([made.features[rows], photos.features[taken]]).to(place).float()
+        source = torch.from_numpy(np.concatenate([made.source[rows], photos.source[taken]])).to(place)
+        with torch.no_grad():
+            before = network.heads["generated"](network.hidden(features))[:, 0].sigmoid()
+        taught = LABELS * targets.generated[source] + (1 - LABELS) * before
+        hidden = dropout(layers["hidden"]((features - mean) / deviation))
+        outputs = {name: head(hidden) for name, head in layers["heads"].items()}
+        optimizer.zero_grad()
+        torch.stack(list(answers(outputs, source, targets, weights, taught).values())).sum().backward()
+        optimizer.step()
+        schedule.step()
+        average.update(layers, step)
+    learnt = average.network
+    first = learnt["hidden"][0]
+    with torch.no_grad():
+        first.weight.div_(deviation)
+        first.bias.sub_(first.weight @ mean)
+    return {name: value.cpu() for name, value in learnt.state_dict().items()}
+
+
+def _of(seen: Seen, sources: list[int]) -> np.ndarray:
+    return np.flatnonzero(np.isin(seen.source, sources))
