@@ -39,7 +39,8 @@ PROVIDERS = {
         "CUDAExecutionProvider",
         # Without TF32, whose ten bits are not what whoever takes the fp32 file asks for. This bars tensor cores: for a convolution in
         # fp16 that knows no other way ONNX Runtime logs "No execution plans support the graph", and allows them (its cuda/nn/conv.cc).
-        # Only its global logger could be told not to, which is the application's. What TF32 does to the fp16 file is not measured yet.
+        # Only its global logger could be told not to, which is the application's. The fp16 file, too, has spectra in fp32 whose smallest
+        # energies ten bits drown (training/results/tried.json).
         {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"},
     ),
     "onnxruntime-tensorrt": Provider(
