@@ -61,7 +61,7 @@ def read(network: Network, samples: list[Sample], passes: int, seed: int, compil
         features.append(pooled(compute, windows, network.place).to("cpu", torch.float16))
         source.append(of)
         click.echo(f"{sum(map(len, source))} windows read", err=True)
-    return Seen(torch.cat(features), np.concatenate(source))
+    return Seen(torch.cat(features), np.concatenate(source)) if source else Seen(torch.empty(0), np.empty(0, np.int64))
 
 
 @torch.no_grad()
