@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from edgeparse.bundle import default_folder, open_bundle
+from training.answers import LABELS
 from training.labels import FAMILIES
 from training.markdown import percent, table
 from training.parsing import beats
@@ -248,16 +249,17 @@ def trained_sentences(training: dict) -> str:
         of_network += " The pictures went through new codec chains all the time."
     if training.get("taught_by"):
         of_network += (
-            " What is camera and what generated it did not learn from the labels, but from the mean answer of other networks, which had "
+            " What is camera and what generated it learnt not from labels, but from the mean answer of other networks, which had "
             f"learnt that from labels and were stopped early ({', '.join(training['taught_by'])})."
         )
-    of_embedding = (
+    learnt_last = (
         " The embedding, by which pictures are compared, has a hidden layer of its own; the two were learnt last, by themselves, from "
-        f"every picture of the training generators, looked at {training['passes']} times."
+        f"every training picture, looked at {training['passes']} times. From the same looks all other answers and their hidden layer went "
+        f"on learning by themselves, camera or generated {LABELS:.0%} from labels and otherwise from what they said before."
         if training.get("passes")
         else ""
     )
-    return of_network + of_embedding
+    return of_network + learnt_last
 
 
 def begun_table(label: str, training: dict) -> str:
