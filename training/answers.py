@@ -34,21 +34,15 @@ def fitted(network: Network, sources: list[Generator], made: Seen, photos: Seen,
         made: what it sees of windows of training generators.
         photos: and of training photos.
     """
-    of_sets = [
-        _of(photos, [source for source in photos.members() if sources[source].zoo == zoo]) for zoo in (False, True)
-    ]
-    of_sets = [rows for rows in of_sets if len(rows)]
+    of_zoo = np.array([source.zoo for source in sources])[photos.source]
+    of_sets = [rows for zoo in (False, True) if len(rows := np.flatnonzero(of_zoo == zoo))]
     if not len(made.source) or not of_sets:
         return {}
     torch.manual_seed(seed)
     rng, place = np.random.default_rng(seed), network.place
-    mean, deviation = (part.to(place) for part in made.scale())
+    scale = made.scale(place)
     layers = nn.ModuleDict({"hidden": copy.deepcopy(network.hidden), "heads": copy.deepcopy(network.heads)}).train()
-    first = layers["hidden"][0]
-    # Of features of unit deviation, so that an optimizer moves all alike.
-    with torch.no_grad():
-        first.bias.add_(first.weight @ mean)
-        first.weight.mul_(deviation)
+    scale.take_out(layers["hidden"][0])
     dropout = nn.Dropout(DROPOUT)
     targets, weights = Targets.of(sources, place), Weights()
     optimizer = torch.optim.AdamW(layers.parameters(), RATE, weight_decay=WEIGHT_DECAY)
@@ -66,7 +60,7 @@ def fitted(network: Network, sources: list[Generator], made: Seen, photos: Seen,
         with torch.no_grad():
             before = network.heads["generated"](network.hidden(features))[:, 0].sigmoid()
         taught = LABELS * targets.generated[source] + (1 - LABELS) * before
-        hidden = dropout(layers["hidden"]((features - mean) / deviation))
+        hidden = dropout(layers["hidden"](scale(features)))
         outputs = {name: head(hidden) for name, head in layers["heads"].items()}
         optimizer.zero_grad()
         torch.stack(list(answers(outputs, source, targets, weights, taught).values())).sum().backward()
@@ -74,12 +68,5 @@ def fitted(network: Network, sources: list[Generator], made: Seen, photos: Seen,
         schedule.step()
         average.update(layers, step)
     learnt = average.network
-    first = learnt["hidden"][0]
-    with torch.no_grad():
-        first.weight.div_(deviation)
-        first.bias.sub_(first.weight @ mean)
+    scale.put_in(learnt["hidden"][0])
     return {name: value.cpu() for name, value in learnt.state_dict().items()}
-
-
-def _of(seen: Seen, sources: list[int]) -> np.ndarray:
-    return np.flatnonzero(np.isin(seen.source, sources))

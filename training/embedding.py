@@ -60,10 +60,10 @@ def learn(
     layers = nn.Sequential(hidden, nn.Dropout(DROPOUT), nn.Linear(config.hidden, config.embedding)).to(place)
     proxies = Proxies(sources, config.embedding).to(place)
     known, source = seen.features.to(place), seen.source
-    mean, deviation = (part.to(place) for part in seen.scale())
+    scale = seen.scale(place)
 
     def embedded(by: nn.Module, features: Tensor) -> Tensor:
-        made: Tensor = F.normalize(by((features.float() - mean) / deviation), dim=1)
+        made: Tensor = F.normalize(by(scale(features)), dim=1)
         return made
 
     optimizer = torch.optim.AdamW([*layers.parameters(), *proxies.parameters()], RATE, weight_decay=WEIGHT_DECAY)
@@ -91,8 +91,5 @@ def learn(
             best.consider({} if alike is None else {"same_generator": alike}, step, average)
             click.echo(f"embedding: step {step} of {steps}, loss {loss.item():.3f}, validation {alike}", err=True)
     layers.load_state_dict(best.values)
-    with torch.no_grad():
-        first = hidden[0]
-        first.weight.div_(deviation)
-        first.bias.sub_(first.weight @ mean)
+    scale.put_in(hidden[0])
     return layers.eval()

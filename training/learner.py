@@ -66,8 +66,8 @@ class Learner:
         rate: the highest learning rate.
         muon: whether the weights of hidden layers are trained with it, or with AdamW as all others.
         compiled: whether TorchInductor makes the steps faster, which takes it a minute a size of windows and a C++ compiler.
-        teachers: networks, where it is, from whose mean logit it learns what is generated, in place of the labels: these are learnt by
-            heart long before generators are told apart.
+        teachers: networks, which are brought to where it is, from whose mean logit it learns what is generated, in place of the labels:
+            these are learnt by heart long before generators are told apart.
     """
 
     def __init__(
@@ -91,8 +91,9 @@ class Learner:
         self.proxies = Proxies(sources, network.config.embedding).to(self.place)
         self.optimizers = optimizers_of(network, rate, muon, self.proxies)
         self.steps = 0
+        placed = [teacher.to(self.place, memory_format=torch.channels_last) for teacher in teachers]
         self._compute, *self._teachers = (
-            torch.compile(one, dynamic=False) if compiled else one for one in (network, *teachers)
+            torch.compile(one, dynamic=False) if compiled else one for one in (network, *placed)
         )
 
     @property

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import click
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.dataset import Sample, crop, through_chain
 from training.networks import Network
@@ -32,6 +32,30 @@ Pooling = Callable[[Tensor], tuple[Tensor, Tensor, Tensor | None]]
 
 
 @dataclass(frozen=True)
+class Scale:
+    """Mean and deviation of each feature, float32[F]: features brought to mean zero and unit deviation are moved alike by an optimizer."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """[N, F] -> the scaled ones, float32[N, F]."""
+        return (features.float() - self.mean) / self.deviation
+
+    @torch.no_grad()
+    def take_out(self, layer: nn.Linear) -> None:
+        """Have a layer that reads features compute the same from scaled ones."""
+        layer.bias.add_(layer.weight @ self.mean)
+        layer.weight.mul_(self.deviation)
+
+    @torch.no_grad()
+    def put_in(self, layer: nn.Linear) -> None:
+        """Have a layer that reads scaled features compute the same from unscaled ones."""
+        layer.weight.div_(self.deviation)
+        layer.bias.sub_(layer.weight @ self.mean)
+
+
+@dataclass(frozen=True)
 class Seen:
     """What hidden layers read of windows, float16[N, F], on the CPU, and the windows' sources, int64[N]."""
 
@@ -42,10 +66,10 @@ class Seen:
         """The windows of every source."""
         return {int(i): np.flatnonzero(self.source == i) for i in np.unique(self.source)}
 
-    def scale(self) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of each feature, float32[F]; those that hardly differ are made no louder by it."""
+    def scale(self, place: torch.device) -> Scale:
+        """That of these features; those that hardly differ are made no louder by it."""
         some = self.features[:: max(1, len(self.features) // STATISTICS)].float()
-        return some.mean(0), some.std(0) + 1e-3
+        return Scale(some.mean(0).to(place), (some.std(0) + 1e-3).to(place))
 
 
 def read(network: Network, samples: list[Sample], passes: int, seed: int, compiled: bool = False) -> Seen:

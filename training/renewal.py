@@ -21,7 +21,7 @@ from training.zoo.pool import leave_with_parent
 # that learns some turns each time.
 WAITING, TOGETHER = 3, 8
 # Processes at most: what they make is taken in by the process that learns. On an H200, where fourteen brought it to 4900 windows a second,
-# of which it spent most waiting for Python's lock, it learnt from 9200 beside six (the training logs of 2026-11-26).
+# of which it spent most waiting for Python's lock, it learnt from 9200 beside six, with three teachers (the training logs of 2026-11-26).
 MOST = 6
 
 _groups: list[list[Sample]] = []

@@ -273,7 +273,6 @@ def train(
         validation: what decides which moving average is kept; nothing is learnt from it.
         begun: what `begin` says of the weights that training begins with, to be kept in network.pt.
     """
-    place = next(network.parameters()).device
     learner = Learner(
         network,
         collection.sources,
@@ -281,12 +280,12 @@ def train(
         weights=settings.weights,
         muon=settings.muon,
         compiled=settings.compiled,
-        teachers=[_teacher(Path(path)).to(place, memory_format=torch.channels_last) for path in settings.taught_by],
+        teachers=[_teacher(Path(path)) for path in settings.taught_by],
     )
     state_file, of = out / "checkpoint.pt", _what(collection, settings)
     spent, pixels, best = 0.0, 0, Best()
     if state_file.exists():
-        state = torch.load(state_file, map_location=place, weights_only=True)
+        state = torch.load(state_file, map_location=learner.place, weights_only=True)
         if state.get("of") != of:
             raise ValueError(f"{state_file} is of another index or other settings; name another folder than {out}")
         learner.restore(state)
@@ -303,7 +302,7 @@ def train(
         emphasis=settings.emphasis,
         toned=settings.toned,
         twins=settings.twins,
-        store=partial(DeviceStore, device=place) if place.type == "cuda" else HostStore,
+        store=partial(DeviceStore, device=learner.place) if learner.place.type == "cuda" else HostStore,
         renewal=renewal,
     )
     # Before the thread makes any: of larger windows than were meant, a network may not have the memory for one batch.
@@ -311,7 +310,7 @@ def train(
 
     started = time.monotonic() - spent
     shown, saved = spent, spent
-    between = BETWEEN_LOOKS[place.type]
+    between = BETWEEN_LOOKS[learner.place.type]
     totals: dict[str, float] = defaultdict(float)
     since, waited = 0, 0.0
     with renewal or contextlib.nullcontext(), prefetched(batches) as next_batch:
@@ -337,7 +336,7 @@ def train(
                 }
                 line |= {name: round(total / since, 4) for name, total in totals.items()}
                 if spent - saved > between:
-                    figures = validation.scores(learner.average.network, place)
+                    figures = validation.scores(learner.average.network, learner.place)
                     best.consider(figures, learner.steps, learner.average)
                     line |= {f"val_auc_{name}": round(figure, 4) for name, figure in figures.items()}
                     _save(
@@ -349,7 +348,7 @@ def train(
                 click.echo(json.dumps(line), err=True)
                 totals.clear()
                 shown, since, waited = spent, 0, 0.0
-    best.consider(validation.scores(learner.average.network, place), learner.steps, learner.average)
+    best.consider(validation.scores(learner.average.network, learner.place), learner.steps, learner.average)
     _save(state_file, {"of": of, **learner.state(), "spent": spent, "pixels": pixels, "best": vars(best)})
     if isinstance(network, Network):
         network.load_state_dict(best.values)
