@@ -135,6 +135,10 @@ def test_a_card_names_every_bundle_that_the_weights_come_from() -> None:
     assert begun_table("default-4", step(4, None)) == ""
     rows = begun_table("default-4", step(4, step(3, step(None, None)))).splitlines()[2:]
     assert [row.split(" | ")[0] for row in rows] == ["| bundle default-4", "| bundle default-3", "| not shipped"]
+    taught = begun_table(
+        "default-4", step(4, step(3, None) | {"renewed": True, "taught_by": ["default-1", "default-2"]})
+    )
+    assert [row.split(" | ")[-2:] for row in taught.splitlines()[2:]] == [["", " |"], ["yes", "default-1, default-2 |"]]
 
 
 def test_a_card_says_what_was_learnt() -> None:

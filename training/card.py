@@ -271,9 +271,11 @@ def begun_table(label: str, training: dict) -> str:
     while step:
         name = f"bundle {step['bundle']}" if step["bundle"] else "not shipped"
         times = f"{step['minutes']:.0f}"
-        rows.append((name, step["steps"], times, step["hardware"], step["zoo_generators"], step.get("passes") or ""))
+        how = [step.get("passes") or "", "yes" if step.get("renewed") else "", ", ".join(step.get("taught_by") or ())]
+        rows.append((name, step["steps"], times, step["hardware"], step["zoo_generators"], *how))
         step = step.get("begun")
-    heads = ("network", "steps", "minutes", "on", "zoo generators", "looks at a picture, embedding alone")
+    heads = ("network", "steps", "minutes", "on", "zoo generators", "looks at a picture, for what is learnt last")
+    heads = (*heads, "new codec chains all the time", "what is generated taught by")
     return table(heads, rows)
 
 

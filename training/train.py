@@ -247,7 +247,8 @@ def begin(network: Network, origin: Path, collection: Collection) -> dict[str, o
         raise click.ClickException(f"{origin}: {error}") from error
     # Its zoo may have been another draw, with other generators under the same names.
     zoo = {name: split for name, split in before["generators"].items() if name not in now}
-    kept = {key: before[key] for key in ("steps", "minutes", "hardware")} | {"passes": before.get("passes", 0)}
+    kept = {key: before[key] for key in ("steps", "minutes", "hardware")}
+    kept |= {key: before.get(key, none) for key, none in (("passes", 0), ("renewed", False), ("taught_by", []))}
     learnt = before.get("zoo_generators", sum(split == "train" for split in zoo.values()))
     return {"bundle": bundle and bundle.label, **kept, "zoo_generators": learnt, "begun": before.get("begun")}
 
@@ -291,29 +292,30 @@ def train(
         learner.restore(state)
         spent, pixels, best = state["spent"], state["pixels"], Best(**state["best"])
         click.echo(f"resumed at step {learner.steps}, {spent / 60:.0f} min", err=True)
-    # A run that goes on must not see its first batches again.
-    renewal = Renewal(collection, settings.seed + learner.steps) if settings.renewed else None
-    batches = Batches(
-        collection,
-        settings.seed + learner.steps,
-        generators=settings.generators,
-        pictures=settings.pictures,
-        real_share=settings.real_share,
-        emphasis=settings.emphasis,
-        toned=settings.toned,
-        twins=settings.twins,
-        store=partial(DeviceStore, device=learner.place) if learner.place.type == "cuda" else HostStore,
-        renewal=renewal,
-    )
-    # Before the thread makes any: of larger windows than were meant, a network may not have the memory for one batch.
-    batches.size = settings.size(settings.progress(spent, pixels))
+    with contextlib.ExitStack() as stack:
+        # A run that goes on must not see its first batches again.
+        renewal = stack.enter_context(Renewal(collection, settings.seed + learner.steps)) if settings.renewed else None
+        batches = Batches(
+            collection,
+            settings.seed + learner.steps,
+            generators=settings.generators,
+            pictures=settings.pictures,
+            real_share=settings.real_share,
+            emphasis=settings.emphasis,
+            toned=settings.toned,
+            twins=settings.twins,
+            store=partial(DeviceStore, device=learner.place) if learner.place.type == "cuda" else HostStore,
+            renewal=renewal,
+        )
+        # Before the thread makes any: of larger windows than were meant, a network may not have the memory for one batch.
+        batches.size = settings.size(settings.progress(spent, pixels))
 
-    started = time.monotonic() - spent
-    shown, saved = spent, spent
-    between = BETWEEN_LOOKS[learner.place.type]
-    totals: dict[str, float] = defaultdict(float)
-    since, waited = 0, 0.0
-    with renewal or contextlib.nullcontext(), prefetched(batches) as next_batch:
+        started = time.monotonic() - spent
+        shown, saved = spent, spent
+        between = BETWEEN_LOOKS[learner.place.type]
+        totals: dict[str, float] = defaultdict(float)
+        since, waited = 0, 0.0
+        next_batch = stack.enter_context(prefetched(batches))
         while (progress := settings.progress(spent, pixels)) < 1:
             batches.size = settings.size(progress)
             share = min(1.0, progress / WARM_UP) * (0.5 * (1 + math.cos(math.pi * progress)) * 0.99 + 0.01)
@@ -400,9 +402,7 @@ def _learnt_last(
 def _teacher(path: Path) -> Network:
     """A network that says of windows what all its layers but those fitted last say."""
     network, _ = load(path)
-    if network.by_lines is not None:
-        nn.init.zeros_(network.by_lines.weight)
-        nn.init.zeros_(network.by_lines.bias)
+    network.by_lines = None
     return network.requires_grad_(False)
 
 
