@@ -127,6 +127,7 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         json.loads((bundle / "bundle.json").read_text())["training"]["steps"],
     )
     assert begun["zoo_generators"] > 20
+    assert (begun["passes"], begun["renewed"], begun["taught_by"]) == (1, False, [])
     run(train, pictures, tmp_path / "third", *more[:-1], tmp_path / "next" / "network.pt")
     again = torch.load(tmp_path / "third" / "network.pt", weights_only=True)["begun"]
     assert (again["bundle"], again["begun"]["bundle"]) == (None, "toy-1")

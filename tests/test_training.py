@@ -454,7 +454,7 @@ def test_teachers_say_what_is_generated(striped: Collection, tmp_path: Path) -> 
         learnt.by_lines.weight.data.zero_()
         with torch.no_grad():
             said[name] = learnt.eval()(torch.from_numpy(windows(8, 50)))["generated"]
-    assert said["taught"].min() > 1
+    assert said["taught"].min() > 1.5
     assert said["labels"].mean() < said["taught"].mean() - 1
 
 

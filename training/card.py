@@ -271,11 +271,20 @@ def begun_table(label: str, training: dict) -> str:
     while step:
         name = f"bundle {step['bundle']}" if step["bundle"] else "not shipped"
         times = f"{step['minutes']:.0f}"
-        how = [step.get("passes") or "", "yes" if step.get("renewed") else "", ", ".join(step.get("taught_by") or ())]
-        rows.append((name, step["steps"], times, step["hardware"], step["zoo_generators"], *how))
+        renewed, taught_by = "yes" if step.get("renewed") else "", ", ".join(step.get("taught_by", ()))
+        of_run = (name, step["steps"], times, step["hardware"], step["zoo_generators"], step.get("passes") or "")
+        rows.append((*of_run, renewed, taught_by))
         step = step.get("begun")
-    heads = ("network", "steps", "minutes", "on", "zoo generators", "looks at a picture, for what is learnt last")
-    heads = (*heads, "new codec chains all the time", "what is generated taught by")
+    heads = (
+        "network",
+        "steps",
+        "minutes",
+        "on",
+        "zoo generators",
+        "looks at a picture, for what is learnt last",
+        "new codec chains all the time",
+        "what is generated taught by",
+    )
     return table(heads, rows)
 
 
