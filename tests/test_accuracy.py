@@ -15,7 +15,7 @@ from training.accuracy import Sources, window_ms
 from training.bars import BARS, headline, judge, points_lost
 from training.card import begun_table, trained_sentences
 from training.networks import NetworkConfig
-from training.study_tables import COLUMNS, study_sections
+from training.study_tables import COLUMNS, lines_section, study_sections
 
 
 def entry(name: str, shift: float = 0.0, **run: Any) -> dict[str, Any]:
@@ -90,6 +90,13 @@ def test_networks_from_before_a_part_was_there_are_said_to_be() -> None:
     assert "before there was" not in page(entry("fold-0"))
     earlier = {key: value for key, value in asdict(NetworkConfig()).items() if key != "lines"}
     assert "Ours are networks of before there was `lines`" in page(entry("fold-0", network=earlier))
+
+
+def test_lines_alone_have_a_mean_over_all_folds() -> None:
+    assert list(lines_section(None)) == []
+    generators = {"late": {"fold": 1, "auc": {"clean": 0.9}}, "early": {"fold": 0, "auc": {"clean": 0.6}}}
+    text = "\n".join(lines_section({"seed": 1, "generators": generators}))
+    assert "| early | 0 | 0.600 |\n| late | 1 | 0.900 |\n| mean |  | 0.750 |" in text
 
 
 def test_ablations_are_beside_the_usual_network_and_published_ones_apart() -> None:

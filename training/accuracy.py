@@ -16,7 +16,7 @@ from training.bars import Bar, Evidence, above_mode, judge, l1_saved, points_los
 from training.card import attribution_table, comparing_sections, variants_table
 from training.folds import FOLDS
 from training.markdown import percent, table
-from training.study_tables import study_sections
+from training.study_tables import lines_section, study_sections
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "training" / "results"
@@ -28,7 +28,7 @@ OURS = "edgeparse"
 @dataclass(frozen=True)
 class Sources:
     """All that the page says comes from here: an evaluation, figures and cost of its bundle, milliseconds of a window on a CPU, the study,
-    both None where there is none, and what was tried outside the study."""
+    what lines tell alone, all three None where there is none, and what was tried outside the study."""
 
     evaluation: dict[str, Any]
     variants: dict[str, dict[str, float]]
@@ -36,6 +36,7 @@ class Sources:
     multiply_accumulates: int
     window_ms: float | None
     study: dict[str, Any] | None
+    lines: dict[str, Any] | None
     tried: list[dict[str, Any]]
 
     @staticmethod
@@ -49,7 +50,7 @@ class Sources:
         evaluation = json.loads((RESULTS / "default.json").read_text())
         if evaluation["bundle_sha256"] != bundle.sha256:
             raise ValueError("the evaluation is of another bundle; run `python -m training.evaluate` again")
-        study = RESULTS / "study.json"
+        study, lines = RESULTS / "study.json", RESULTS / "lines.json"
         return Sources(
             evaluation,
             bundle.metrics["variants"],
@@ -57,6 +58,7 @@ class Sources:
             multiply_accumulates(bundle.model("fp32")),
             window_ms((ROOT / "benchmarks" / "results").glob("*.json"), bundle.sha256),
             json.loads(study.read_text()) if study.exists() else None,
+            json.loads(lines.read_text()) if lines.exists() else None,
             json.loads((RESULTS / "tried.json").read_text()),
         )
 
@@ -345,6 +347,7 @@ def render(sources: Sources) -> str:
         _same(sources.evaluation),
         _cost(sources),
         study_sections(sources.study),
+        lines_section(sources.lines),
         _tried(sources.tried),
     )
     return "\n\n".join([*head, *(block for part in parts for block in part)]) + "\n"

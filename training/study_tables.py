@@ -208,3 +208,23 @@ def _published(runs: dict[str, Entry], windows: int) -> Iterator[str]:
         if any(bar.key in entry["figures"] for entry in shown)
     ]
     yield table(("", *("ours" if not e["run"]["published"] else e["run"]["name"] for e in shown)), rows)
+
+
+def lines_section(found: dict[str, Any] | None) -> Iterator[str]:
+    """What `benchmarks.lines_alone` found; nothing before it has run."""
+    if found is None:
+        return
+    generators = sorted(found["generators"].items(), key=lambda item: item[1]["fold"])
+    conditions = list(generators[0][1]["auc"])
+    yield "### Spectral lines by themselves"
+    yield (
+        "What repeats every eight pixels (`SpectralLines` in training/networks.py), and nothing else of the network: its layers fitted "
+        "anew in every fold, and public generators judged that they did not learn from (`python -m benchmarks.lines_alone`). In a bundle "
+        "this is added to what the rest of the network says."
+    )
+    rows = [(name, str(of["fold"]), *(f"{of['auc'][c]:.3f}" for c in conditions)) for name, of in generators]
+    means = [statistics.fmean(of["auc"][c] for _, of in generators) for c in conditions]
+    yield table(
+        ("generator", "fold", *(f"AUC, {condition}" for condition in conditions)),
+        [*rows, ("mean", "", *(f"{mean:.3f}" for mean in means))],
+    )

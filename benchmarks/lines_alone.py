@@ -1,0 +1,83 @@
+"""What spectral lines by themselves tell of public generators that they did not learn from: `python -m benchmarks.lines_alone INDEX`.
+
+Over the study's folds every public generator is left out once, with its family as far as that goes. The lines' layers take a minute to
+fit, where a fold's whole network takes an hour of a core: so this says of all public generators what a change of the lines is worth. The
+figures go to training/results/lines.json, which docs/accuracy.md shows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from torch import nn
+
+from training import lines
+from training.dataset import CHAINS, Collection, Sample, add_variants
+from training.evaluate import native, shown
+from training.folds import FOLDS, refold
+from training.index.lines import Index, read
+from training.index.load import collect
+from training.metrics import auc
+from training.networks import SpectralLines, lines_layers, scaled
+
+RESULT = Path(__file__).parent.parent / "training" / "results" / "lines.json"
+CONDITIONS = ("clean", "social media", "mixed")
+
+
+def public(index: Index) -> Index:
+    """What is not of the zoo: lines learn from nothing else."""
+    sources = {key: source for key, source in index.sources.items() if not source.zoo}
+    return Index(sources, [entry for entry in index.entries if entry.source in sources])
+
+
+def judge(collection: Collection, fold: int, seed: int) -> dict[str, dict[str, float]]:
+    """AUC of the fold's test generators against its test photos, by name and condition, of lines that learnt from its training ones."""
+    folded = refold(collection, fold)
+    add_variants(folded.select(split="train", source_split="train"), CHAINS, seed)
+    layers = lines_layers()
+    layers.load_state_dict({name.removeprefix("by_lines."): of for name, of in lines.fitted(folded, seed).items()})
+    photos = folded.select(split="test", camera=True)
+    made: dict[str, list[Sample]] = defaultdict(list)
+    for sample in folded.select(split="test", camera=False, source_split="test"):
+        made[folded.sources[sample.source].name].append(sample)
+    found: dict[str, dict[str, float]] = {name: {} for name in sorted(made)}
+    for condition in CONDITIONS:
+        camera = _logits(layers, photos, condition)
+        for name, figures in found.items():
+            figures[condition] = auc(camera, _logits(layers, made[name], condition))
+    return found
+
+
+@torch.no_grad()
+def _logits(layers: nn.Module, samples: list[Sample], condition: str) -> np.ndarray:
+    """Of every picture the mean over its windows, float32[N]."""
+    spectral = SpectralLines()
+
+    def logit(sample: Sample) -> float:
+        windows = torch.from_numpy(native(shown(sample, condition)))
+        return float(layers(spectral(scaled(windows))).mean())
+
+    return np.array([logit(sample) for sample in samples], np.float32)
+
+
+@click.command()
+@click.argument("index", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--seed", default=1, show_default=True)
+def main(index: Path, seed: int) -> None:
+    """Fit lines in every fold of the photos and public generators of INDEX, and judge them by those that the fold leaves out."""
+    collection = collect(public(read(index)))
+    generators = {}
+    for fold in range(len(FOLDS)):
+        for name, figures in judge(collection, fold, seed).items():
+            generators[name] = {"fold": fold, "auc": figures}
+            click.echo(f"{name} {json.dumps(figures)}", err=True)
+    RESULT.write_text(json.dumps({"seed": seed, "generators": generators}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
