@@ -20,6 +20,9 @@ WINDOWS = 2
 # How often each is learnt from, how many are in a step, and how few steps there are at least.
 EPOCHS, BATCH, LEAST = 12, 512, 100
 RATE, WEIGHT_DECAY, DROPOUT = 2e-3, 5e-2, 0.2
+# How much of what they say is added to what the rest of the network says. More costs the zoo, of which they know nothing, more than
+# public generators gain (training/results/tried.json).
+SHARE = 0.5
 
 
 def fitted(collection: Collection, seed: int) -> dict[str, Tensor]:
@@ -66,6 +69,9 @@ def _learn(seen: Seen, generated: np.ndarray, seed: int) -> nn.Sequential:
         optimizer.step()
         schedule.step()
     scale.put_in(layers[0])
+    with torch.no_grad():
+        for value in layers[-1].parameters():
+            value.mul_(SHARE)
     return layers
 
 
