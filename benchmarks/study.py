@@ -19,6 +19,7 @@ from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -331,9 +332,9 @@ def perform(
     files.replace(folder / "result.json", (json.dumps(result, indent=1) + "\n").encode())
 
 
-def _settings_of(run: Run, megapixels: float) -> dict[str, object]:
+def _settings_of(run: Run, megapixels: float) -> dict[str, Any]:
     """What a result rests on, as JSON gives it back."""
-    found: dict[str, object] = json.loads(json.dumps({"run": asdict(run), "budget_megapixels": megapixels}))
+    found: dict[str, Any] = json.loads(json.dumps({"run": asdict(run), "budget_megapixels": megapixels}))
     return found
 
 
@@ -379,21 +380,26 @@ def done(run: Run, megapixels: float, out: Path) -> bool:
     return True
 
 
-def collect(out: Path) -> dict[str, object]:
-    """The figures of every run that is done, in the study's order.
+def collect(out: Path, before: Sequence[dict[str, Any]] = ()) -> dict[str, object]:
+    """The figures of every run that is done, in the study's order. Of runs that `out` has no result of, what was collected `before` is
+    kept, if it is what they would do today.
 
     Raises:
         ValueError: one was done with other settings than the study's, or than another.
     """
+    results = {run.name: out / run.name / "result.json" for run in RUNS}
+    done = {name: json.loads(path.read_text()) for name, path in results.items() if path.exists()}
+    budget = next((found["budget_megapixels"] for found in done.values()), None)
+    earlier = {entry["run"]["name"]: entry for entry in before}
     runs: list[dict[str, object]] = []
     for run in RUNS:
-        path = out / run.name / "result.json"
-        if not path.exists():
+        if run.name not in done:
+            if run.name in earlier and _as_today(earlier[run.name], run, budget):
+                runs.append(earlier[run.name])
             continue
-        found = json.loads(path.read_text())
-        budget = runs[0]["budget_megapixels"] if runs else found["budget_megapixels"]
+        found = done[run.name]
         if _settings_of(run, budget) != {key: found[key] for key in ("run", "budget_megapixels")}:
-            raise _other_settings(path.parent)
+            raise _other_settings(out / run.name)
         public = found["evaluation"]["detection_real"]
         runs.append(
             {
@@ -414,6 +420,15 @@ def collect(out: Path) -> dict[str, object]:
             }
         )
     return {"declared": [run.name for run in RUNS], "windows": WINDOWS, "runs": runs}
+
+
+def _as_today(entry: dict[str, Any], run: Run, budget: float | None) -> bool:
+    """Whether what was collected of a run is of today's settings. Parts of our network say nothing of the published one."""
+    then = {key: entry[key] for key in ("run", "budget_megapixels")}
+    today = _settings_of(run, then["budget_megapixels"] if budget is None else budget)
+    if run.published:
+        then, today = ({**settings, "run": {**settings["run"], "network": None}} for settings in (then, today))
+    return then == today
 
 
 @click.group()
@@ -470,8 +485,9 @@ def _perform_alone(*arguments: object) -> None:
 @main.command("collect")
 @click.argument("out", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def collect_command(out: Path) -> None:
-    """Write training/results/study.json from the runs in OUT that are done."""
-    RESULT.write_text(json.dumps(collect(out), indent=1) + "\n")
+    """Write training/results/study.json from the runs in OUT that are done, and what it had of the others."""
+    before = json.loads(RESULT.read_text())["runs"] if RESULT.exists() else []
+    RESULT.write_text(json.dumps(collect(out, before), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -225,6 +225,15 @@ def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (entry,) = found["runs"]  # type: ignore[misc]
     assert set(entry["figures"]) <= {bar.key for bar in BARS}
     assert entry["unseen_photos"]["clean"].keys() == {"dreambooth_unsplash"}
+    # What there was of other runs is kept, but not of those that would be other ones today.
+    others = [
+        {"run": json.loads(json.dumps(asdict(run))) | changed, "budget_megapixels": LITTLE, "training": {}}
+        for run, changed in ((RUNS[1], {}), (RUNS[2], {"seed": 9}), (run("published"), {"network": {}}))
+    ]
+    again = study.collect(tmp_path, [*found["runs"], *others])  # type: ignore[misc]
+    assert again["runs"] == [entry, others[0], others[2]]
+    assert study.collect(tmp_path / "nothing", [entry])["runs"] == [entry]
+    assert study.collect(tmp_path, [others[0] | {"budget_megapixels": 1.0}])["runs"] == [entry]
     # One that was done before its settings were changed is no run of this study.
     monkeypatch.setattr(study, "RUNS", (replace(RUN, toned=0.0), *RUNS[1:]))
     with pytest.raises(ValueError, match="other settings"):
