@@ -1,8 +1,8 @@
 """What spectral lines by themselves tell of public generators that they did not learn from: `python -m benchmarks.lines_alone INDEX`.
 
-Over the study's folds every public generator is left out once, with its family as far as that goes. The lines' layers take a minute to
-fit, where a fold's whole network takes an hour of a core: so this says of all public generators what a change of the lines is worth. The
-figures go to training/results/lines.json, which docs/accuracy.md shows.
+Over the study's folds every public generator is left out once, with its family as far as that goes. What they say takes a minute to fit,
+where a fold's whole network takes ten: so this says of all public generators what a change of the lines is worth by itself. The figures go
+to training/results/lines.json, which docs/accuracy.md shows.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from training.folds import FOLDS, refold
 from training.index.lines import Index, read
 from training.index.load import collect
 from training.metrics import auc
-from training.networks import SpectralLines, lines_layers, scaled
+from training.networks import SpectralLines, scaled
 
 RESULT = Path(__file__).parent.parent / "training" / "results" / "lines.json"
 CONDITIONS = ("clean", "social media", "mixed")
@@ -39,28 +39,28 @@ def judge(collection: Collection, fold: int, seed: int) -> dict[str, dict[str, f
     """AUC of the fold's test generators against its test photos, by name and condition, of lines that learnt from its training ones."""
     folded = refold(collection, fold)
     add_variants(folded.select(split="train", source_split="train"), CHAINS, seed)
-    layers = lines_layers()
-    layers.load_state_dict({name.removeprefix("by_lines."): of for name, of in lines.fitted(folded, seed).items()})
+    layer = nn.Linear(SpectralLines.FEATURES, 1)
+    layer.load_state_dict({name.removeprefix("by_lines."): of for name, of in lines.fitted(folded, seed).items()})
     photos = folded.select(split="test", camera=True)
     made: dict[str, list[Sample]] = defaultdict(list)
     for sample in folded.select(split="test", camera=False, source_split="test"):
         made[folded.sources[sample.source].name].append(sample)
     found: dict[str, dict[str, float]] = {name: {} for name in sorted(made)}
     for condition in CONDITIONS:
-        camera = _logits(layers, photos, condition)
+        camera = _logits(layer, photos, condition)
         for name, figures in found.items():
-            figures[condition] = auc(camera, _logits(layers, made[name], condition))
+            figures[condition] = auc(camera, _logits(layer, made[name], condition))
     return found
 
 
 @torch.no_grad()
-def _logits(layers: nn.Module, samples: list[Sample], condition: str) -> np.ndarray:
+def _logits(layer: nn.Module, samples: list[Sample], condition: str) -> np.ndarray:
     """Of every picture the mean over its windows, float32[N]."""
     spectral = SpectralLines()
 
     def logit(sample: Sample) -> float:
         windows = torch.from_numpy(native(shown(sample, condition)))
-        return float(layers(spectral(scaled(windows))).mean())
+        return float(layer(spectral(scaled(windows))).mean())
 
     return np.array([logit(sample) for sample in samples], np.float32)
 

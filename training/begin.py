@@ -57,9 +57,6 @@ def load_weights(network: Network, model: bytes, windows: np.ndarray) -> None:
         # From before the embedding had a hidden layer of its own, it goes on with the one that it shared.
         there = "hidden.0" if name == "compared.0" and f"{name}.weight" not in folded else name
         weight = folded.get(f"{there}.weight")
-        if weight is None and name.startswith("by_lines."):
-            # From before the lines had a hidden layer: what they say is fitted anew.
-            continue
         if weight is None:
             raise ValueError(
                 f"the file has no layer {name}: it is no network of `training.networks`; begin from another bundle"

@@ -168,27 +168,20 @@ class BlockSpectrum(nn.Module):
 
 
 class SpectralLines(nn.Module):
-    """What repeats every eight pixels: float[N, 3, S, S] in [-1, 1] -> float32[N, 510], S even. Nothing in it is learnt.
+    """What repeats every eight pixels: float[N, 3, S, S] in [-1, 1] -> float32[N, 204], S even. Nothing in it is learnt.
 
     Up-sampling by two, three times, leaves a pattern that has the same phase all over the picture, which is too weak to be seen in any
-    block and does not average out over all of them; content does. Convolutions with a stride and a mean over positions do not keep these
-    phases. So of brightness and two colour differences, without what is smooth, and of what is made of these residuals pixel by pixel, the
-    mean over all 8x8 blocks, and of this each frequency's energy.
-
-    The first `LIMITED` are of the residuals and of their sizes, both limited, by what the energy would be if the phases were random. The
-    others are of residuals that are levelled to between -1 and 1, so that a strong edge counts little more than a faint trace, of the sizes
-    of these, and of products of two colours; they vary so little that they need not be compared with chance (training/results/tried.json).
+    block and does not average out over all of them; content does. Of brightness and two colour differences, without what is smooth, and
+    of its size, the Fourier transform of every 8x8 block; of each frequency the energy of the mean over blocks, by what it would be if
+    the phases were random. Convolutions with a stride and a mean over positions do not keep these phases.
     """
 
     SIDE = 8
     # Of a real block as many complex numbers are needed: the others are their conjugates. Those of the last four are real.
     FREQUENCIES, REAL = 34, 4
-    LIMITED, LEVELLED = 6 * FREQUENCIES, 9 * FREQUENCIES
-    FEATURES = LIMITED + LEVELLED
+    FEATURES = 6 * FREQUENCIES
     # A residual beyond this, in grey levels, is content, and a size beyond this.
     LIMIT, LARGEST = 4.0, 8.0
-    # The residual, in grey levels, that is levelled to a half.
-    HALF = 2.0
     # Energy below that of rounding says nothing, and it does not matter how much less than by chance a frequency repeats.
     FLOOR, LEAST = 1e-3, 0.1
 
@@ -211,40 +204,19 @@ class SpectralLines(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # bfloat16 is coarser than the traces.
         with torch.autocast(x.device.type, enabled=False):
-            # Without the border, which any padding would make a line of: fifteen blocks in 126 pixels, four of which are one cell here.
+            # Without the border, which any padding would make a line of: fifteen blocks in 126 pixels.
             residual = F.conv2d(x.float(), self.colours, stride=2)
-            cells = self.SIDE // 2
-            blocks = residual.shape[2] // cells
-            beyond = residual.shape[2] - blocks * cells
-            # One operator where a slice each way is two.
-            residual = F.pad(residual, (0, -beyond, 0, -beyond))
-            size = residual.abs()
-            limited = (residual.clamp(-self.LIMIT, self.LIMIT), size.clamp(max=self.LARGEST))
-            levelled = residual / (size + self.HALF)
-            # Brightness by the first difference, that by the second one, and brightness by this.
-            products = (levelled[:, :8] * levelled[:, 4:], levelled[:, :4] * levelled[:, 8:])
-            # One axis at a time, for which ONNX Runtime has fast code.
-            rows = [
-                plane.unflatten(2, (-1, cells)).mean(2) for plane in (*limited, levelled, levelled.abs(), *products)
-            ]
-            mean = torch.cat(rows, dim=1).unflatten(3, (-1, cells)).mean(3)
-            waves = self._waves(mean)
-            together = blocks * blocks * self._energy(waves * waves)
-            # Of every other block each way, which tells a mean over all of them as well, in a quarter of the time.
-            apart = [F.conv2d(_planes(plane), self.waves, stride=self.SIDE).flatten(2) for plane in limited]
-            chance = self._energy(torch.cat([(of * of).mean(2).unflatten(0, (-1, 3)) for of in apart], dim=1))
-            by_chance = together[:, : chance.shape[1]] / (chance + self.FLOOR)
-            return torch.cat([by_chance, together[:, chance.shape[1] :]], dim=1).add(self.LEAST).log().flatten(1)
-
-    def _waves(self, blocks: Tensor) -> Tensor:
-        """The Fourier transform of one block of every plane: float[N, 4 M, 4, 4] -> float[N, M, 64]."""
-        planes = _planes(blocks).flatten(1)[:, :, None, None]
-        return F.conv2d(planes, self.waves.flatten(1)[:, :, None, None]).view(blocks.shape[0], -1, len(self.waves))
+            both = torch.cat([residual.clamp(-self.LIMIT, self.LIMIT), residual.abs().clamp(max=self.LARGEST)], dim=1)
+            waves = F.conv2d(_planes(both), self.waves, stride=self.SIDE // 2).flatten(2)
+            mean = waves.mean(2)
+            together = self._energy(mean * mean) * waves.shape[2]
+            apart = self._energy((waves * waves).mean(2))
+            return (together / (apart + self.FLOOR) + self.LEAST).log().view(x.shape[0], -1)
 
     def _energy(self, squares: Tensor) -> Tensor:
-        """Of every frequency, float[..., 34], from the squares of its real and its imaginary parts, float[..., 64]."""
-        cosine, sine = squares[..., : self.FREQUENCIES], squares[..., self.FREQUENCIES :]
-        return torch.cat([cosine[..., : -self.REAL] + sine, cosine[..., -self.REAL :]], dim=-1)
+        """Of every frequency, float[M, 34], from the squares of its real and its imaginary parts, float[M, 64]."""
+        cosine, sine = squares[:, : self.FREQUENCIES], squares[:, self.FREQUENCIES :]
+        return torch.cat([cosine[:, : -self.REAL] + sine, cosine[:, -self.REAL :]], dim=1)
 
 
 def _residuals() -> Tensor:
@@ -293,23 +265,15 @@ def moments(x: Tensor) -> Tensor:
 
 
 def pooled_features(config: NetworkConfig) -> int:
-    """How many numbers a window a hidden layer reads: the spectrum's first, then the FEN's, the trunk's, and the first of the lines'."""
+    """How many numbers a window a hidden layer reads: the spectrum's first, then the FEN's, the trunk's, and the lines'."""
     of_fen = 2 * (config.fen_width + FEN.LAST) if config.fen_moments else 0
-    of_spectra = (BlockSpectrum.FEATURES if config.spectrum else 0) + (SpectralLines.LIMITED if config.lines else 0)
+    of_spectra = (BlockSpectrum.FEATURES if config.spectrum else 0) + (SpectralLines.FEATURES if config.lines else 0)
     return of_spectra + of_fen + 2 * sum(config.trunk)
 
 
 def hidden_layer(config: NetworkConfig) -> nn.Sequential:
     """float[N, `pooled_features`] -> float[N, hidden], from zero up."""
     return nn.Sequential(nn.Linear(pooled_features(config), config.hidden), nn.BatchNorm1d(config.hidden), nn.ReLU())
-
-
-def lines_layers() -> nn.Sequential:
-    """float[N, `SpectralLines.FEATURES`] -> float[N, 1], the lines' own answer to camera or generated: zero until it is fitted."""
-    layers = nn.Sequential(nn.Linear(SpectralLines.FEATURES, 32), nn.ReLU(), nn.Linear(32, 1))
-    nn.init.zeros_(layers[-1].weight)
-    nn.init.zeros_(layers[-1].bias)
-    return layers
 
 
 class Network(nn.Module):
@@ -330,7 +294,10 @@ class Network(nn.Module):
         self.spectrum = BlockSpectrum() if config.spectrum else None
         self.lines = SpectralLines() if config.lines else None
         # Fitted when all else is trained (`training.lines`): until then it says nothing.
-        self.by_lines = lines_layers().requires_grad_(False) if config.lines else None
+        self.by_lines = nn.Linear(SpectralLines.FEATURES, 1).requires_grad_(False) if config.lines else None
+        if self.by_lines is not None:
+            nn.init.zeros_(self.by_lines.weight)
+            nn.init.zeros_(self.by_lines.bias)
         self.hidden = hidden_layer(config)
         self.compared = hidden_layer(config) if config.compared else None
         self.dropout = nn.Dropout(0.1)
@@ -357,8 +324,8 @@ class Network(nn.Module):
         return self.fen.last.weight.device
 
     def pooled(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """uint8 windows [N, S, S, 3] -> (fingerprint float[N, 3, S, S], all that hidden layers read, float32[N, `pooled_features`], and the
-        spectral lines, of which they read the first `SpectralLines.LIMITED`)."""
+        """uint8 windows [N, S, S, 3] -> (fingerprint float[N, 3, S, S], all that hidden layers read, float32[N, `pooled_features`], and of
+        that the spectral lines)."""
         x = scaled(windows)
         fingerprint, features = self.fen(x)
         parts = [] if self.spectrum is None else [self.spectrum(x)]
@@ -368,5 +335,5 @@ class Network(nn.Module):
             features = stage(features)
             parts.append(moments(features))
         lines = None if self.lines is None else self.lines(x)
-        parts += [] if lines is None else [lines[:, : SpectralLines.LIMITED]]
+        parts += [] if lines is None else [lines]
         return fingerprint, torch.cat(parts, dim=1), lines

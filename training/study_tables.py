@@ -218,8 +218,8 @@ def lines_section(found: dict[str, Any] | None) -> Iterator[str]:
     conditions = list(generators[0][1]["auc"])
     yield "### Spectral lines by themselves"
     yield (
-        "What repeats every eight pixels (`SpectralLines` in training/networks.py), and nothing else of the network: its layers fitted "
-        "anew in every fold, and public generators judged that they did not learn from (`python -m benchmarks.lines_alone`). In a bundle "
+        "What repeats every eight pixels (`SpectralLines` in training/networks.py), and nothing else of the network: fitted anew "
+        "in every fold, and public generators judged that they did not learn from (`python -m benchmarks.lines_alone`). In a bundle "
         "this is added to what the rest of the network says."
     )
     rows = [(name, str(of["fold"]), *(f"{of['auc'][c]:.3f}" for c in conditions)) for name, of in generators]
