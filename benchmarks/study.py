@@ -382,22 +382,22 @@ def done(run: Run, megapixels: float, out: Path) -> bool:
 
 def collect(out: Path, before: Sequence[dict[str, Any]] = ()) -> dict[str, object]:
     """The figures of every run that is done, in the study's order. Of runs that `out` has no result of, what was collected `before` is
-    kept, if it is what they would do today.
+    kept, if its settings are today's.
 
     Raises:
         ValueError: one was done with other settings than the study's, or than another.
     """
     results = {run.name: out / run.name / "result.json" for run in RUNS}
-    done = {name: json.loads(path.read_text()) for name, path in results.items() if path.exists()}
-    budget = next((found["budget_megapixels"] for found in done.values()), None)
+    finished = {name: json.loads(path.read_text()) for name, path in results.items() if path.exists()}
+    budget = next((found["budget_megapixels"] for found in finished.values()), None)
     earlier = {entry["run"]["name"]: entry for entry in before}
     runs: list[dict[str, object]] = []
     for run in RUNS:
-        if run.name not in done:
+        if run.name not in finished:
             if run.name in earlier and _as_today(earlier[run.name], run, budget):
                 runs.append(earlier[run.name])
             continue
-        found = done[run.name]
+        found = finished[run.name]
         if _settings_of(run, budget) != {key: found[key] for key in ("run", "budget_megapixels")}:
             raise _other_settings(out / run.name)
         public = found["evaluation"]["detection_real"]
