@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -16,9 +19,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.study import CONDITIONS
 from training import lines
-from training.dataset import CHAINS, Collection, Sample, add_variants
-from training.evaluate import native, shown
+from training.dataset import CHAINS, Collection, add_variants
+from training.evaluate import predict
 from training.folds import FOLDS, refold
 from training.index.lines import Index, read
 from training.index.load import collect
@@ -26,7 +30,6 @@ from training.metrics import auc
 from training.networks import SpectralLines, scaled
 
 RESULT = Path(__file__).parent.parent / "training" / "results" / "lines.json"
-CONDITIONS = ("clean", "social media", "mixed")
 
 
 def public(index: Index) -> Index:
@@ -41,28 +44,30 @@ def judge(collection: Collection, fold: int, seed: int) -> dict[str, dict[str, f
     add_variants(folded.select(split="train", source_split="train"), CHAINS, seed)
     layer = nn.Linear(SpectralLines.FEATURES, 1)
     layer.load_state_dict({name.removeprefix("by_lines."): of for name, of in lines.fitted(folded, seed).items()})
+    look = partial(predict, Alone(layer), outputs=["generated"])
     photos = folded.select(split="test", camera=True)
-    made: dict[str, list[Sample]] = defaultdict(list)
-    for sample in folded.select(split="test", camera=False, source_split="test"):
-        made[folded.sources[sample.source].name].append(sample)
-    found: dict[str, dict[str, float]] = {name: {} for name in sorted(made)}
+    made = folded.select(split="test", camera=False, source_split="test")
+    found: dict[str, dict[str, float]] = defaultdict(dict)
     for condition in CONDITIONS:
-        camera = _logits(layer, photos, condition)
-        for name, figures in found.items():
-            figures[condition] = auc(camera, _logits(layer, made[name], condition))
-    return found
+        camera, generated = look(photos, condition), look(made, condition)
+        for source in np.unique(generated.source):
+            score = auc(camera.logit, generated.logit[generated.of([source])])
+            found[folded.sources[source].name][condition] = score
+    return dict(sorted(found.items()))
 
 
-@torch.no_grad()
-def _logits(layer: nn.Module, samples: list[Sample], condition: str) -> np.ndarray:
-    """Of every picture the mean over its windows, float32[N]."""
-    spectral = SpectralLines()
+@dataclass(frozen=True)
+class Alone:
+    """A backend that knows lines, and of them whether a window is generated."""
 
-    def logit(sample: Sample) -> float:
-        windows = torch.from_numpy(native(shown(sample, condition)))
-        return float(layer(spectral(scaled(windows))).mean())
+    layer: nn.Linear
+    name: str = "lines alone"
 
-    return np.array([logit(sample) for sample in samples], np.float32)
+    @torch.no_grad()
+    def run(self, windows: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
+        """As `Backend.run`."""
+        said = {"generated": self.layer(SpectralLines()(scaled(torch.from_numpy(windows)))).numpy()}
+        return {name: said[name] for name in outputs}
 
 
 @click.command()

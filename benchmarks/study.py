@@ -387,8 +387,9 @@ def collect(out: Path, before: Sequence[dict[str, Any]] = ()) -> dict[str, objec
     Raises:
         ValueError: one was done with other settings than the study's, or than another.
     """
-    results = {run.name: out / run.name / "result.json" for run in RUNS}
-    finished = {name: json.loads(path.read_text()) for name, path in results.items() if path.exists()}
+    finished = {
+        run.name: json.loads(path.read_text()) for run in RUNS if (path := out / run.name / "result.json").exists()
+    }
     budget = next((found["budget_megapixels"] for found in finished.values()), None)
     earlier = {entry["run"]["name"]: entry for entry in before}
     runs: list[dict[str, object]] = []

@@ -84,28 +84,32 @@ def native(pixels: np.ndarray, count: int = WINDOWS) -> np.ndarray:
     return windows.cut(pixels, count).pixels
 
 
-def shown(sample: Sample, condition: str, draw: int = 0) -> np.ndarray:
-    """A picture after a condition, uint8[H, W, 3], or after a random chain ("mixed", fixed by the content and `draw`).
-
-    Generated pictures are first saved as photos come, except "as stored", where the classes' file formats differ.
-    """
-    if condition == "mixed":
-        return through_chain(sample, evaluation_seed(sample, draw))
-    return sample.pixels if condition == "as stored" else codecs.CONDITIONS[condition](as_it_comes(sample))
-
-
 def predict(
     backend: Backend,
     samples: list[Sample],
     condition: str,
     frame: Callable[[np.ndarray], np.ndarray] = native,
     draw: int = 0,
+    outputs: Sequence[str] = HEADS,
 ) -> Predictions:
-    """The network's outputs for pictures as they are `shown`."""
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in HEADS}
+    """Run pictures through a condition, or through a random chain each ("mixed", fixed by the content and `draw`).
+
+    Generated pictures are first saved as photos come, except "as stored", where the classes' file formats differ.
+    """
+
+    def prepare(sample: Sample) -> np.ndarray:
+        if condition == "mixed":
+            pixels = through_chain(sample, evaluation_seed(sample, draw))
+        elif condition == "as stored":
+            pixels = sample.pixels
+        else:
+            pixels = codecs.CONDITIONS[condition](as_it_comes(sample))
+        return frame(pixels)
+
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in outputs}
     with ThreadPoolExecutor(2) as pool:
-        for cut in pool.map(lambda sample: frame(shown(sample, condition, draw)), samples):
-            for name, value in backend.run(cut, HEADS).items():
+        for cut in pool.map(prepare, samples):
+            for name, value in backend.run(cut, outputs).items():
                 rows[name].append(value.mean(axis=0))
     return Predictions({name: np.stack(row) for name, row in rows.items()}, np.array([s.source for s in samples]))
 
