@@ -68,8 +68,9 @@ class Loss:
 @dataclass(frozen=True)
 class Calibration:
     """probability = sigmoid(scale * logit + bias); below `camera` it is a camera's, from `generated` on a generator's, between them
-    inconclusive. `known` is the similarity from which a generator of the bundle's gallery is named, `enrolled` from which one is that
-    the user enrolled: training drew the bundle's own apart, so strangers lie farther from them. None in older bundles, as `known`."""
+    inconclusive. `known` is the similarity from which a generator of the bundle's gallery is named. From `enrolled` on, and
+    `enrolled_share` of the similarity that is usual for the picture (`gallery.usual`), one is that the user enrolled: training drew the
+    bundle's own apart, so strangers lie farther from them. None in older bundles, as `known`."""
 
     scale: float
     bias: float
@@ -77,10 +78,11 @@ class Calibration:
     generated: float
     known: float
     enrolled: float | None = None
+    enrolled_share: float = 0.0
 
-    def needed(self, enrolled: bool) -> float:
-        """The similarity from which a generator is named, by whose it is."""
-        return self.enrolled if enrolled and self.enrolled is not None else self.known
+    def needed(self, enrolled: bool, usual: float) -> float:
+        """The similarity from which a generator is named, by whose it is and by what is `usual` for the picture."""
+        return self.known if not enrolled or self.enrolled is None else self.enrolled + self.enrolled_share * usual
 
 
 @dataclass(frozen=True)

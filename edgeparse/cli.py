@@ -165,7 +165,7 @@ def check(
         if report_file is not None:
             from edgeparse.page import Page
 
-            page = Page(parser.bundle, len(names), parser.enrolled)
+            page = Page(parser.bundle, len(names))
             watchers.append(page.add)
         if fingerprint_file is not None:
             watchers.append(partial(_keep_fingerprint, output=fingerprint_file))

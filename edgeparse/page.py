@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
@@ -86,8 +85,6 @@ class Entry:
     spectrum: str | None
     ranges: tuple[Range, ...]
     choices: tuple[tuple[str, Choice], ...]
-    # From which score on each candidate for the generator is named.
-    needed: tuple[float, ...]
 
 
 class Page:
@@ -96,26 +93,25 @@ class Page:
     Args:
         bundle: what made the reports.
         expected: how many pictures are to come; it decides how much of each is kept.
-        enrolled: the names that are the user's own (`Parser.enrolled`).
 
     Raises:
         BundleError: the bundle does not tell camera from generated, which is what the page is about.
     """
 
-    def __init__(self, bundle: Bundle, expected: int, enrolled: Collection[str] = ()) -> None:
+    def __init__(self, bundle: Bundle, expected: int) -> None:
         if bundle.calibration is None:
             raise BundleError(
                 f"bundle {bundle.label} does not tell camera from generated: there is no page, but --json"
             )
         self._bundle, self._calibration = bundle, bundle.calibration
-        self._detail, self._enrolled = Detail.of(expected), enrolled
+        self._detail = Detail.of(expected)
         self._entries: list[Entry] = []
 
     def add(self, report: Report, look: Look | None) -> None:
         """Add a picture; `look` is None for one that could not be read."""
         number = len(self._entries) + 1
         if look is None:
-            self._entries.append(Entry(number, report, None, None, None, (), (), None, (), (), ()))
+            self._entries.append(Entry(number, report, None, None, None, (), (), None, (), ()))
             return
         fingerprints = look.fingerprint
         architecture = report.architecture or {}
@@ -138,10 +134,6 @@ class Page:
                     if isinstance(answer := architecture.get(parameter.name), Interval)
                 ),
                 choices=tuple((name, answer) for name, answer in architecture.items() if isinstance(answer, Choice)),
-                needed=tuple(
-                    self._calibration.needed(candidate.name in self._enrolled)
-                    for candidate in (report.generator.candidates if report.generator else ())
-                ),
             )
         )
 

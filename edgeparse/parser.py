@@ -21,8 +21,8 @@ from edgeparse.bundle import Bundle, open_bundle
 from edgeparse.compare import Comparison, compare
 from edgeparse.enrolment import Store
 from edgeparse.errors import BundleError, ImageError
-from edgeparse.gallery import Gallery
-from edgeparse.report import Failure, GeneratorAnswer, ImageInfo, Report, Timing
+from edgeparse.gallery import Gallery, usual
+from edgeparse.report import Candidate, Failure, GeneratorAnswer, ImageInfo, Report, Timing
 
 if TYPE_CHECKING:
     from edgeparse.images import Source
@@ -313,15 +313,12 @@ class Parser:
         return windows.cut(picture, count, size)
 
     def _identify(self, embedding: NDArray[np.float32] | None, candidates: int) -> GeneratorAnswer | None:
-        if embedding is None or self._bundle.calibration is None:
+        calibration = self._bundle.calibration
+        if embedding is None or calibration is None:
             return None
-        matches = self._gallery.nearest(embedding, max(1, candidates))
-        if not matches:
-            return None
-        known = matches[0].score >= self._bundle.calibration.needed(matches[0].name in self._enrolled)
-        return GeneratorAnswer(
-            name=matches[0].name if known else None,
-            known=known,
-            score=matches[0].score,
-            candidates=matches[:candidates],
+        near = float(usual(self._gallery.background, embedding))
+        ranked = tuple(
+            Candidate(name, similarity, calibration.needed(name in self._enrolled, near))
+            for name, similarity in self._gallery.nearest(embedding, max(1, candidates))
         )
+        return readout.generator_answer(ranked, candidates) if ranked else None

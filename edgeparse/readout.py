@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,9 +111,17 @@ def _attributed(mean: Outputs, bundle: Bundle, candidates: int) -> GeneratorAnsw
     if "attribution" not in mean or bundle.calibration is None:
         return None
     chances = zip(bundle.attribution, _softmax(mean["attribution"]), strict=True)
-    ranked = sorted((Candidate(name, float(p)) for name, p in chances if name != "camera"), key=lambda c: -c.score)
-    known = ranked[0].score >= bundle.calibration.known
-    return GeneratorAnswer(ranked[0].name if known else None, known, ranked[0].score, tuple(ranked[:candidates]))
+    needed = bundle.calibration.known
+    found = (Candidate(name, float(chance), needed) for name, chance in chances if name != "camera")
+    ranked = sorted(found, key=lambda candidate: -candidate.score)
+    return generator_answer(ranked, candidates)
+
+
+def generator_answer(ranked: Sequence[Candidate], candidates: int) -> GeneratorAnswer:
+    """What known generators, best first, come to: the first is named where it reaches what is needed, and so many are told."""
+    best = ranked[0]
+    known = best.score >= best.needed
+    return GeneratorAnswer(best.name if known else None, known, best.score, tuple(ranked[:candidates]))
 
 
 def _family(mean: Outputs, bundle: Bundle) -> FamilyAnswer | None:

@@ -21,10 +21,11 @@ class ImageInfo:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A known generator and its similarity, -1 to 1."""
+    """A known generator, its similarity, -1 to 1, and the one from which it would be named."""
 
     name: str
     score: float
+    needed: float
 
 
 @dataclass(frozen=True)

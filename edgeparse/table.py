@@ -16,7 +16,7 @@ from edgeparse.text import printable
 from edgeparse.words import VERDICTS, count
 
 if TYPE_CHECKING:
-    from edgeparse.bundle import Bundle, Calibration
+    from edgeparse.bundle import Bundle
     from edgeparse.parser import Parser
 
 # A wider matrix does not fit into a terminal.
@@ -55,9 +55,8 @@ def panel(report: Report, parser: Parser, explain: bool = False) -> Panel:
         parts.append(Text("If a generator made it:", style="dim"))
     if report.verdict != "camera":
         parts.append(_answers(report, parser.bundle))
-    calibration = parser.bundle.calibration
-    if explain and calibration is not None and report.generator is not None:
-        parts.append(_distances(report.generator, parser, calibration))
+    if explain and report.generator is not None:
+        parts.append(_distances(report.generator, parser))
     image, timing = report.image, report.timing_ms
     foot = f"{image.width}x{image.height} {image.format or 'array'}, {report.windows} windows, {report.backend}, {report.bundle}"
     parts.append(Text(foot + (f", {timing.total:.0f} ms" if timing else ""), style="dim"))
@@ -89,7 +88,7 @@ def _answers(report: Report, bundle: Bundle) -> Table:
     return table
 
 
-def _distances(generator: GeneratorAnswer, parser: Parser, calibration: Calibration) -> Table:
+def _distances(generator: GeneratorAnswer, parser: Parser) -> Table:
     """How far the nearest known generators are, and how near one has to be."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("nearest known")
@@ -98,15 +97,13 @@ def _distances(generator: GeneratorAnswer, parser: Parser, calibration: Calibrat
     table.add_column("missing", justify="right")
     table.add_column("known from")
     for candidate in generator.candidates:
-        enrolled = candidate.name in parser.enrolled
-        needed = calibration.needed(enrolled)
-        missing = needed - candidate.score
+        missing = candidate.needed - candidate.score
         table.add_row(
             Text(candidate.name),
             f"{candidate.score:.3f}",
-            f"{needed:.3f}",
+            f"{candidate.needed:.3f}",
             f"{missing:.3f}" if missing > 0 else "near enough",
-            "your gallery" if enrolled else "the bundle",
+            "your gallery" if candidate.name in parser.enrolled else "the bundle",
         )
     return table
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from training.dataset import Collection, Sample, some
 from training.evaluate import (
     ENROLLED,
     Predictions,
+    background,
     centroids,
     detection,
     enrolled_draws,
@@ -65,6 +67,8 @@ MIN_WITH = 3
 FALSE_SAME = 0.05
 # Share of pictures of unseen generators that may be taken for a known one.
 FALSE_NAME = 0.1
+# How much nearer an enrolled generator has to be, by how near generators usually are (training/results/tried.json).
+ENROLLED_SHARE = 0.6
 
 
 def calibration_windows(collection: Collection, count: int = 256) -> np.ndarray:
@@ -225,8 +229,12 @@ def fit_calibration(
 def fit_enrolled(made: Predictions, gallery: Gallery) -> dict[str, float]:
     """The similarity from which an enrolled generator is named, by enrolling validation generators beside others of them; nothing where
     there are too few."""
-    strangers = [draw.strangers.max(1) for draw in enrolled_draws(made, gallery, ENROLLED[0])]
-    return {"enrolled": float(np.quantile(np.concatenate(strangers), 1 - FALSE_NAME))} if strangers else {}
+    strangers = [draw.strangers for draw in enrolled_draws(made, gallery, ENROLLED[0])]
+    if not strangers:
+        return {}
+    share = ENROLLED_SHARE if len(gallery.background) else 0.0
+    near = np.concatenate([of.similarity.max(1) - share * of.usual for of in strangers])
+    return {"enrolled": float(np.quantile(near, 1 - FALSE_NAME)), "enrolled_share": share}
 
 
 def build(
@@ -258,7 +266,7 @@ def build(
     look = partial(predict, backend, condition="mixed")
     p = {key: look(samples) for key, samples in val.items()}
     known = predict(backend, collection.select(split="train", camera=False, zoo=False, source_split="train"), "mixed")
-    gallery = centroids(known, collection)
+    gallery = replace(centroids(known, collection), background=background(look, collection))
     with (folder / "gallery.npz").open("wb") as file:
         gallery.save(file)
     manifest: dict = {

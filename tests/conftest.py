@@ -85,7 +85,7 @@ def comparing(
         if same is not None:
             fields["calibration"]["same"] = dict(same)
         if known is not None:
-            fields["calibration"] |= {"known": known, "enrolled": known}
+            fields["calibration"] |= {"known": known, "enrolled": known, "enrolled_share": 0.0}
         if reported:
             fields["labels"]["family_reported"] = True
             for group in ("continuous", "discrete", "losses"):

@@ -14,8 +14,8 @@ import pytest
 
 import edgeparse
 from edgeparse import BundleError, Parser
-from edgeparse.bundle import Parameter, open_bundle
-from edgeparse.gallery import Gallery
+from edgeparse.bundle import Calibration, Parameter, open_bundle
+from edgeparse.gallery import Gallery, usual
 from tests.conftest import edit_manifest
 
 
@@ -126,7 +126,38 @@ def test_gallery_ranks_by_similarity() -> None:
     gallery = Gallery(("up", "right"), np.eye(2, dtype=np.float32))
     matches = gallery.nearest(np.array([0.8, 0.6], np.float32), 5)
     assert [match.name for match in matches] == ["up", "right"]
-    assert matches[0].score == pytest.approx(0.8)
+    assert matches[0].similarity == pytest.approx(0.8)
+
+
+def test_gallery_keeps_its_background(tmp_path: Path) -> None:
+    vectors = np.eye(8, dtype=np.float32)
+    path = tmp_path / "gallery.npz"
+    with path.open("wb") as file:
+        Gallery(("up", "right"), vectors[:2], vectors[2:]).save(file)
+    read = Gallery.load(path.read_bytes())
+    assert np.array_equal(read.background, vectors[2:])
+    # An enrolled name changes nothing of what is usual, whether or not the bundle names any.
+    for below in (read, Gallery((), vectors[:0], vectors[2:])):
+        assert Gallery(("mine",), vectors[7:]).over(below).background is below.background
+    np.savez(path, names=np.array(["a"]), vectors=np.zeros((1, 4)), background=np.zeros((2, 5)))
+    with pytest.raises(BundleError, match="background"):
+        Gallery.load(path.read_bytes())
+
+
+def test_usual_is_how_near_the_nearest_three_come() -> None:
+    background = np.array([[1, 0], [0.8, 0.6], [0, 1], [-1, 0]], np.float32)
+    assert usual(background, np.array([1, 0], np.float32)) == pytest.approx(0.6)
+    assert np.allclose(usual(background, np.array([[1, 0], [0, 1]], np.float32)), [0.6, 1.6 / 3])
+    assert np.array_equal(usual(background[:0], background), np.zeros(4))
+    assert usual(background[:1], background[1]) == pytest.approx(0.8)
+
+
+def test_an_enrolled_generator_has_to_be_nearer_where_all_are_near() -> None:
+    calibration = Calibration(1.0, 0.0, 0.5, 0.5, known=0.9, enrolled=0.3, enrolled_share=0.5)
+    assert calibration.needed(enrolled=True, usual=0.4) == pytest.approx(0.5)
+    assert calibration.needed(enrolled=False, usual=0.4) == 0.9
+    # A bundle from before there was a choice.
+    assert Calibration(1.0, 0.0, 0.5, 0.5, known=0.9).needed(enrolled=True, usual=0.4) == 0.9
 
 
 def test_parameter_scales() -> None:

@@ -20,7 +20,7 @@ import pytest
 from edgeparse import GalleryError, Parser, enrolment
 from edgeparse.bundle import Bundle, open_bundle
 from edgeparse.enrolment import MIN_PICTURES, Store
-from edgeparse.gallery import Gallery
+from edgeparse.gallery import Gallery, usual
 from tests.conftest import ANY, comparing, noise
 
 DIMENSION = Gallery.load(open_bundle().read("gallery.npz")).vectors.shape[1]
@@ -53,7 +53,7 @@ def test_what_was_enrolled_is_there(tmp_path: Path) -> None:
     assert again.entries() == [entry]
     assert np.array_equal(again.vectors("my model"), pictures(1, 12))
     gallery = again.gallery()
-    assert gallery.nearest(pictures(1, 12)[0], 1)[0].score > 0.95
+    assert gallery.nearest(pictures(1, 12)[0], 1)[0].similarity > 0.95
     assert np.linalg.norm(gallery.vectors[0]) == pytest.approx(1, abs=1e-5)
     again.remove("my model")
     assert mine.entries() == []
@@ -353,6 +353,12 @@ def test_parser_names_what_was_enrolled(tmp_path: Path, bundle_copy: Path) -> No
     assert report.generator is not None
     assert report.generator.name == "noise maker"
     assert len(report.generator.candidates) == 5
+    calibration = knowing.bundle.calibration
+    assert calibration is not None
+    near = float(usual(knowing.gallery.background, knowing.embed(noise(160, 160, 99))[1]))
+    for candidate in report.generator.candidates:
+        enrolled = candidate.name == "noise maker"
+        assert candidate.needed == pytest.approx(calibration.needed(enrolled, near), abs=1e-6)
     before = plain.parse(noise(160, 160, 99))
     assert before.generator is not None
     assert before.generator.name != "noise maker"
@@ -365,5 +371,5 @@ def test_an_enrolled_name_goes_before_the_bundles() -> None:
     assert both.names == ("b", "a")
     assert np.allclose(both.vectors, [[0.6, 0.8], [1, 0]])
     nothing = Gallery((), np.empty((0, 0), np.float32))
-    assert nothing.over(below) is below
-    assert above.over(nothing) is above
+    assert nothing.over(below).names == below.names
+    assert above.over(nothing).names == above.names

@@ -21,7 +21,7 @@ from edgeparse import windows
 from edgeparse.backends.base import Backend
 from edgeparse.backends.select import create
 from edgeparse.bundle import Bundle, Calibration, Loss, Parameter, SameGenerator, open_bundle
-from edgeparse.gallery import Gallery, centre
+from edgeparse.gallery import Gallery, centre, usual
 from edgeparse.readout import calibrated, sigmoid, unit, verdict
 from training import codecs, metrics
 from training import parsing as insides
@@ -39,6 +39,8 @@ CONDITIONS = ("mixed", "as stored", *codecs.CONDITIONS)
 NAMED = ("mixed", "clean")
 # Pictures by which a generator is enrolled.
 ENROLLED = (10, 25)
+# Pictures of each generator of a gallery's background; with five times as many it is worth no more.
+BACKGROUND = 10
 
 
 class Fitted(Protocol):
@@ -287,13 +289,31 @@ def with_photos_content(made: Predictions, collection: Collection) -> Prediction
 
 @dataclass(frozen=True)
 class Enrolled:
-    """Unseen generators enrolled in one draw, and pictures looked for among them: who made each query, int64[Q]; its similarity to every
-    name, float[Q, N]; the same of pictures of strangers, float[R, N]; and every name's source, -1 of a generator of the bundle's."""
+    """Unseen generators enrolled in one draw, and pictures looked for among them: who made each query, int64[Q]; how near it comes to
+    the names; the same of pictures of strangers; and every name's source, int64[N], -1 of a generator of the bundle's."""
 
     made_by: np.ndarray
-    queries: np.ndarray
-    strangers: np.ndarray
+    queries: Near
+    strangers: Near
     names: np.ndarray
+
+
+@dataclass(frozen=True)
+class Near:
+    """How near pictures come to names, float[P, N], and how near generators usually come to them (`gallery.usual`), float[P]."""
+
+    similarity: np.ndarray
+    usual: np.ndarray
+
+    @staticmethod
+    def of(embeddings: np.ndarray, centres: np.ndarray, background: np.ndarray) -> Near:
+        return Near(embeddings @ centres.T, usual(background, embeddings))
+
+    def beyond(self, names: np.ndarray, calibration: Calibration) -> np.ndarray:
+        """How much nearer the nearest name is than is needed to give it, float[P]."""
+        own = names[self.similarity.argmax(1)] < 0
+        needed = [calibration.needed(not of, float(near)) for of, near in zip(own, self.usual, strict=True)]
+        return self.similarity.max(1) - np.array(needed)
 
 
 def enrolled_draws(
@@ -322,8 +342,8 @@ def enrolled_draws(
         strangers = np.concatenate([rows[i] for i in order[enrolled:]])
         yield Enrolled(
             made.source[queries],
-            vectors[queries] @ centres.T,
-            vectors[strangers] @ centres.T,
+            Near.of(vectors[queries], centres, gallery.background),
+            Near.of(vectors[strangers], centres, gallery.background),
             np.array([*members, *np.full(own, -1)]),
         )
 
@@ -333,17 +353,15 @@ def enrolment(made: Predictions, gallery: Gallery, calibration: Calibration, pic
     figures, names = [], np.empty(0)
     for draw in enrolled_draws(made, gallery, pictures):
         names = draw.names
-        needed = np.where(names >= 0, calibration.needed(enrolled=True), calibration.needed(enrolled=False))
-        near, far = draw.queries.max(1), draw.strangers.max(1)
-        said = draw.queries.argmax(1)
-        right = names[said] == draw.made_by
+        near, far = (of.beyond(names, calibration) for of in (draw.queries, draw.strangers))
+        right = names[draw.queries.similarity.argmax(1)] == draw.made_by
         figures.append(
             {
                 # Generators weigh alike.
                 "accuracy": np.mean([right[draw.made_by == i].mean() for i in names[names >= 0]]),
                 "unknown_auroc": metrics.auc(far, near),
-                "named_rightly": (right & (near >= needed[said])).mean(),
-                "unknown_named": (far >= needed[draw.strangers.argmax(1)]).mean(),
+                "named_rightly": (right & (near >= 0)).mean(),
+                "unknown_named": (far >= 0).mean(),
             }
         )
     if not figures:
@@ -376,6 +394,12 @@ def centroids(made: Predictions, collection: Collection) -> Gallery:
         names.append(collection.sources[source].name)
         means.append(centre(vectors[made.of([source])]))
     return Gallery(tuple(names), np.stack(means).astype(np.float32))
+
+
+def background(look: Callable[[list[Sample]], Predictions], collection: Collection) -> np.ndarray:
+    """Unit vectors, float32[B, D], of the generators that training saw and that show photos: how near generators come to any picture."""
+    seen = few(collection.select(split="train", camera=False, source_split="train"), BACKGROUND)
+    return centroids(with_photos_content(look(seen), collection), collection).vectors
 
 
 def evaluate(

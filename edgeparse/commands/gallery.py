@@ -174,7 +174,7 @@ def show(name: str, as_json: bool, bundle: Path | None, gallery: Path | None) ->
 
 def _describe(name: str, bundle: Path | None, folder: Path | None) -> dict[str, Any]:
     from edgeparse.bundle import open_bundle
-    from edgeparse.gallery import Gallery, centre
+    from edgeparse.gallery import Gallery, centre, usual
 
     store, opened = _store(folder, bundle), open_bundle(bundle)
     vectors = store.vectors(name)
@@ -185,15 +185,14 @@ def _describe(name: str, bundle: Path | None, folder: Path | None) -> dict[str, 
     own = Gallery.load(opened.read(opened.gallery)) if opened.gallery else None
     known = store.gallery().over(own) if own is not None else store.gallery()
     similar = vectors @ middle
+    needed = opened.calibration.needed(enrolled=True, usual=float(usual(known.background, vectors).mean()))
     return asdict(entry) | {
         "similarity": {
             "mean": float(similar.mean()),
             "least": float(similar.min()),
-            "needed": opened.calibration.needed(enrolled=True),
+            "needed": needed,
         },
-        "nearest": [
-            {"name": match.name, "similarity": match.score} for match in known.nearest(middle, 6) if match.name != name
-        ][:5],
+        "nearest": [match._asdict() for match in known.nearest(middle, 6) if match.name != name][:5],
     }
 
 
