@@ -32,7 +32,7 @@ from edgeparse import files, windows
 from edgeparse.backends.base import Backend
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend, usable_cores
 from edgeparse.bundle import Calibration, Loss, Parameter, SameGenerator
-from export.bundle import (
+from export.calibration import (
     fit_calibration,
     fit_labels,
     fit_shrinkage,
@@ -338,6 +338,16 @@ def _settings_of(run: Run, megapixels: float) -> dict[str, Any]:
     return found
 
 
+def _rests_on(found: dict[str, Any], run: Run, megapixels: float | None) -> bool:
+    """Whether a result, or what was collected of it, is of these settings, and of this budget where there is one. Parts of our network
+    say nothing of the published one."""
+    then = {key: found[key] for key in ("run", "budget_megapixels")}
+    today = _settings_of(run, then["budget_megapixels"] if megapixels is None else megapixels)
+    if run.published:
+        then, today = ({**how, "run": {**how["run"], "network": None}} for how in (then, today))
+    return then == today
+
+
 def _settle(folder: Path, run: Run, megapixels: float) -> None:
     """Keep what an empty folder's network will be trained with; what is in another was begun with the same.
 
@@ -374,8 +384,7 @@ def done(run: Run, megapixels: float, out: Path) -> bool:
     folder = out / run.name
     if not (folder / "result.json").exists():
         return False
-    found, wanted = json.loads((folder / "result.json").read_text()), _settings_of(run, megapixels)
-    if {key: found[key] for key in wanted} != wanted:
+    if not _rests_on(json.loads((folder / "result.json").read_text()), run, megapixels):
         raise _other_settings(folder)
     return True
 
@@ -390,16 +399,16 @@ def collect(out: Path, before: Sequence[dict[str, Any]] = ()) -> dict[str, objec
     finished = {
         run.name: json.loads(path.read_text()) for run in RUNS if (path := out / run.name / "result.json").exists()
     }
-    budget = next((found["budget_megapixels"] for found in finished.values()), None)
+    budget: float | None = next((found["budget_megapixels"] for found in finished.values()), None)
     earlier = {entry["run"]["name"]: entry for entry in before}
     runs: list[dict[str, object]] = []
     for run in RUNS:
         if run.name not in finished:
-            if run.name in earlier and _as_today(earlier[run.name], run, budget):
+            if run.name in earlier and _rests_on(earlier[run.name], run, budget):
                 runs.append(earlier[run.name])
             continue
         found = finished[run.name]
-        if _settings_of(run, budget) != {key: found[key] for key in ("run", "budget_megapixels")}:
+        if not _rests_on(found, run, budget):
             raise _other_settings(out / run.name)
         public = found["evaluation"]["detection_real"]
         runs.append(
@@ -421,15 +430,6 @@ def collect(out: Path, before: Sequence[dict[str, Any]] = ()) -> dict[str, objec
             }
         )
     return {"declared": [run.name for run in RUNS], "windows": WINDOWS, "runs": runs}
-
-
-def _as_today(entry: dict[str, Any], run: Run, budget: float | None) -> bool:
-    """Whether what was collected of a run is of today's settings. Parts of our network say nothing of the published one."""
-    then = {key: entry[key] for key in ("run", "budget_megapixels")}
-    today = _settings_of(run, then["budget_megapixels"] if budget is None else budget)
-    if run.published:
-        then, today = ({**settings, "run": {**settings["run"], "network": None}} for settings in (then, today))
-    return then == today
 
 
 @click.group()

@@ -1,4 +1,4 @@
-"""`python -m export bundle` and `python -m export published`: from trained networks to bundles."""
+"""`python -m export bundle`, `refit` and `published`: from trained networks to bundles."""
 
 from __future__ import annotations
 
@@ -39,6 +39,20 @@ def bundle(network: Path, index: Path, out: Path, name: str, version: str, varia
     trained, stored = load(network)
     made = build(trained, stored, load_index(index), out, name, version, variant)
     click.echo(json.dumps(made.metrics["variants"], indent=1))
+
+
+@main.command()
+@click.argument("folder", metavar="BUNDLE", type=_folder)
+@click.argument("index", type=_file)
+@click.option("--version", required=True, help="Of the bundle that comes of it.")
+def refit(folder: Path, index: Path, version: str) -> None:
+    """Fit what BUNDLE answers with (calibration, thresholds, intervals, gallery) anew on INDEX; its networks stay as they are."""
+    from edgeparse.bundle import open_bundle
+    from export.bundle import refit as fit
+    from training.index.load import load
+
+    made = fit(open_bundle(folder), load(index), version)
+    click.echo(f"{made.label}: {json.dumps(made.metrics['variants'][made.default_variant])}")
 
 
 @main.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import scipy.stats
 
 from edgeparse.bundle import Calibration, SameGenerator, open_bundle
 from edgeparse.gallery import Gallery
-from export.bundle import (
+from edgeparse.readout import unit
+from export.calibration import (
     CONFIDENCE,
     FALSE_ALARM,
     FALSE_NAME,
@@ -33,9 +35,9 @@ from training.labels import CONTINUOUS, Labels
 DIMENSION = 32
 
 
-def naming_from(enrolled: float) -> Calibration:
+def naming_from(enrolled: float, enrolled_share: float = 0.0) -> Calibration:
     """A calibration by which enrolled generators are named from this similarity on, and the bundle's own never."""
-    return Calibration(1.0, 0.0, 0.5, 0.5, known=2.0, enrolled=enrolled)
+    return Calibration(1.0, 0.0, 0.5, 0.5, known=2.0, enrolled=enrolled, enrolled_share=enrolled_share)
 
 
 def test_few_photos_beyond_the_bound_however_few_it_was_fitted_on() -> None:
@@ -182,6 +184,26 @@ def test_as_many_strangers_are_named_at_enrolment_as_are_meant() -> None:
     assert figures is not None
     assert figures["unknown_named"] == pytest.approx(FALSE_NAME, abs=0.05)
     assert fit_enrolled(predictions(2, 30, 0.4), gallery(10)) == {}
+
+
+def test_what_is_usual_for_a_picture_is_held_against_enrolled_names() -> None:
+    """Of pictures with few traces all embeddings lie near one another, and near those of any generator."""
+    made = predictions(40, 30, 1.5, seed=5)
+    faint = np.random.default_rng(1).random(len(made.source)) < 0.5
+    middle = unit(np.ones(DIMENSION, np.float32))
+    made.values["embedding"][faint] = 0.2 * made.values["embedding"][faint] + 3 * middle
+    plain = gallery(10)
+    around = np.random.default_rng(2).normal(size=(30, DIMENSION)).astype(np.float32) * 0.2 + middle
+    knowing = replace(plain, background=around / np.linalg.norm(around, axis=1, keepdims=True))
+    figures = []
+    for known in (plain, knowing):
+        found = enrolment(made, known, naming_from(**fit_enrolled(made, known)), pictures=10)
+        assert found is not None
+        assert found["unknown_named"] == pytest.approx(FALSE_NAME, abs=0.03)
+        figures.append(found)
+    assert figures[1]["accuracy"] == figures[0]["accuracy"]
+    assert figures[1]["unknown_auroc"] > figures[0]["unknown_auroc"] + 0.02
+    assert figures[1]["named_rightly"] > figures[0]["named_rightly"] + 0.03
 
 
 def test_more_pictures_name_better() -> None:

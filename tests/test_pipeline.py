@@ -14,6 +14,7 @@ from PIL import Image
 from edgeparse import Parser
 from edgeparse.bundle import open_bundle
 from export.__main__ import bundle as export_bundle
+from export.__main__ import refit as refit_bundle
 from tests.conftest import noise
 from training.evaluate import main as evaluate
 from training.index import scan
@@ -108,6 +109,13 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     heads = open_bundle(bundle).metrics["variants"]
     assert set(heads) == set(variants)
     assert all(set(figures) == set(heads["fp32"]) for figures in heads.values())
+    before = open_bundle(bundle)
+    run(refit_bundle, bundle, pictures, "--version", "1")
+    # Of the same networks and pictures comes the same bundle, to the byte.
+    assert open_bundle(bundle).sha256 == before.sha256
+    run(refit_bundle, bundle, pictures, "--version", "2")
+    assert (open_bundle(bundle).label, open_bundle(bundle).hashes) == ("toy-2", before.hashes)
+    run(refit_bundle, bundle, pictures, "--version", "1")
     result = json.loads(run(evaluate, bundle, pictures))
     assert result["bundle"] == "toy-1"
     assert 0 <= result["detection_zoo"]["mixed"]["auc"] <= 1
