@@ -85,7 +85,9 @@ def peers(
 ) -> None:
     """The published networks and others beside ours, turn by turn."""
     from benchmarks.contenders import contenders
-    from benchmarks.peers import measure
+    from benchmarks.peers import measure, points_lost
+    from training.index.load import load
+    from training.pack import INDEX
 
     wanted = [
         contender
@@ -97,6 +99,8 @@ def peers(
     opened = open_bundle(bundle)
     _prepare({contender.network for contender in wanted}, opened)
     found = measure(wanted, opened, threads, rounds, seconds, _say)
+    _say("what OpenVINO loses of the evaluation pack's figures")
+    found["openvino_points_lost"] = points_lost(found["contenders"], opened, threads, load(INDEX))
     _keep(machine, "peers", found, folder)
     for entry in sorted(found["ratios"], key=lambda entry: entry["median"]):
         name = " / ".join(entry[key] for key in ("network", "runtime", "precision", "parts"))

@@ -11,6 +11,9 @@ from benchmarks.growth import shares, speed_up
 
 Sections = dict[str, Any]
 
+# What a precision may lose in any row of the evaluation pack's figures, in hundredths, and still be the same network's.
+POINTS_LOST = 0.5
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -45,14 +48,17 @@ def _number(value: float) -> str:
 
 
 def _ratio(network: str, runtime: str, precision: str | None = None) -> Callable[[Sections], float]:
-    """The smallest median ratio among those contenders; of the published networks, of parsing and deepfake together."""
+    """The smallest median ratio among those contenders; of the published networks, of parsing and deepfake together. A precision in which
+    ours loses more than is allowed in OpenVINO does not count."""
 
     def find(sections: Sections) -> float:
+        lost = sections["peers"].get("openvino_points_lost", {}) if (network, runtime) == (OURS, "openvino") else {}
         return min(
             entry["median"]
             for entry in sections["peers"]["ratios"]
             if (entry["network"], entry["runtime"]) == (network, runtime)
             and precision in (None, entry["precision"])
+            and lost.get(entry["precision"], 0.0) <= POINTS_LOST
             and entry["parts"] in ("all", "parsing + deepfake")
         )
 
@@ -113,7 +119,11 @@ BARS = (
     ),
     _ratio_bar("the same, published networks in ONNX Runtime, fp32", 70, _ratio("published", "onnxruntime", "fp32")),
     _ratio_bar("the same, our network in PyTorch", 3, _ratio(OURS, "pytorch")),
-    _ratio_bar("the same, our network in OpenVINO at its best precision", 1, _ratio(OURS, "openvino")),
+    _ratio_bar(
+        f"the same, our network in OpenVINO at the fastest precision that loses at most {POINTS_LOST} points",
+        1,
+        _ratio(OURS, "openvino"),
+    ),
     Bar(
         "JPEG of 1 megapixel, 8 windows, file to report, warm",
         45,

@@ -12,10 +12,15 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from benchmarks.contenders import OURS, PUBLISHED, Contender
+from benchmarks.runtimes import open_openvino
 from benchmarks.worker import Worker, WorkerError
+from edgeparse.backends.base import Backend
+from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
 from edgeparse.bundle import Bundle
 from edgeparse.latency import summarize
 from edgeparse.machine import Watch
+from training.dataset import Collection
+from training.headline import Measured, most_lost
 
 # Idle threads that still spin have gone to sleep by then.
 SETTLE = 0.05
@@ -102,6 +107,23 @@ def ratios(turns: dict[Contender, list[Turn]], reference: Contender) -> list[dic
             low, middle, high = statistics.quantiles(each, n=4, method="inclusive") if len(each) > 1 else each * 3
             found.append(contender.to_json() | {"parts": name, "median": middle, "low": low, "high": high})
     return found
+
+
+def points_lost(
+    contenders: Iterable[dict[str, Any]], bundle: Bundle, threads: int, pictures: Collection
+) -> dict[str, float]:
+    """What our network in OpenVINO loses of the evaluation pack's figures against the bundle's fp32 file, by precision: the most that
+    any of them does, in points. Speed that is bought with it does not count."""
+
+    def figures(backend: Backend) -> dict[str, float]:
+        return Measured.of(bundle, backend, pictures).figures()
+
+    reference = figures(OnnxRuntimeBackend(bundle.model("fp32"), threads=threads))
+    return {
+        entry["precision"]: most_lost(reference, figures(open_openvino(bundle, entry["precision"], threads)))
+        for entry in contenders
+        if (entry["network"], entry["runtime"]) == (OURS, "openvino")
+    }
 
 
 def accuracy(contender: Contender, bundle: Bundle) -> dict[str, float] | None:

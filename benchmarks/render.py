@@ -90,16 +90,16 @@ def peers(found: dict[str, Any], name: str) -> Iterator[str]:
     yield (
         f"One window, every output, {found['threads']} threads, {found['rounds']} rounds; the last column is how many times as long "
         f"it takes as ours ({reference['runtime']}, {reference['precision']}, bundle {found['bundle']}), with the middle half of the "
-        "rounds. AUC is of detection, on generators of the zoo and on real ones, where the bundle's evaluation has it.\n"
+        "rounds. AUC is of detection, on generators of the zoo and on real ones, where the bundle's evaluation has it; else what the "
+        "figure of the evaluation pack loses against fp32 that loses most.\n"
     )
+    lost = found.get("openvino_points_lost", {})
     ratios = {(_who(entry), entry["parts"]): entry for entry in found["ratios"]}
     rows = []
     for entry in found["contenders"]:
         for part, latency in entry["ms"].items():
             ratio = ratios.get((_who(entry), part))
             again = f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})" if ratio else ""
-            known = entry["accuracy"] or {}
-            auc = [known.get(f"detection_{kind}_auc") for kind in ("zoo", "real")]
             rows.append(
                 (
                     latency["p50"],
@@ -109,7 +109,7 @@ def peers(found: dict[str, Any], name: str) -> Iterator[str]:
                         entry["precision"],
                         ms(latency["p50"]),
                         ms(latency["p90"]),
-                        " / ".join("-" if value is None else f"{value:.3f}" for value in auc) if known else "",
+                        _accuracy(entry, lost),
                         "1" if _who(entry) == _who(reference) else again,
                     ),
                 )
@@ -121,6 +121,15 @@ def peers(found: dict[str, Any], name: str) -> Iterator[str]:
     if found["failed"]:
         yield ""
     yield f"![Latency and accuracy](benchmarks/results/{name}-peers.svg)\n"
+
+
+def _accuracy(entry: dict[str, Any], lost: dict[str, float]) -> str:
+    """What is known of a contender's answers; `lost` has points by precision of our network in OpenVINO."""
+    if known := entry["accuracy"]:
+        auc = [known.get(f"detection_{kind}_auc") for kind in ("zoo", "real")]
+        return " / ".join("-" if value is None else f"{value:.3f}" for value in auc)
+    ours = (entry["network"], entry["runtime"]) == (OURS, "openvino")
+    return f"loses {lost[entry['precision']]:.1f} points" if ours and entry["precision"] in lost else ""
 
 
 def report(found: dict[str, Any], _name: str) -> Iterator[str]:

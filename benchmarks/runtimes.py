@@ -55,12 +55,17 @@ def _open(contender: Contender, threads: int, bundle: Bundle, module: Callable[[
     if runtime in ("pytorch", "torch.compile", "pytorch-cuda"):
         return _torch(module(), window, threads, compiled=runtime == "torch.compile", cuda=runtime == "pytorch-cuda")
     if runtime == "openvino":
-        file = bundle.model("int8" if precision == "int8" else "fp32")
-        return _backend(OpenVinoBackend(file, threads, "bf16" if precision == "bf16" else "f32"), bundle, window)
+        return _backend(open_openvino(bundle, precision, threads), bundle, window)
     if runtime.startswith("tensorrt"):
         return _backend(_tensorrt(bundle, runtime, precision), bundle, window)
     device = "cuda" if runtime == "onnxruntime-cuda" else "cpu"
     return _backend(OnnxRuntimeBackend(bundle.model(precision), device, threads), bundle, window)
+
+
+def open_openvino(bundle: Bundle, precision: str, threads: int) -> OpenVinoBackend:
+    """A bundle's network in OpenVINO; bf16 is its fp32 file computed in that."""
+    file = bundle.model("int8" if precision == "int8" else "fp32")
+    return OpenVinoBackend(file, threads, "bf16" if precision == "bf16" else "f32")
 
 
 def _published_module(task: str) -> nn.Module:

@@ -19,6 +19,10 @@ from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
 from edgeparse.bundle import open_bundle
 from edgeparse.latency import summarize
 from tests.conftest import encoded, noise
+from training import evaluate
+from training.dataset import Collection
+from training.index.load import load
+from training.pack import INDEX
 
 OURS = Contender("edgeparse", "onnxruntime", "int8")
 FP32 = Contender("edgeparse", "onnxruntime", "fp32")
@@ -138,6 +142,30 @@ def test_bars_are_judged_by_the_figures(stored: dict[str, Any]) -> None:
     assert judged["bulk: speed-up of a process a core, for each core"] == (pytest.approx(0.975), True)
     assert judged["GPU: one window, transfers included"][0] is None
     assert [found for _, *found in bars.judge({})] == [[None, None]] * len(bars.BARS)
+
+
+def test_speed_that_is_bought_with_accuracy_does_not_count(stored: dict[str, Any]) -> None:
+    peers = stored["sections"]["peers"]
+    peers["ratios"].append(ratio("edgeparse", "openvino", "bf16", "all", 0.9))
+    peers["contenders"].append(
+        Contender("edgeparse", "openvino", "bf16").to_json() | {"ms": {"all": ms(2.3)}, "accuracy": None}
+    )
+    (judged,) = (found for bar, *found in bars.judge(stored["sections"]) if "in OpenVINO" in bar.what)
+    assert judged == [0.9, pytest.approx(0.9 / 0.97)]
+    peers["openvino_points_lost"] = {"fp32": 0.0, "int8": 0.3, "bf16": 1.66}
+    (judged,) = (found for bar, *found in bars.judge(stored["sections"]) if "in OpenVINO" in bar.what)
+    assert judged == [0.97, pytest.approx(1)]
+    assert "| edgeparse | openvino | bf16 | 2.3 | - | loses 1.7 points |" in render.render([stored])
+
+
+def test_openvino_answers_as_the_bundle_does() -> None:
+    pytest.importorskip("openvino")
+    pack = load(INDEX)
+    some = Collection(pack.sources, evaluate.few(pack.samples, 4))
+    ours = [Contender("edgeparse", "openvino", "fp32").to_json(), OURS.to_json()]
+    lost = peers.points_lost(ours, open_bundle(), 1, some)
+    assert set(lost) == {"fp32"}
+    assert lost["fp32"] <= bars.POINTS_LOST
 
 
 def test_the_document_says_what_was_measured(stored: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeparse.backends.select import create
 from edgeparse.bundle import open_bundle
 from tests.conftest import noise
 from training import pack
@@ -156,7 +157,7 @@ def test_the_shipped_bundle_keeps_its_figures() -> None:
     bundle = open_bundle()
     assert kept["bundle_sha256"] == bundle.sha256
     variant = bundle.default_variant
-    found = Measured.of(bundle, variant, load(pack.INDEX)).figures()
+    found = Measured.of(bundle, create("cpu", bundle, variant), load(pack.INDEX)).figures()
     assert pack.fallen(kept["figures"][variant], found) == {}
     assert found["detection_zoo_auc_clean"] > 0.5
 

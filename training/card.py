@@ -214,7 +214,8 @@ def comparing_sections(result: dict) -> Iterator[str]:
     if enrolled:
         yield (
             "Unseen generators, enrolled by a few pictures and looked for among the names of a gallery; generators that were not "
-            "enrolled are the unknown ones."
+            "enrolled are the unknown ones. Where all generators come near a picture, which shows few traces then, an enrolled one has to "
+            "come nearer to be named."
         )
         yield table(
             (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeparse.backends.select import create
+from edgeparse.backends.base import Backend
 from edgeparse.bundle import Bundle
 from training.dataset import Collection
 from training.evaluate import Predictions, pairs_of, predict, true_and_said
@@ -27,9 +27,8 @@ class Measured:
     said: Answers
 
     @staticmethod
-    def of(bundle: Bundle, variant: str, collection: Collection) -> Measured:
-        """Run it, on the CPU."""
-        backend = create("cpu", bundle, variant)
+    def of(bundle: Bundle, backend: Backend, collection: Collection) -> Measured:
+        """Run it; `backend` has a network of the bundle's."""
         samples = {
             "camera": collection.select(split="test", camera=True),
             "zoo": collection.select(split="test", camera=False, zoo=True),
@@ -61,6 +60,11 @@ class Measured:
 def lost(name: str, before: float, now: float) -> float:
     """How much worse a figure is than before."""
     return now - before if name == "continuous_l1" else before - now
+
+
+def most_lost(before: dict[str, float], now: dict[str, float]) -> float:
+    """What the figure loses that loses most, in points: hundredths."""
+    return 100 * max(lost(name, value, now[name]) for name, value in before.items())
 
 
 def losses(measured: dict[str, Measured], draws: int = 200, seed: int = 0) -> dict[str, dict[str, dict[str, float]]]:

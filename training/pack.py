@@ -16,6 +16,7 @@ import click
 import numpy as np
 from PIL import Image
 
+from edgeparse.backends.select import create
 from edgeparse.bundle import open_bundle
 from training import codecs
 from training.dataset import Generator, Sample
@@ -159,7 +160,7 @@ def write_command(index: Path) -> None:
 def check(folder: Path, keep: bool) -> None:
     """Evaluate every precision of BUNDLE that a CPU runs, and compare with the kept figures and with fp32."""
     bundle, collection = open_bundle(folder), load(INDEX)
-    measured = {variant: Measured.of(bundle, variant, collection) for variant in bundle.variants}
+    measured = {variant: Measured.of(bundle, create("cpu", bundle, variant), collection) for variant in bundle.variants}
     found = {variant: one.figures() for variant, one in measured.items()}
     result = {"bundle_sha256": bundle.sha256, "figures": found, "lost_against_fp32": losses(measured)}
     click.echo(json.dumps(result, indent=1))
