@@ -6,6 +6,7 @@ import fnmatch
 import json
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,7 +86,7 @@ def peers(
 ) -> None:
     """The published networks and others beside ours, turn by turn."""
     from benchmarks.contenders import contenders
-    from benchmarks.peers import measure, points_lost
+    from benchmarks.peers import lost_in_openvino, measure
     from training.index.load import load
     from training.pack import INDEX
 
@@ -98,9 +99,9 @@ def peers(
         raise click.BadParameter("nobody has such a name", param_hint="--only")
     opened = open_bundle(bundle)
     _prepare({contender.network for contender in wanted}, opened)
-    found = measure(wanted, opened, threads, rounds, seconds, _say)
     _say("what OpenVINO loses of the evaluation pack's figures")
-    found["openvino_points_lost"] = points_lost(found["contenders"], opened, threads, load(INDEX))
+    lost = lost_in_openvino(wanted, opened, threads, partial(load, INDEX))
+    found = measure(wanted, opened, threads, rounds, seconds, _say) | {"openvino_points_lost": lost}
     _keep(machine, "peers", found, folder)
     for entry in sorted(found["ratios"], key=lambda entry: entry["median"]):
         name = " / ".join(entry[key] for key in ("network", "runtime", "precision", "parts"))

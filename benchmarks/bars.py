@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -48,11 +49,12 @@ def _number(value: float) -> str:
 
 
 def _ratio(network: str, runtime: str, precision: str | None = None) -> Callable[[Sections], float]:
-    """The smallest median ratio among those contenders; of the published networks, of parsing and deepfake together. A precision in which
-    ours loses more than is allowed in OpenVINO does not count."""
+    """The smallest median ratio among those contenders; of the published networks, of parsing and deepfake together. A precision of ours
+    that is in no file of the bundle counts only where it was measured that it loses no more than is allowed."""
 
     def find(sections: Sections) -> float:
-        lost = sections["peers"].get("openvino_points_lost", {}) if (network, runtime) == (OURS, "openvino") else {}
+        measured = sections["peers"].get("openvino_points_lost", {}) if runtime == "openvino" else {}
+        lost = {"bf16": math.inf} | measured if network == OURS else {}
         return min(
             entry["median"]
             for entry in sections["peers"]["ratios"]

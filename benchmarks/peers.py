@@ -9,6 +9,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from benchmarks.contenders import OURS, PUBLISHED, Contender
@@ -17,10 +18,12 @@ from benchmarks.worker import Worker, WorkerError
 from edgeparse.backends.base import Backend
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
 from edgeparse.bundle import Bundle
+from edgeparse.errors import BackendError
 from edgeparse.latency import summarize
 from edgeparse.machine import Watch
+from training.bars import points_lost
 from training.dataset import Collection
-from training.headline import Measured, most_lost
+from training.headline import Measured
 
 # Idle threads that still spin have gone to sleep by then.
 SETTLE = 0.05
@@ -109,21 +112,25 @@ def ratios(turns: dict[Contender, list[Turn]], reference: Contender) -> list[dic
     return found
 
 
-def points_lost(
-    contenders: Iterable[dict[str, Any]], bundle: Bundle, threads: int, pictures: Collection
+def lost_in_openvino(
+    wanted: Iterable[Contender], bundle: Bundle, threads: int, pictures: Callable[[], Collection]
 ) -> dict[str, float]:
     """What our network in OpenVINO loses of the evaluation pack's figures against the bundle's fp32 file, by precision: the most that
-    any of them does, in points. Speed that is bought with it does not count."""
+    any of them does, in points. Speed that is bought with it does not count. Without those that cannot run here."""
+    backends = {}
+    for contender in wanted:
+        if (contender.network, contender.runtime) == (OURS, "openvino"):
+            with suppress(BackendError):
+                backends[contender.precision] = open_openvino(bundle, contender.precision, threads)
+    if not backends:
+        return {}
+    shown = pictures()
 
     def figures(backend: Backend) -> dict[str, float]:
-        return Measured.of(bundle, backend, pictures).figures()
+        return Measured.of(bundle, backend, shown).figures()
 
     reference = figures(OnnxRuntimeBackend(bundle.model("fp32"), threads=threads))
-    return {
-        entry["precision"]: most_lost(reference, figures(open_openvino(bundle, entry["precision"], threads)))
-        for entry in contenders
-        if (entry["network"], entry["runtime"]) == (OURS, "openvino")
-    }
+    return {name: points_lost({"fp32": reference, name: figures(backend)}, name) for name, backend in backends.items()}
 
 
 def accuracy(contender: Contender, bundle: Bundle) -> dict[str, float] | None:

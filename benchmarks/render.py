@@ -90,8 +90,8 @@ def peers(found: dict[str, Any], name: str) -> Iterator[str]:
     yield (
         f"One window, every output, {found['threads']} threads, {found['rounds']} rounds; the last column is how many times as long "
         f"it takes as ours ({reference['runtime']}, {reference['precision']}, bundle {found['bundle']}), with the middle half of the "
-        "rounds. AUC is of detection, on generators of the zoo and on real ones, where the bundle's evaluation has it; else what the "
-        "figure of the evaluation pack loses against fp32 that loses most.\n"
+        "rounds. AUC is of detection, on generators of the zoo and on real ones, where the bundle's evaluation has it; of ours in "
+        "OpenVINO what the figure of the evaluation pack loses against fp32 that loses most, where it was measured.\n"
     )
     lost = found.get("openvino_points_lost", {})
     ratios = {(_who(entry), entry["parts"]): entry for entry in found["ratios"]}
@@ -125,11 +125,11 @@ def peers(found: dict[str, Any], name: str) -> Iterator[str]:
 
 def _accuracy(entry: dict[str, Any], lost: dict[str, float]) -> str:
     """What is known of a contender's answers; `lost` has points by precision of our network in OpenVINO."""
-    if known := entry["accuracy"]:
-        auc = [known.get(f"detection_{kind}_auc") for kind in ("zoo", "real")]
-        return " / ".join("-" if value is None else f"{value:.3f}" for value in auc)
-    ours = (entry["network"], entry["runtime"]) == (OURS, "openvino")
-    return f"loses {lost[entry['precision']]:.1f} points" if ours and entry["precision"] in lost else ""
+    if (entry["network"], entry["runtime"]) == (OURS, "openvino") and entry["precision"] in lost:
+        return f"loses {lost[entry['precision']]:.2f} points"
+    known = entry["accuracy"] or {}
+    auc = [known.get(f"detection_{kind}_auc") for kind in ("zoo", "real")]
+    return " / ".join("-" if value is None else f"{value:.3f}" for value in auc) if known else ""
 
 
 def report(found: dict[str, Any], _name: str) -> Iterator[str]:

@@ -18,6 +18,7 @@ from edgeparse.backends.base import Timed
 from edgeparse.backends.onnxruntime import usable_cores
 from edgeparse.backends.plans import Store
 from edgeparse.bundle import Bundle
+from edgeparse.gallery import identify
 from edgeparse.latency import Latency, summarize
 from edgeparse.parser import Parser
 from edgeparse.precision import variant_for
@@ -179,8 +180,8 @@ def apart(parser: Parser, source: Source, count: int) -> dict[str, float]:
         outputs = backend.run(cut.pixels, names)
     mark()
     reading = readout.aggregate(outputs, bundle)
-    if reading.embedding is not None:
-        parser.gallery.nearest(reading.embedding, readout.CANDIDATES)
+    if reading.embedding is not None and bundle.calibration is not None:
+        identify(reading.embedding, parser.gallery, parser.enrolled, bundle.calibration, readout.CANDIDATES)
     mark()
     taken = [(after - before) * 1e3 for before, after in itertools.pairwise(marks)]
     return dict(zip(STAGES, taken, strict=True)) | transfers

@@ -1,18 +1,20 @@
-"""Known generators: a unit vector each, the nearest ones to a picture's embedding, and how near generators usually come to it."""
+"""Known generators: a unit vector each, which one made a picture by its embedding, and when none comes near enough to be named."""
 
 from __future__ import annotations
 
 import io
 import zipfile
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeparse.bundle import Calibration
 from edgeparse.errors import BundleError, GalleryError
-from edgeparse.readout import unit
+from edgeparse.readout import generator_answer, unit
+from edgeparse.report import Candidate, GeneratorAnswer
 
 # So many of the background's vectors, the nearest ones, tell how near a generator usually comes to a picture.
 NEAREST = 3
@@ -27,17 +29,10 @@ def centre(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return unit(vectors.mean(axis=0, dtype=np.float32))
 
 
-class Match(NamedTuple):
-    """A known generator and its similarity, -1 to 1."""
-
-    name: str
-    similarity: float
-
-
 @dataclass(frozen=True)
 class Gallery:
-    """`names`[K] and their unit vectors, float32[K, D]. `background`, unit vectors float32[B, D], are of all generators that the network
-    learnt from: none of them is named for it."""
+    """`names`[K] and their unit vectors, float32[K, D]. `background`, unit vectors float32[B, D], are of generators that the network learnt
+    from: they tell what is usual, and none of them is named for it."""
 
     names: tuple[str, ...]
     vectors: NDArray[np.float32]
@@ -54,7 +49,9 @@ class Gallery:
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
                 names = tuple(str(name) for name in file["names"])
                 vectors = file["vectors"].astype(np.float32)
-                background = file["background"].astype(np.float32) if "background" in file else _nothing()
+                background = (
+                    np.atleast_2d(file["background"].astype(np.float32)) if "background" in file else _nothing()
+                )
         except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise BundleError(f"the gallery is not an archive of names and vectors: {error}") from error
         if vectors.ndim != 2 or len(names) != len(vectors):
@@ -94,19 +91,40 @@ class Gallery:
             below.background,
         )
 
-    def nearest(self, embedding: NDArray[np.float32], count: int) -> tuple[Match, ...]:
-        """The `count` most similar generators to a unit vector, float32[D], best first."""
-        if not self.names:
-            return ()
-        similarity = self.vectors @ embedding
-        order = np.argsort(-similarity, kind="stable")[:count]
-        return tuple(Match(self.names[i], float(similarity[i])) for i in order)
+    def nearest(self, embedding: NDArray[np.float32], count: int) -> list[tuple[str, float]]:
+        """The `count` most similar generators to a unit vector, float32[D], and their similarities, best first."""
+        similarity = self.similarity(embedding)
+        return [(self.names[i], float(similarity[i])) for i in np.argsort(-similarity, kind="stable")[:count]]
+
+    def similarity(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Of every name to a unit vector, float32[D]: float32[K], -1 to 1."""
+        return self.vectors @ embedding if self.names else np.empty(0, np.float32)
+
+
+def identify(
+    embedding: NDArray[np.float32],
+    gallery: Gallery,
+    enrolled: Collection[str],
+    calibration: Calibration,
+    candidates: int,
+) -> GeneratorAnswer | None:
+    """Which known generator made a picture, by its unit vector, float32[D]; None where none is known.
+
+    Candidates are ranked by how much nearer they come than they need to, which is another distance for those that the user `enrolled`.
+    """
+    near = float(usual(gallery.background, embedding))
+    found = (
+        Candidate(name, float(similarity), calibration.needed(name in enrolled, near))
+        for name, similarity in zip(gallery.names, gallery.similarity(embedding), strict=True)
+    )
+    ranked = sorted(found, key=lambda candidate: candidate.needed - candidate.score)
+    return generator_answer(ranked, candidates) if ranked else None
 
 
 def usual(background: NDArray[np.float32], embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How near generators usually come to pictures: the mean similarity to the `NEAREST` of a background, float32[B, D].
+    """How near generators come to pictures that they did not make: the mean similarity to the `NEAREST` of a background, float32[B, D].
 
-    float32[...] of unit vectors, float32[..., D]; zero without a background. To a picture that shows few traces many come near.
+    float32[...] of unit vectors, float32[..., D]; zero without a background. Some pictures, with few traces, many come near to.
     """
     if not len(background):
         return np.zeros(embeddings.shape[:-1], np.float32)

@@ -21,8 +21,8 @@ from edgeparse.bundle import Bundle, open_bundle
 from edgeparse.compare import Comparison, compare
 from edgeparse.enrolment import Store
 from edgeparse.errors import BundleError, ImageError
-from edgeparse.gallery import Gallery, usual
-from edgeparse.report import Candidate, Failure, GeneratorAnswer, ImageInfo, Report, Timing
+from edgeparse.gallery import Gallery, identify
+from edgeparse.report import Failure, GeneratorAnswer, ImageInfo, Report, Timing
 
 if TYPE_CHECKING:
     from edgeparse.images import Source
@@ -316,9 +316,4 @@ class Parser:
         calibration = self._bundle.calibration
         if embedding is None or calibration is None:
             return None
-        near = float(usual(self._gallery.background, embedding))
-        ranked = tuple(
-            Candidate(name, similarity, calibration.needed(name in self._enrolled, near))
-            for name, similarity in self._gallery.nearest(embedding, max(1, candidates))
-        )
-        return readout.generator_answer(ranked, candidates) if ranked else None
+        return identify(embedding, self._gallery, self._enrolled, calibration, candidates)

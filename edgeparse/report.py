@@ -21,7 +21,7 @@ class ImageInfo:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A known generator, its similarity, -1 to 1, and the one from which it would be named."""
+    """A known generator, its similarity, -1 to 1, or of a closed set its probability; and the score from which it is named."""
 
     name: str
     score: float
@@ -30,7 +30,8 @@ class Candidate:
 
 @dataclass(frozen=True)
 class GeneratorAnswer:
-    """Which known generator made the picture; `name` is None and `known` False where the nearest is too far to be named."""
+    """Which known generator made the picture: the first of the candidates, of which `score` is, too. `name` is None and `known` False
+    where that does not reach what it needs, and then none does."""
 
     name: str | None
     known: bool

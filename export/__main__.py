@@ -51,7 +51,10 @@ def refit(folder: Path, index: Path, version: str) -> None:
     from export.bundle import refit as fit
     from training.index.load import load
 
-    made = fit(open_bundle(folder), load(index), version)
+    try:
+        made = fit(open_bundle(folder), load(index), version)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
     click.echo(f"{made.label}: {json.dumps(made.metrics['variants'][made.default_variant])}")
 
 

@@ -52,7 +52,7 @@ def build(
     Raises:
         ValueError: what is in the folder is no bundle.
     """
-    with _replacing(folder) as new:
+    with replacing(folder) as new:
         model = new / "model.onnx"
         export(network, output_names(network), model)
         zoo = validation_pictures(collection)["zoo"]
@@ -93,32 +93,59 @@ def refit(bundle: Bundle, collection: Collection, version: str) -> Bundle:
     """Fit a bundle's answers anew, and leave its networks as they are, so that what users enrolled with it stays of use.
 
     Raises:
-        ValueError: a generator has changed sides since the bundle was trained.
+        ValueError: it was not trained here, its networks answer with other label spaces than today's, or a generator has changed sides.
     """
-    check_splits(bundle, collection)
     manifest = json.loads((bundle.folder / "bundle.json").read_text())
-    with _replacing(bundle.folder) as new:
+    if "generators" not in manifest.get("training", {}):
+        raise ValueError(f"bundle {bundle.label} does not say which generators it was trained on")
+    if _asked(manifest["labels"]) != _asked(label_spaces(collection)):
+        raise ValueError(
+            f"the networks of bundle {bundle.label} answer with other label spaces than today's; train anew"
+        )
+    check_splits(bundle, collection)
+    with replacing(bundle.folder) as new:
         for file in bundle.variants.values():
             (new / file).write_bytes(bundle.read(file))
-        _fit(new, manifest | {"version": version}, collection)
+        networks = manifest.get("networks_of", bundle.label)
+        _fit(new, manifest | {"version": version, "networks_of": networks}, collection)
     return open_bundle(bundle.folder)
 
 
+def _asked(labels: dict) -> object:
+    """What a network's outputs mean, of a manifest's label spaces, as JSON gives it back; without what is fitted."""
+    fitted = ("family_reported", "reported", "half_width", "threshold")
+
+    def without(part: object) -> object:
+        if isinstance(part, dict):
+            return {key: without(value) for key, value in part.items() if key not in fitted}
+        return [without(value) for value in part] if isinstance(part, list) else part
+
+    return without(json.loads(json.dumps(labels)))
+
+
 @contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """An empty folder that takes the place of a bundle's once it is whole.
+def replacing(folder: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of a bundle's once it is whole; whatever fails, the bundle that was there stays.
 
     Raises:
         ValueError: what is in the folder is no bundle.
     """
+    folder = folder.resolve()
     if folder.exists() and any(folder.iterdir()) and not (folder / "bundle.json").is_file():
         raise ValueError(f"{folder} is not empty, and holds no bundle that could be replaced; name another folder")
-    new = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
+    new, old = (folder.with_name(f".{folder.name}.{which}") for which in ("new", "old"))
+    for left in (new, old):
+        shutil.rmtree(left, ignore_errors=True)
     new.mkdir(parents=True)
-    yield new
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield new
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    if folder.exists():
+        folder.rename(old)
     new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _fit(folder: Path, manifest: dict, collection: Collection) -> None:

@@ -1,6 +1,6 @@
 """What a bundle's answers are fitted with: calibration, thresholds, intervals, what is worth reporting.
 
-All of it on validation pictures, of validation generators; training has learnt nothing from these, and the test split is not touched.
+On validation pictures, of validation generators, from which training has learnt nothing; the test split is not touched.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ MIN_WITH = 3
 FALSE_SAME = 0.05
 # Share of pictures of unseen generators that may be taken for a known one.
 FALSE_NAME = 0.1
-# How much nearer an enrolled generator has to be, by how near generators usually are (training/results/tried.json).
+# How much nearer an enrolled generator has to come, by how near generators usually do (training/results/tried.json).
 ENROLLED_SHARE = 0.6
 
 
@@ -192,14 +192,15 @@ def fit_calibration(
 
 
 def fit_enrolled(made: Predictions, gallery: Gallery) -> dict[str, float]:
-    """The similarity from which an enrolled generator is named, by enrolling validation generators beside others of them; nothing where
-    there are too few."""
-    strangers = [draw.strangers for draw in enrolled_draws(made, gallery, ENROLLED[0])]
-    if not strangers:
+    """What an enrolled generator needs to be named, by enrolling validation generators and looking for others of them; nothing where there
+    are too few."""
+    near = [
+        draw.strangers.similarity[:, draw.names >= 0].max(1) - ENROLLED_SHARE * draw.strangers.usual
+        for draw in enrolled_draws(made, gallery, ENROLLED[0])
+    ]
+    if not near:
         return {}
-    share = ENROLLED_SHARE if len(gallery.background) else 0.0
-    near = np.concatenate([of.similarity.max(1) - share * of.usual for of in strangers])
-    return {"enrolled": float(np.quantile(near, 1 - FALSE_NAME)), "enrolled_share": share}
+    return {"enrolled": float(np.quantile(np.concatenate(near), 1 - FALSE_NAME)), "enrolled_share": ENROLLED_SHARE}
 
 
 def fit_shrinkage(made: Predictions, collection: Collection) -> Shrinkage:

@@ -15,7 +15,7 @@ import pytest
 import edgeparse
 from edgeparse import BundleError, Parser
 from edgeparse.bundle import Calibration, Parameter, open_bundle
-from edgeparse.gallery import Gallery, usual
+from edgeparse.gallery import Gallery, identify, usual
 from tests.conftest import edit_manifest
 
 
@@ -125,8 +125,22 @@ def test_gallery_without_pickle(tmp_path: Path) -> None:
 def test_gallery_ranks_by_similarity() -> None:
     gallery = Gallery(("up", "right"), np.eye(2, dtype=np.float32))
     matches = gallery.nearest(np.array([0.8, 0.6], np.float32), 5)
-    assert [match.name for match in matches] == ["up", "right"]
-    assert matches[0].similarity == pytest.approx(0.8)
+    assert matches == [("up", pytest.approx(0.8)), ("right", pytest.approx(0.6))]
+
+
+def test_that_generator_is_named_that_comes_nearest_to_what_it_needs() -> None:
+    gallery = Gallery(("own", "mine"), np.eye(2, dtype=np.float32))
+    calibration = Calibration(1.0, 0.0, 0.5, 0.5, known=0.9, enrolled=0.5)
+    vector = np.array([0.8, 0.6], np.float32)
+    answer = identify(vector, gallery, {"mine"}, calibration, 5)
+    assert answer is not None
+    assert (answer.name, answer.known, answer.score) == ("mine", True, pytest.approx(0.6))
+    assert [(c.name, c.needed) for c in answer.candidates] == [("mine", 0.5), ("own", 0.9)]
+    answer = identify(vector, gallery, (), calibration, 1)
+    assert answer is not None
+    assert (answer.name, answer.known, answer.score) == (None, False, pytest.approx(0.8))
+    assert len(answer.candidates) == 1
+    assert identify(vector, Gallery((), np.empty((0, 0), np.float32)), (), calibration, 5) is None
 
 
 def test_gallery_keeps_its_background(tmp_path: Path) -> None:
@@ -139,9 +153,10 @@ def test_gallery_keeps_its_background(tmp_path: Path) -> None:
     # An enrolled name changes nothing of what is usual, whether or not the bundle names any.
     for below in (read, Gallery((), vectors[:0], vectors[2:])):
         assert Gallery(("mine",), vectors[7:]).over(below).background is below.background
-    np.savez(path, names=np.array(["a"]), vectors=np.zeros((1, 4)), background=np.zeros((2, 5)))
-    with pytest.raises(BundleError, match="background"):
-        Gallery.load(path.read_bytes())
+    for wrong in (np.zeros((2, 5)), np.zeros((2, 2, 4)), np.float32(1)):
+        np.savez(path, names=np.array(["a"]), vectors=np.zeros((1, 4)), background=wrong)
+        with pytest.raises(BundleError, match="background"):
+            Gallery.load(path.read_bytes())
 
 
 def test_usual_is_how_near_the_nearest_three_come() -> None:

@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from edgeparse import GalleryError, Parser, enrolment
 from edgeparse.bundle import Bundle, open_bundle
 from edgeparse.enrolment import MIN_PICTURES, Store
 from edgeparse.gallery import Gallery, usual
-from tests.conftest import ANY, comparing, noise
+from tests.conftest import ANY, comparing, edit_manifest, noise
 
 DIMENSION = Gallery.load(open_bundle().read("gallery.npz")).vectors.shape[1]
 # A fresh interpreter for every process, as two shells would have: no lock or file handle is inherited.
@@ -53,7 +54,7 @@ def test_what_was_enrolled_is_there(tmp_path: Path) -> None:
     assert again.entries() == [entry]
     assert np.array_equal(again.vectors("my model"), pictures(1, 12))
     gallery = again.gallery()
-    assert gallery.nearest(pictures(1, 12)[0], 1)[0].similarity > 0.95
+    assert gallery.nearest(pictures(1, 12)[0], 1)[0][1] > 0.95
     assert np.linalg.norm(gallery.vectors[0]) == pytest.approx(1, abs=1e-5)
     again.remove("my model")
     assert mine.entries() == []
@@ -353,15 +354,31 @@ def test_parser_names_what_was_enrolled(tmp_path: Path, bundle_copy: Path) -> No
     assert report.generator is not None
     assert report.generator.name == "noise maker"
     assert len(report.generator.candidates) == 5
-    calibration = knowing.bundle.calibration
-    assert calibration is not None
-    near = float(usual(knowing.gallery.background, knowing.embed(noise(160, 160, 99))[1]))
-    for candidate in report.generator.candidates:
-        enrolled = candidate.name == "noise maker"
-        assert candidate.needed == pytest.approx(calibration.needed(enrolled, near), abs=1e-6)
     before = plain.parse(noise(160, 160, 99))
     assert before.generator is not None
     assert before.generator.name != "noise maker"
+
+
+def test_what_an_enrolled_generator_needs_depends_on_the_picture(tmp_path: Path, bundle_copy: Path) -> None:
+    def change(fields: dict[str, Any]) -> None:
+        fields["calibration"] |= {"known": 0.9, "enrolled": 0.1, "enrolled_share": 0.5}
+
+    edit_manifest(bundle_copy, change)
+    plain = Parser(bundle_copy)
+    vectors = np.stack([plain.embed(noise(160, 160, seed))[1] for seed in range(MIN_PICTURES)])
+    Store(tmp_path / "gallery", plain.bundle).add("noise maker", vectors)
+    knowing = Parser(bundle_copy, gallery=tmp_path / "gallery")
+    needed = []
+    for picture in (noise(160, 160, 99), noise(160, 160, 98) // 2):
+        report, vector = knowing.embed(picture)
+        assert vector is not None
+        near = float(usual(knowing.gallery.background, vector))
+        assert report.generator is not None
+        found = {candidate.name: candidate.needed for candidate in report.generator.candidates}
+        assert found.pop("noise maker") == pytest.approx(0.1 + 0.5 * near, abs=1e-5)
+        assert set(found.values()) == {0.9}
+        needed.append(near)
+    assert needed[0] != pytest.approx(needed[1], abs=1e-3)
 
 
 def test_an_enrolled_name_goes_before_the_bundles() -> None:
@@ -371,5 +388,5 @@ def test_an_enrolled_name_goes_before_the_bundles() -> None:
     assert both.names == ("b", "a")
     assert np.allclose(both.vectors, [[0.6, 0.8], [1, 0]])
     nothing = Gallery((), np.empty((0, 0), np.float32))
-    assert nothing.over(below).names == below.names
-    assert above.over(nothing).names == above.names
+    for both, one in ((nothing.over(below), below), (above.over(nothing), above)):
+        assert (both.names, both.vectors.tolist()) == (one.names, one.vectors.tolist())

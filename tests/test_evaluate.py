@@ -184,6 +184,14 @@ def test_as_many_strangers_are_named_at_enrolment_as_are_meant() -> None:
     assert figures is not None
     assert figures["unknown_named"] == pytest.approx(FALSE_NAME, abs=0.05)
     assert fit_enrolled(predictions(2, 30, 0.4), gallery(10)) == {}
+    # Of few generators the bundle's own names are enrolled beside them, and have a threshold of their own.
+    few = [predictions(12, 60, 1.5, seed=seed) for seed in (7, 8)]
+    figures = enrolment(
+        few[1], gallery(40, seed=7), naming_from(**fit_enrolled(few[0], gallery(40, seed=7))), pictures=10
+    )
+    assert figures is not None
+    assert (figures["enrolled"], figures["names"]) == (8, 20)
+    assert figures["unknown_named"] == pytest.approx(FALSE_NAME, abs=0.05)
 
 
 def test_what_is_usual_for_a_picture_is_held_against_enrolled_names() -> None:

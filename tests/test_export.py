@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,10 +15,11 @@ from onnx import TensorProto, helper
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
 
-from edgeparse.bundle import open_bundle
+from edgeparse.bundle import default_folder, open_bundle
 from edgeparse.errors import BundleError
 from edgeparse.precision import variant_for
 from export.bias_correction import add_to_bias, channel_means, correct_biases
+from export.bundle import refit, replacing
 from export.half import full_precision_nodes, halve
 from export.onnx_graph import differences, write
 from export.onnx_rewrite import (
@@ -29,6 +32,9 @@ from export.onnx_rewrite import (
 )
 from export.quantize import CPU, TENSORRT, Scheme, quantize
 from export.variants import write_variants
+from tests.conftest import edit_manifest
+from training.dataset import Collection, Generator
+from training.labels import Labels
 
 NAMES = ["fingerprint", "generated"]
 SIZE = 16
@@ -255,3 +261,37 @@ def test_each_backend_gets_the_file_that_it_runs_best() -> None:
         variant_for(replace(new, variants={"fp32": "model.onnx", "int8": "int8.onnx"}), "tensorrt", "int8")
     with pytest.raises(BundleError, match="no fp8 model for cpu"):
         variant_for(new, "cpu", "fp8")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_bundle_that_is_not_finished_takes_no_other_ones_place(there: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    if there:
+        shutil.copytree(default_folder(), folder)
+
+    def stop_half_way() -> None:
+        with replacing(folder) as new:
+            (new / "model.onnx").write_bytes(b"half of it")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        stop_half_way()
+    assert folder.exists() == there
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"] * there
+    with replacing(folder) as new:
+        shutil.copytree(default_folder(), new, dirs_exist_ok=True)
+    assert open_bundle(folder).sha256 == open_bundle().sha256
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_refitting_wants_the_label_spaces_that_the_networks_answer_with(bundle_copy: Path) -> None:
+    def change(fields: dict[str, Any]) -> None:
+        fields["labels"]["continuous"][0]["high"] += 1
+
+    nothing = Collection([Generator("one", Labels("vae", {}, {}, ()), zoo=True, split="train")], [])
+    edit_manifest(bundle_copy, change)
+    with pytest.raises(ValueError, match="other label spaces"):
+        refit(open_bundle(bundle_copy), nothing, "9")
+    edit_manifest(bundle_copy, lambda fields: fields["training"].pop("generators"))
+    with pytest.raises(ValueError, match="does not say which generators"):
+        refit(open_bundle(bundle_copy), nothing, "9")

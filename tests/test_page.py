@@ -329,7 +329,7 @@ def test_matrix_shows_every_pair(telling: Parser, shown: Open, browser: Browser,
 def test_every_known_generator_is_held_against_what_it_needs(telling: Parser) -> None:
     look = telling.look(sample_files()[0])
     assert look.report.generator is not None
-    candidates = (Candidate("mine", 0.91, 0.923), Candidate("the bundle's", 0.9, 0.871))
+    candidates = (Candidate("the bundle's", 0.9, 0.871), Candidate("mine", 0.91, 0.923))
     report = replace(look.report, generator=replace(look.report.generator, candidates=candidates))
     page = Page(telling.bundle, 1)
     page.add(report, look)

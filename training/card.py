@@ -214,8 +214,8 @@ def comparing_sections(result: dict) -> Iterator[str]:
     if enrolled:
         yield (
             "Unseen generators, enrolled by a few pictures and looked for among the names of a gallery; generators that were not "
-            "enrolled are the unknown ones. Where all generators come near a picture, which shows few traces then, an enrolled one has to "
-            "come nearer to be named."
+            "enrolled are the unknown ones. The nearer generators of training come to a picture, the nearer an enrolled one has to come to "
+            "be named."
         )
         yield table(
             (
@@ -301,7 +301,8 @@ def render(folder: Path, result: dict) -> str:
     counts = {split: sum(value == split for value in splits.values()) for split in ("train", "val", "test")}
     real, zoo = result["detection_real"]["mixed"], result["detection_zoo"]["mixed"]
     insides = result["parsing"]["mixed"]
-    history = begun_table(bundle.label, training)
+    networks = fields.get("networks_of", bundle.label)
+    history = begun_table(networks, training)
     sections = [
         f"# Model card: bundle {bundle.label}",
         "Rendered by `python -m training.card` from the bundle's manifest and "
@@ -315,6 +316,7 @@ def render(folder: Path, result: dict) -> str:
         f"The CPU runs the {bundle.default_variant} file; the figures below are that file's unless another is named.",
         "## Training",
         trained_sentences(training),
+        *([] if networks == bundle.label else [f"Its networks are those of {networks}; what is fitted to them is this version's."]),
         *(
             [
                 "It began with the weights of the network below it in this table, and so did each of the others; all had the same training "

@@ -39,7 +39,7 @@ CONDITIONS = ("mixed", "as stored", *codecs.CONDITIONS)
 NAMED = ("mixed", "clean")
 # Pictures by which a generator is enrolled.
 ENROLLED = (10, 25)
-# Pictures of each generator of a gallery's background; with five times as many it is worth no more.
+# Pictures of each generator of a gallery's background (training/results/tried.json: five times as many).
 BACKGROUND = 10
 
 
@@ -288,17 +288,6 @@ def with_photos_content(made: Predictions, collection: Collection) -> Prediction
 
 
 @dataclass(frozen=True)
-class Enrolled:
-    """Unseen generators enrolled in one draw, and pictures looked for among them: who made each query, int64[Q]; how near it comes to
-    the names; the same of pictures of strangers; and every name's source, int64[N], -1 of a generator of the bundle's."""
-
-    made_by: np.ndarray
-    queries: Near
-    strangers: Near
-    names: np.ndarray
-
-
-@dataclass(frozen=True)
 class Near:
     """How near pictures come to names, float[P, N], and how near generators usually come to them (`gallery.usual`), float[P]."""
 
@@ -309,11 +298,22 @@ class Near:
     def of(embeddings: np.ndarray, centres: np.ndarray, background: np.ndarray) -> Near:
         return Near(embeddings @ centres.T, usual(background, embeddings))
 
-    def beyond(self, names: np.ndarray, calibration: Calibration) -> np.ndarray:
-        """How much nearer the nearest name is than is needed to give it, float[P]."""
-        own = names[self.similarity.argmax(1)] < 0
-        needed = [calibration.needed(not of, float(near)) for of, near in zip(own, self.usual, strict=True)]
-        return self.similarity.max(1) - np.array(needed)
+    def beyond(self, enrolled: np.ndarray, calibration: Calibration) -> np.ndarray:
+        """How much nearer every name comes than it needs to, float[P, N], by whether it is `enrolled`, bool[N]."""
+        of_enrolled = np.array([calibration.needed(enrolled=True, usual=float(value)) for value in self.usual])
+        of_own = calibration.needed(enrolled=False, usual=0.0)
+        return self.similarity - np.where(enrolled, of_enrolled[:, None], of_own)
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """Unseen generators enrolled in one draw, and pictures looked for among them: who made each query, int64[Q]; how near it comes to
+    the names; the same of pictures of strangers; and every name's source, int64[N], -1 of a generator of the bundle's."""
+
+    made_by: np.ndarray
+    queries: Near
+    strangers: Near
+    names: np.ndarray
 
 
 def enrolled_draws(
@@ -349,12 +349,16 @@ def enrolled_draws(
 
 
 def enrolment(made: Predictions, gallery: Gallery, calibration: Calibration, pictures: int) -> dict[str, float] | None:
-    """How well unseen generators are named once enrolled, means of `enrolled_draws`; None where these are none."""
+    """How well unseen generators are named once enrolled, as `gallery.identify` does, means of `enrolled_draws`; None where these are none.
+
+    `unknown_auroc` is of how much nearer the first candidate comes than it needs to; the rates are of what is named at the threshold.
+    """
     figures, names = [], np.empty(0)
     for draw in enrolled_draws(made, gallery, pictures):
         names = draw.names
-        near, far = (of.beyond(names, calibration) for of in (draw.queries, draw.strangers))
-        right = names[draw.queries.similarity.argmax(1)] == draw.made_by
+        queries, strangers = (of.beyond(names >= 0, calibration) for of in (draw.queries, draw.strangers))
+        near, far = queries.max(1), strangers.max(1)
+        right = names[queries.argmax(1)] == draw.made_by
         figures.append(
             {
                 # Generators weigh alike.
@@ -397,9 +401,10 @@ def centroids(made: Predictions, collection: Collection) -> Gallery:
 
 
 def background(look: Callable[[list[Sample]], Predictions], collection: Collection) -> np.ndarray:
-    """Unit vectors, float32[B, D], of the generators that training saw and that show photos: how near generators come to any picture."""
-    seen = few(collection.select(split="train", camera=False, source_split="train"), BACKGROUND)
-    return centroids(with_photos_content(look(seen), collection), collection).vectors
+    """Unit vectors, float32[B, D], of the training generators that show photos, of no GAN therefore (`gallery.usual`)."""
+    seen = collection.select(split="train", camera=False, source_split="train")
+    shown = few([sample for sample in seen if collection.sources[sample.source].shows_photos()], BACKGROUND)
+    return centroids(look(shown), collection).vectors
 
 
 def evaluate(

@@ -62,11 +62,6 @@ def lost(name: str, before: float, now: float) -> float:
     return now - before if name == "continuous_l1" else before - now
 
 
-def most_lost(before: dict[str, float], now: dict[str, float]) -> float:
-    """What the figure loses that loses most, in points: hundredths."""
-    return 100 * max(lost(name, value, now[name]) for name, value in before.items())
-
-
 def losses(measured: dict[str, Measured], draws: int = 200, seed: int = 0) -> dict[str, dict[str, dict[str, float]]]:
     """What every precision loses against the reference, by figure: on all generators, and its 95% interval over draws of them.
 

@@ -165,7 +165,8 @@ def show(name: str, as_json: bool, bundle: Path | None, gallery: Path | None) ->
         )
         mean, least, needed = (shown["similarity"][key] for key in ("mean", "least", "needed"))
         click.echo(
-            f"similarity of its pictures to their centre: {mean:.3f} on average, {least:.3f} at least; named from {needed:.3f} on"
+            f"similarity of its pictures to their centre: {mean:.3f} on average, {least:.3f} at least; named from about {needed:.3f} on, "
+            "by the picture"
         )
         for near in shown["nearest"]:
             mark = "  (near enough to be taken for it)" if near["similarity"] >= needed else ""
@@ -192,7 +193,9 @@ def _describe(name: str, bundle: Path | None, folder: Path | None) -> dict[str, 
             "least": float(similar.min()),
             "needed": needed,
         },
-        "nearest": [match._asdict() for match in known.nearest(middle, 6) if match.name != name][:5],
+        "nearest": [
+            {"name": other, "similarity": similarity} for other, similarity in known.nearest(middle, 6) if other != name
+        ][:5],
     }
 
 
