@@ -46,7 +46,7 @@ def bundle(network: Path, index: Path, out: Path, name: str, version: str, varia
 @click.argument("index", type=_file)
 @click.option("--version", required=True, help="Of the bundle that comes of it.")
 def refit(folder: Path, index: Path, version: str) -> None:
-    """Fit what BUNDLE answers with (calibration, thresholds, intervals, gallery) anew on INDEX; its networks stay as they are."""
+    """Make anew for BUNDLE's network what it answers with: other precisions, calibration, thresholds, intervals, gallery; on INDEX."""
     from edgeparse.bundle import open_bundle
     from export.bundle import refit as fit
     from training.index.load import load

@@ -90,7 +90,8 @@ def build(
 
 
 def refit(bundle: Bundle, collection: Collection, version: str) -> Bundle:
-    """Fit a bundle's answers anew, and leave its networks as they are, so that what users enrolled with it stays of use.
+    """Make what a bundle answers with anew for the network that it has: other precisions from the fp32 file, and all that is fitted. What
+    users enrolled with it stays of use.
 
     Raises:
         ValueError: it was not trained here, its networks answer with other label spaces than today's, or a generator has changed sides.
@@ -100,14 +101,14 @@ def refit(bundle: Bundle, collection: Collection, version: str) -> Bundle:
         raise ValueError(f"bundle {bundle.label} does not say which generators it was trained on")
     if _asked(manifest["labels"]) != _asked(label_spaces(collection)):
         raise ValueError(
-            f"the networks of bundle {bundle.label} answer with other label spaces than today's; train anew"
+            f"the network of bundle {bundle.label} answers with other label spaces than today's; train anew"
         )
     check_splits(bundle, collection)
     with replacing(bundle.folder) as new:
-        for file in bundle.variants.values():
-            (new / file).write_bytes(bundle.read(file))
-        networks = manifest.get("networks_of", bundle.label)
-        _fit(new, manifest | {"version": version, "networks_of": networks}, collection)
+        model = new / bundle.variants["fp32"]
+        model.write_bytes(bundle.read(model.name))
+        network = {"version": version, "network_of": manifest.get("network_of", bundle.label)}
+        _fit(new, manifest | network | {"variants": write_variants(model, calibration_windows(collection))}, collection)
     return open_bundle(bundle.folder)
 
 

@@ -88,6 +88,56 @@ def merged_heads(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def convolution_as_gemm(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which the layers that `gemm_as_convolution` made are `Gemm` again: the same sums by three kernels fewer each, with which a
+    window takes ONNX Runtime 1 % less time on a CPU."""
+    model = copied(model)
+    graph = model.graph
+    made = {name: node for node in graph.node for name in node.output}
+    after = {node.input[0]: node for node in graph.node if node.op_type == "Squeeze"}
+    dense = set(fully_connected_weights(model))
+    for node in [node for node in graph.node if node.op_type == "Conv" and node.input[1] in dense]:
+        squeeze = after[node.output[0]]
+        read = made[node.input[0]].input[0]
+        plain = helper.make_node("Gemm", [read, *node.input[1:]], squeeze.output[:1], node.name, transB=1)
+        node.CopyFrom(plain)
+        graph.node.remove(squeeze)
+    for tensor in graph.initializer:
+        if tensor.name in dense:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor)[:, :, 0, 0], tensor.name))
+    drop_unused(graph)
+    del graph.value_info[:]
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def with_shared_statistics(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which what statistics read is dequantised once for all of them.
+
+    ONNX Runtime gives every reader of a `DequantizeLinear` one of its own, each of which writes a whole feature map anew: three for a mean
+    and a mean square. It neither removes a concatenation of one nor moves anything behind it; OpenVINO does remove it. A window takes
+    ONNX Runtime 7 % less time on a CPU.
+    """
+    model = copied(model)
+    made = {name: node for node in model.graph.node for name in node.output}
+    shared: dict[str, str] = {}
+    nodes = []
+    for node in model.graph.node:  # in topological order
+        squared = node.op_type == "Mul" and len(set(node.input)) == 1
+        before = made.get(node.input[0]) if squared or node.op_type in STATISTICS else None
+        if before is not None and before.op_type == "DequantizeLinear":
+            value = node.input[0]
+            if value not in shared:
+                shared[value] = f"{value}_shared"
+                nodes.append(helper.make_node("Concat", [value], [shared[value]], f"{before.name}_shared", axis=1))
+            node.input[:] = [shared.get(name, name) for name in node.input]
+        nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
 def fully_connected_weights(model: onnx.ModelProto) -> list[str]:
     """Names of the weights of the 1x1 convolutions: of the layers that `gemm_as_convolution` made, and of few others."""
     others = {*reading_pixels(model), *spatial_convolutions(model)}

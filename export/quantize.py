@@ -13,12 +13,14 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from export.bias_correction import correct_biases
 from export.onnx_rewrite import (
+    convolution_as_gemm,
     fully_connected_weights,
     merged_heads,
     quantized_behind_relu,
     reading_pixels,
     spatial_convolutions,
     store_in_half,
+    with_shared_statistics,
 )
 
 
@@ -34,21 +36,21 @@ class _Windows(CalibrationDataReader):
 
 @dataclass(frozen=True)
 class Scheme:
-    """How activations and biases are quantised, how many convolutions behind those that read the picture are not, and whether heads are
-    merged and stored in fp16; weights are symmetric int8 a channel everywhere."""
+    """How activations and biases are quantised, how many convolutions behind those that read the picture are not, and whether the graph is
+    laid out for runtimes on a CPU; weights are symmetric int8 a channel everywhere."""
 
     activations: QuantType
     symmetric: bool
     bias: bool
     whole: int
-    light_heads: bool
+    for_cpu: bool
 
 
 # CPUs with VNNI multiply uint8 by int8.
-CPU = Scheme(QuantType.QUInt8, symmetric=False, bias=True, whole=0, light_heads=True)
+CPU = Scheme(QuantType.QUInt8, symmetric=False, bias=True, whole=0, for_cpu=True)
 # TensorRT knows no zero points, keeps biases in fp32, and wants weights that are constants. Without zero points half of the steps are lost
 # behind a ReLU, most of all on the faintest features: one convolution more in fp32 takes a third off the error of the logit.
-TENSORRT = Scheme(QuantType.QInt8, symmetric=True, bias=False, whole=1, light_heads=False)
+TENSORRT = Scheme(QuantType.QInt8, symmetric=True, bias=False, whole=1, for_cpu=False)
 
 
 def quantize(source: Path, target: Path, windows: np.ndarray, scheme: Scheme = CPU) -> None:
@@ -60,8 +62,10 @@ def quantize(source: Path, target: Path, windows: np.ndarray, scheme: Scheme = C
     prepared = target.with_suffix(".prepared.onnx")
     quant_pre_process(source, prepared, skip_symbolic_shape=True)
     model = onnx.load(prepared)
-    if scheme.light_heads:
+    if scheme.for_cpu:
         model = merged_heads(model)
+        heads = fully_connected_weights(model)
+        model = convolution_as_gemm(model)
         onnx.save(model, prepared)
     first = reading_pixels(model)
     names = [name for name in spatial_convolutions(model) if name not in first][scheme.whole :]
@@ -85,4 +89,6 @@ def quantize(source: Path, target: Path, windows: np.ndarray, scheme: Scheme = C
     prepared.unlink()
     quantized = quantized_behind_relu(onnx.load(target))
     correct_biases(quantized, model, names, windows)
-    onnx.save(store_in_half(quantized, fully_connected_weights(model)) if scheme.light_heads else quantized, target)
+    if scheme.for_cpu:
+        quantized = store_in_half(with_shared_statistics(quantized), heads)
+    onnx.save(quantized, target)

@@ -301,8 +301,8 @@ def render(folder: Path, result: dict) -> str:
     counts = {split: sum(value == split for value in splits.values()) for split in ("train", "val", "test")}
     real, zoo = result["detection_real"]["mixed"], result["detection_zoo"]["mixed"]
     insides = result["parsing"]["mixed"]
-    networks = fields.get("networks_of", bundle.label)
-    history = begun_table(networks, training)
+    network = fields.get("network_of", bundle.label)
+    history = begun_table(network, training)
     sections = [
         f"# Model card: bundle {bundle.label}",
         "Rendered by `python -m training.card` from the bundle's manifest and "
@@ -316,7 +316,11 @@ def render(folder: Path, result: dict) -> str:
         f"The CPU runs the {bundle.default_variant} file; the figures below are that file's unless another is named.",
         "## Training",
         trained_sentences(training),
-        *([] if networks == bundle.label else [f"Its networks are those of {networks}; what is fitted to them is this version's."]),
+        *(
+            []
+            if network == bundle.label
+            else [f"Its network is that of {network}; what is fitted to it is this version's."]
+        ),
         *(
             [
                 "It began with the weights of the network below it in this table, and so did each of the others; all had the same training "
