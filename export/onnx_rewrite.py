@@ -95,8 +95,14 @@ def convolution_as_gemm(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = model.graph
     made = {name: node for node in graph.node for name in node.output}
     after = {node.input[0]: node for node in graph.node if node.op_type == "Squeeze"}
-    dense = set(fully_connected_weights(model))
-    for node in [node for node in graph.node if node.op_type == "Conv" and node.input[1] in dense]:
+    # Without those few that were convolutions from the first, and read a map.
+    layers = [
+        node
+        for node in graph.node
+        if node.op_type == "Conv" and node.output[0] in after and made[node.input[0]].op_type == "Unsqueeze"
+    ]
+    dense = {node.input[1] for node in layers}
+    for node in layers:
         squeeze = after[node.output[0]]
         read = made[node.input[0]].input[0]
         plain = helper.make_node("Gemm", [read, *node.input[1:]], squeeze.output[:1], node.name, transB=1)
