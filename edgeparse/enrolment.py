@@ -100,7 +100,7 @@ class Store:
         """A vector a generator, to be laid over the bundle's own gallery."""
         content = self._read()
         if not content.entries:
-            return Gallery((), np.empty((0, 0), np.float32))
+            return Gallery.empty()
         names = tuple(sorted(content.entries))
         return Gallery(names, np.stack([centre(content.vectors[name]) for name in names]))
 

@@ -39,6 +39,11 @@ class Gallery:
     background: NDArray[np.float32] = field(default_factory=_nothing)
 
     @staticmethod
+    def empty() -> Gallery:
+        """One that knows nobody."""
+        return Gallery((), _nothing())
+
+    @staticmethod
     def load(data: bytes) -> Gallery:
         """From the bytes of a `gallery.npz` with `names`, `vectors` and maybe `background`.
 

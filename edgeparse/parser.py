@@ -97,14 +97,9 @@ class Parser:
         if windows < 1:
             raise ValueError(f"windows is {windows}; at least 1 is needed")
         self._bundle = open_bundle(None if bundle is None else os.fspath(bundle))
-        own = (
-            Gallery.load(self._bundle.read(self._bundle.gallery))
-            if self._bundle.gallery
-            else Gallery((), np.empty((0, 0), np.float32))
-        )
-        enrolled = Store(Path(gallery), self._bundle).gallery() if gallery is not None else None
-        self._gallery = enrolled.over(own) if enrolled is not None else own
-        self._enrolled = frozenset(enrolled.names) if enrolled is not None else frozenset()
+        own = Gallery.load(self._bundle.read(self._bundle.gallery)) if self._bundle.gallery else Gallery.empty()
+        enrolled = Store(Path(gallery), self._bundle).gallery() if gallery is not None else Gallery.empty()
+        self._gallery, self._enrolled = enrolled.over(own), frozenset(enrolled.names)
         self._backend = create(backend, self._bundle, variant, threads)
         self._windows = windows
         self._budget = TimeBudget(time_budget_ms, windows) if time_budget_ms is not None else None

@@ -140,7 +140,7 @@ def test_that_generator_is_named_that_comes_nearest_to_what_it_needs() -> None:
     assert answer is not None
     assert (answer.name, answer.known, answer.score) == (None, False, pytest.approx(0.8))
     assert len(answer.candidates) == 1
-    assert identify(vector, Gallery((), np.empty((0, 0), np.float32)), (), calibration, 5) is None
+    assert identify(vector, Gallery.empty(), (), calibration, 5) is None
 
 
 def test_gallery_keeps_its_background(tmp_path: Path) -> None:

@@ -387,6 +387,6 @@ def test_an_enrolled_name_goes_before_the_bundles() -> None:
     both = above.over(below)
     assert both.names == ("b", "a")
     assert np.allclose(both.vectors, [[0.6, 0.8], [1, 0]])
-    nothing = Gallery((), np.empty((0, 0), np.float32))
+    nothing = Gallery.empty()
     for both, one in ((nothing.over(below), below), (above.over(nothing), above)):
         assert (both.names, both.vectors.tolist()) == (one.names, one.vectors.tolist())

@@ -224,7 +224,7 @@ def test_more_pictures_name_better() -> None:
 def test_enrolment_takes_three_generators_with_pictures_to_spare() -> None:
     assert enrolment(predictions(2, 30, 0.4), gallery(10), naming_from(0.7), pictures=10) is None
     assert enrolment(predictions(24, 10, 0.4), gallery(10), naming_from(0.7), pictures=10) is None
-    small = enrolment(predictions(3, 30, 0.4), Gallery((), np.empty((0, 0), np.float32)), naming_from(0.7), pictures=10)
+    small = enrolment(predictions(3, 30, 0.4), Gallery.empty(), naming_from(0.7), pictures=10)
     assert small is not None
     assert (small["enrolled"], small["names"]) == (2, 2)
 

@@ -183,8 +183,8 @@ def _describe(name: str, bundle: Path | None, folder: Path | None) -> dict[str, 
         raise BundleError(f"bundle {opened.label} has no threshold from which a generator is named; export it again")
     (entry,) = (entry for entry in store.entries() if entry.name == name)
     middle = centre(vectors)
-    own = Gallery.load(opened.read(opened.gallery)) if opened.gallery else None
-    known = store.gallery().over(own) if own is not None else store.gallery()
+    own = Gallery.load(opened.read(opened.gallery)) if opened.gallery else Gallery.empty()
+    known = store.gallery().over(own)
     similar = vectors @ middle
     needed = opened.calibration.needed(enrolled=True, usual=float(usual(known.background, vectors).mean()))
     return asdict(entry) | {
