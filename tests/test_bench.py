@@ -83,7 +83,7 @@ def test_stages_answer_as_the_parser_does(parser: Parser) -> None:
     seen: list[np.ndarray] = []
 
     class Spy:
-        bundle, gallery = parser.bundle, parser.gallery
+        bundle, gallery, enrolled = parser.bundle, parser.gallery, parser.enrolled
 
         class network:
             @staticmethod
@@ -101,7 +101,7 @@ def test_stages_answer_as_the_parser_does(parser: Parser) -> None:
 
 def test_transfers_are_told_where_the_backend_knows(parser: Parser) -> None:
     class Device:
-        bundle, gallery = parser.bundle, parser.gallery
+        bundle, gallery, enrolled = parser.bundle, parser.gallery, parser.enrolled
 
         class network:
             @staticmethod

@@ -205,11 +205,11 @@ def test_onnx_parity_and_quantisation(tmp_path: Path) -> None:
     for part in ("spectrum", "lines"):
         assert kinds[f"network.{part}.colours"] == ("", "Transpose")
         assert kinds[f"network.{part}.waves"] == ("", "Reshape")
-    assert kinds["network.by_lines.weight_kernel"] == ("Cast", "Unsqueeze")
-    assert kinds["network.embedding.weight_kernel"] == ("Cast", "Unsqueeze")
+    heads = {node.input[1]: given[node.input[1]].op_type for node in graph.node if node.op_type == "Gemm"}
     # What reads the same is one layer: two hidden ones, and a head for each question.
-    merged = [name for name in kinds if name.endswith("_merged_kernel")]
-    assert [kinds[name] for name in merged] == [("Cast", "Unsqueeze")] * 2
+    assert sum(name.endswith("_merged_kernel") for name in heads) == 2
+    assert set(heads) > {"network.by_lines.weight_kernel", "network.embedding.weight_kernel"}
+    assert list(heads.values()) == ["Cast"] * 4
     splits = [node for node in graph.node if node.op_type == "Split"]
     assert sorted(len(node.output) for node in splits) == [2, len(made.heads)]
     assert sum(weight == "DequantizeLinear" for weight, _ in kinds.values()) == 11
