@@ -9,11 +9,9 @@ from typing import Any
 
 from benchmarks.contenders import ON_GPU, OURS
 from benchmarks.growth import shares, speed_up
+from training.bars import POINTS_LOST
 
 Sections = dict[str, Any]
-
-# What a precision may lose in any row of the evaluation pack's figures, in hundredths, and still be the same network's.
-POINTS_LOST = 0.5
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -61,12 +61,13 @@ class Alone:
     """A backend that knows lines, and of them whether a window is generated."""
 
     layer: nn.Linear
+    lines: SpectralLines = field(default_factory=SpectralLines)
     name: str = "lines alone"
 
     @torch.no_grad()
     def run(self, windows: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
         """As `Backend.run`."""
-        said = {"generated": self.layer(SpectralLines()(scaled(torch.from_numpy(windows)))).numpy()}
+        said = {"generated": self.layer(self.lines(scaled(torch.from_numpy(windows)))).numpy()}
         return {name: said[name] for name in outputs}
 
 

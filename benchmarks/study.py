@@ -34,6 +34,7 @@ from edgeparse.backends.onnxruntime import OnnxRuntimeBackend, usable_cores
 from edgeparse.bundle import Calibration, Loss, Parameter, SameGenerator
 from export.calibration import (
     fit_calibration,
+    fit_gallery,
     fit_labels,
     fit_shrinkage,
     label_spaces,
@@ -44,7 +45,7 @@ from export.onnx_graph import export
 from export.shrinkage import Shrinkage
 from training.bars import headline
 from training.dataset import Collection, as_it_comes, crop
-from training.evaluate import HEADS, background, centroids, evaluate, predict
+from training.evaluate import HEADS, evaluate, predict
 from training.folds import FOLDS, refold
 from training.index.load import load
 from training.labels import FAMILIES
@@ -281,8 +282,7 @@ class Shrunk:
 def judge(run: Run, backend: Backend, collection: Collection) -> dict[str, object]:
     """Fit on validation pictures what a bundle is calibrated with, and evaluate on test ones, as `training.evaluate` does."""
     look = partial(predict, backend, condition="mixed", frame=run.frame)
-    known = look(collection.select(split="train", camera=False, zoo=False, source_split="train"))
-    gallery = replace(centroids(known, collection), background=background(look, collection))
+    gallery = fit_gallery(look, collection)
     val = validation_pictures(collection)
     p = {key: look(samples) for key, samples in val.items()}
     shrinkage = fit_shrinkage(p["zoo"], collection)

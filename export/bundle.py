@@ -7,7 +7,6 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from export.calibration import (
     choose_reported,
     compare_variants,
     fit_calibration,
+    fit_gallery,
     fit_labels,
     fit_shrinkage,
     label_spaces,
@@ -31,8 +31,6 @@ from export.variants import write_variants
 from training.dataset import Collection, some
 from training.evaluate import (
     Predictions,
-    background,
-    centroids,
     check_splits,
     detection,
     parsing,
@@ -94,7 +92,7 @@ def refit(bundle: Bundle, collection: Collection, version: str) -> Bundle:
     users enrolled with it stays of use.
 
     Raises:
-        ValueError: it was not trained here, its networks answer with other label spaces than today's, or a generator has changed sides.
+        ValueError: it was not trained here, its network answers with other label spaces than today's, or a generator has changed sides.
     """
     manifest = json.loads((bundle.folder / "bundle.json").read_text())
     if "generators" not in manifest.get("training", {}):
@@ -155,8 +153,7 @@ def _fit(folder: Path, manifest: dict, collection: Collection) -> None:
     look = partial(predict, backend, condition="mixed")
     val = validation_pictures(collection)
     p = {key: look(samples) for key, samples in val.items()}
-    known = look(collection.select(split="train", camera=False, zoo=False, source_split="train"))
-    gallery = replace(centroids(known, collection), background=background(look, collection))
+    gallery = fit_gallery(look, collection)
     with (folder / "gallery.npz").open("wb") as file:
         gallery.save(file)
     labels = label_spaces(collection)

@@ -6,6 +6,7 @@ On validation pictures, of validation generators, from which training has learnt
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from training.dataset import Collection, Sample
 from training.evaluate import (
     ENROLLED,
     Predictions,
+    background,
+    centroids,
     enrolled_draws,
     labels_of,
     pairs_of,
@@ -189,6 +192,12 @@ def fit_calibration(
         **fit_enrolled(with_photos_content(p["zoo"], collection), gallery),
         **({"same": same} if same else {}),
     }
+
+
+def fit_gallery(look: Callable[..., Predictions], collection: Collection) -> Gallery:
+    """The public generators of training, by all their pictures there, before a background of all generators of training."""
+    known = look(collection.select(split="train", camera=False, zoo=False, source_split="train"))
+    return replace(centroids(known, collection), background=background(look, collection))
 
 
 def fit_enrolled(made: Predictions, gallery: Gallery) -> dict[str, float]:

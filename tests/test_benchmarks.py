@@ -20,6 +20,7 @@ from edgeparse.bundle import open_bundle
 from edgeparse.latency import summarize
 from tests.conftest import encoded, noise
 from training import evaluate
+from training.bars import POINTS_LOST
 from training.dataset import Collection
 from training.index.load import load
 from training.pack import INDEX
@@ -168,7 +169,7 @@ def test_openvino_answers_as_the_bundle_does() -> None:
     ours = [Contender("edgeparse", "openvino", "fp32"), OURS]
     lost = peers.lost_in_openvino(ours, open_bundle(), 1, lambda: some)
     assert set(lost) == {"fp32"}
-    assert lost["fp32"] <= bars.POINTS_LOST
+    assert lost["fp32"] <= POINTS_LOST
     assert peers.lost_in_openvino([OURS], open_bundle(), 1, pytest.fail) == {}
 
 
