@@ -36,7 +36,7 @@ from training.networks import (
     scaled,
 )
 from training.objectives import Proxies, Targets, Weights, fingerprint_constraints, heads, supervised_contrastive
-from training.pooled import Seen, read
+from training.pooled import Seen, pooled, read
 from training.train import Settings, train
 from training.validation import Validation
 from training.zoo.files import zoo_splits
@@ -392,6 +392,31 @@ def test_embedding_is_learnt_by_itself(striped: Collection, capsys: pytest.Captu
     assert learnt == pytest.approx(max(said), abs=0.02)
 
 
+def test_what_is_seen_is_kept(striped: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, samples = network(), striped.select(split="train")
+    seen = read(made, samples, 2, 0, kept=tmp_path)
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 2
+    files[1].unlink()
+    looked = []
+
+    def counted(compute: object, windows: np.ndarray, place: torch.device) -> torch.Tensor:
+        looked.append(len(windows))
+        return pooled(compute, windows, place)
+
+    monkeypatch.setattr("training.pooled.pooled", counted)
+    again = read(made, samples, 3, 0, kept=tmp_path)
+    # The first pass comes from its file, the others are looked at, and the same is seen in the second.
+    assert sum(looked) == 2 * 24 * 2
+    assert torch.equal(again.features[: len(seen.features)], seen.features)
+    assert np.array_equal(again.source[: len(seen.source)], seen.source)
+    # Of other pictures, by other weights, or with another seed other things are seen.
+    for network_, samples_, seed in ((network(5), samples, 0), (made, samples[1:], 0), (made, samples, 1)):
+        looked.clear()
+        read(network_, samples_, 1, seed, kept=tmp_path)
+        assert sum(looked) == 2 * len(samples_)
+
+
 def test_embedding_stays_where_nobody_looks(striped: Collection) -> None:
     validation = Validation.of(striped, 0)
     shared = Network(replace(network().config, compared=False)).eval()
@@ -567,6 +592,18 @@ def test_zoo_splits_are_disjoint_and_balanced() -> None:
     for family in ("vae", "gan"):
         mine = [split for name, split in splits.items() if name.startswith(family)]
         assert (mine.count("train"), mine.count("val"), mine.count("test")) == (8, 2, 2)
+
+
+def test_a_zoo_that_grows_is_tested_on_the_same_generators() -> None:
+    def labels(number: int) -> Labels:
+        return Labels("vae", {"layers": number}, {}, ())
+
+    before = zoo_splits({f"vae-{i:03d}": labels(i) for i in range(50)})
+    # Number 2 is for test, and the last has its labels.
+    after = zoo_splits({f"vae-{i:03d}": labels(i) for i in range(74)} | {"vae-074": labels(2)})
+    assert {name: after[name] for name in before} == before
+    assert {split for name, split in after.items() if name not in before and name != "vae-074"} == {"train"}
+    assert after["vae-074"] == after["vae-002"] == "test"
 
 
 def test_scaling_of_labels() -> None:

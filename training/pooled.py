@@ -6,9 +6,11 @@ sixty-four generators in it, where a step of the whole network has room for twen
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import click
 import numpy as np
@@ -16,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from training.dataset import Sample, crop, through_chain
-from training.networks import Network
+from training.networks import Network, pooled_features
 from training.tones import curves, random_tones, toned
 from training.zoo.build import fast_bfloat16
 
@@ -72,20 +74,50 @@ class Seen:
         return Scale(some.mean(0).to(place), (some.std(0) + 1e-3).to(place))
 
 
-def read(network: Network, samples: list[Sample], passes: int, seed: int, compiled: bool = False) -> Seen:
+def read(
+    network: Network, samples: list[Sample], passes: int, seed: int, *, kept: Path | None = None, compiled: bool = False
+) -> Seen:
     """Look at every picture so many times, `WINDOWS` each.
 
     Args:
         network: in evaluation mode.
+        kept: a folder that gets a file of each pass, so that a run that was cut short goes on from there.
         compiled: whether TorchInductor makes the network faster, which takes it a minute and a C++ compiler.
     """
     compute = torch.compile(network.pooled, dynamic=False) if compiled else network.pooled
-    features, source = [], []
-    for windows, of in _windows(samples, passes, seed):
-        features.append(pooled(compute, windows, network.place).to("cpu", torch.float16))
-        source.append(of)
-        click.echo(f"{sum(map(len, source))} windows read", err=True)
-    return Seen(torch.cat(features), np.concatenate(source)) if source else Seen(torch.empty(0), np.empty(0, np.int64))
+    # Without what other training keeps beside it, a picture is soon sent to another process.
+    light = [replace(sample, variants=[], chains=[]) for sample in samples]
+    source = np.repeat(np.array([sample.source for sample in samples], np.int64), WINDOWS)
+    seen = torch.empty((passes * len(source), pooled_features(network.config)), dtype=torch.float16)
+    name = kept and f"seen-{_digest(network, samples, seed)}"
+    with ProcessPoolExecutor() as pool:
+        for number, rows in enumerate(seen.split(len(source)) if len(source) else ()):
+            file = kept and kept / f"{name}-{number:03d}.npy"
+            if file and file.exists():
+                rows[:] = torch.from_numpy(np.load(file, allow_pickle=False))
+                continue
+            start = 0
+            for windows in _windows(pool, light, [seed, number]):
+                rows[start : start + len(windows)] = pooled(compute, windows, network.place).to("cpu", torch.float16)
+                start += len(windows)
+            if file:
+                temporary = file.with_name(f".{file.name}")
+                with temporary.open("wb") as stream:
+                    np.save(stream, rows.numpy())
+                temporary.replace(file)
+            click.echo(f"pass {number + 1} of {passes}, {len(source)} windows each, read", err=True)
+    return Seen(seen, np.tile(source, passes))
+
+
+def _digest(network: Network, samples: list[Sample], seed: int) -> str:
+    """Sixteen hexadecimal digits that differ where other things would be seen: other pictures, or by other weights."""
+    digest = hashlib.sha256(str(seed).encode())
+    for sample in samples:
+        digest.update(sample.pixels[::64, ::64].tobytes())
+    for name, value in network.state_dict().items():
+        if name.startswith(("fen.", "trunk.")):
+            digest.update(value.cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 @torch.no_grad()
@@ -99,16 +131,11 @@ def pooled(compute: Pooling, windows: np.ndarray, place: torch.device) -> Tensor
     return torch.cat(made)[: len(windows)] if made else torch.empty(0)
 
 
-def _windows(samples: list[Sample], passes: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(windows uint8[N, S, S, 3], source int64[N]), those of some pictures at a time."""
-    # Without what other training keeps beside it, a picture is soon sent to another process.
-    light = [replace(sample, variants=[], chains=[]) for sample in samples]
-    with ProcessPoolExecutor() as pool:
-        for number in range(passes):
-            for start in range(0, len(light), PICTURES):
-                jobs = [(sample, [seed, number, start + i]) for i, sample in enumerate(light[start : start + PICTURES])]
-                cut = list(pool.map(_windows_of, jobs, chunksize=32))
-                yield np.concatenate(cut), np.repeat([sample.source for sample, _ in jobs], WINDOWS)
+def _windows(pool: ProcessPoolExecutor, samples: list[Sample], seed: list[int]) -> Iterator[np.ndarray]:
+    """uint8[N, S, S, 3], those of some pictures at a time, in order."""
+    for start in range(0, len(samples), PICTURES):
+        jobs = [(sample, [*seed, start + i]) for i, sample in enumerate(samples[start : start + PICTURES])]
+        yield np.concatenate(list(pool.map(_windows_of, jobs, chunksize=32)))
 
 
 def _windows_of(job: tuple[Sample, list[int]]) -> np.ndarray:

@@ -23,7 +23,7 @@ from edgeparse.bundle import open_bundle
 from training import answers, embedding, lines
 from training.batches import Batches, DeviceStore, HostStore
 from training.begin import load_weights
-from training.dataset import CHAINS, Collection, add_variants, crop, some
+from training.dataset import CHAINS, Collection, Sample, add_variants, crop, some
 from training.index.load import load as load_index
 from training.learner import Best, Learner
 from training.networks import WINDOW, Network, NetworkConfig
@@ -199,7 +199,8 @@ def main(
     collection = load_index(index)
     click.echo(f"{len(collection.sources)} sources, {len(collection.samples)} pictures", err=True)
     validation = Validation.of(collection, seed)
-    add_training_variants(collection, variants, seed)
+    if minutes:
+        add_training_variants(collection, variants, seed)
     network = Network(NetworkConfig(fen_width=fen_width, fen_blocks=fen_blocks))
     begun = begin(network, begin_from, collection) if begin_from else None
     network.to(place, memory_format=torch.channels_last)
@@ -283,15 +284,83 @@ def train(
         compiled=settings.compiled,
         teachers=[_teacher(Path(path)) for path in settings.taught_by],
     )
-    state_file, of = out / "checkpoint.pt", _what(collection, settings)
-    spent, pixels, best = 0.0, 0, Best()
-    if state_file.exists():
-        state = torch.load(state_file, map_location=learner.place, weights_only=True)
-        if state.get("of") != of:
-            raise ValueError(f"{state_file} is of another index or other settings; name another folder than {out}")
-        learner.restore(state)
-        spent, pixels, best = state["spent"], state["pixels"], Best(**state["best"])
-        click.echo(f"resumed at step {learner.steps}, {spent / 60:.0f} min", err=True)
+    run = _Run(learner, out / "checkpoint.pt", _what(collection, settings))
+    if run.file.exists():
+        run.resume()
+        click.echo(f"resumed at step {learner.steps}, {run.spent / 60:.0f} min", err=True)
+    # Where only what is learnt last is wanted there may be no variants, which take most of the memory.
+    if settings.progress(run.spent, run.pixels) < 1:
+        _learn(run, collection, validation, settings, out)
+    best = run.best
+    best.consider(validation.scores(learner.average.network, learner.place), learner.steps, learner.average)
+    run.save()
+    if isinstance(network, Network):
+        network.load_state_dict(best.values)
+        best.values |= lines.fitted(collection, settings.seed) if network.config.lines else {}
+        best.values |= _learnt_last(network.eval(), collection, validation, settings, out)
+    names = {source.name: source.split for source in collection.sources if source.labels is not None}
+    _save(
+        out / "network.pt",
+        {
+            "config": network.config.to_json(),
+            "network": best.values,
+            "generators": names,
+            # Of the zoo, those that the run had pictures of.
+            "zoo_generators": len({sample.source for sample in _made(collection, zoo=True)}),
+            "steps": learner.steps,
+            "kept_step": best.step,
+            "minutes": run.spent / 60,
+            "passes": settings.passes,
+            "renewed": settings.renewed,
+            "taught_by": [Path(path).parent.name for path in settings.taught_by],
+            "seed": settings.seed,
+            "begun": begun,
+            "hardware": learner.hardware,
+        },
+    )
+
+
+@dataclass
+class _Run:
+    """A learner, how far it has come and the best that validation has seen of it, as they are kept in a checkpoint."""
+
+    learner: Learner
+    file: Path
+    of: str
+    spent: float = 0.0
+    pixels: int = 0
+    best: Best = field(default_factory=Best)
+
+    def save(self) -> None:
+        _save(
+            self.file,
+            {
+                "of": self.of,
+                **self.learner.state(),
+                "spent": self.spent,
+                "pixels": self.pixels,
+                "best": vars(self.best),
+            },
+        )
+
+    def resume(self) -> None:
+        """Go on from the checkpoint.
+
+        Raises:
+            ValueError: it is of another index or of other settings.
+        """
+        state = torch.load(self.file, map_location=self.learner.place, weights_only=True)
+        if state.get("of") != self.of:
+            raise ValueError(
+                f"{self.file} is of another index or other settings; name another folder than {self.file.parent}"
+            )
+        self.learner.restore(state)
+        self.spent, self.pixels, self.best = state["spent"], state["pixels"], Best(**state["best"])
+
+
+def _learn(run: _Run, collection: Collection, validation: Validation, settings: Settings, out: Path) -> None:
+    """One step after another until the budget is used up."""
+    learner = run.learner
     with contextlib.ExitStack() as stack:
         # A run that goes on must not see its first batches again.
         renewal = stack.enter_context(Renewal(collection, settings.seed + learner.steps)) if settings.renewed else None
@@ -308,15 +377,15 @@ def train(
             renewal=renewal,
         )
         # Before the thread makes any: of larger windows than were meant, a network may not have the memory for one batch.
-        batches.size = settings.size(settings.progress(spent, pixels))
+        batches.size = settings.size(settings.progress(run.spent, run.pixels))
 
-        started = time.monotonic() - spent
-        shown, saved = spent, spent
+        started = time.monotonic() - run.spent
+        shown, saved = run.spent, run.spent
         between = BETWEEN_LOOKS[learner.place.type]
         totals: dict[str, float] = defaultdict(float)
         since, waited = 0, 0.0
         next_batch = stack.enter_context(prefetched(batches))
-        while (progress := settings.progress(spent, pixels)) < 1:
+        while (progress := settings.progress(run.spent, run.pixels)) < 1:
             batches.size = settings.size(progress)
             share = min(1.0, progress / WARM_UP) * (0.5 * (1 + math.cos(math.pi * progress)) * 0.99 + 0.01)
             asked = time.monotonic()
@@ -324,79 +393,52 @@ def train(
             waited += time.monotonic() - asked
             terms, missed = learner.step(windows, source, share)
             batches.missed(source, missed)
-            since, pixels = since + 1, pixels + len(windows) * windows.shape[1] ** 2
-            spent = time.monotonic() - started
+            since, run.pixels = since + 1, run.pixels + len(windows) * windows.shape[1] ** 2
+            run.spent = time.monotonic() - started
             for name, term in terms.items():
                 totals[name] += term
-            if spent - shown > min(60.0, between):
+            if run.spent - shown > min(60.0, between):
                 line: dict[str, object] = {
                     "step": learner.steps,
-                    "minutes": round(spent / 60, 1),
+                    "minutes": round(run.spent / 60, 1),
                     "windows": learner.steps * len(windows),
-                    "windows_per_s": round(since * len(windows) / (spent - shown)),
-                    "waited_for_data": round(waited / (spent - shown), 3),
+                    "windows_per_s": round(since * len(windows) / (run.spent - shown)),
+                    "waited_for_data": round(waited / (run.spent - shown), 3),
                 }
                 line |= {name: round(total / since, 4) for name, total in totals.items()}
-                if spent - saved > between:
+                if run.spent - saved > between:
                     figures = validation.scores(learner.average.network, learner.place)
-                    best.consider(figures, learner.steps, learner.average)
+                    run.best.consider(figures, learner.steps, learner.average)
                     line |= {f"val_auc_{name}": round(figure, 4) for name, figure in figures.items()}
-                    _save(
-                        state_file, {"of": of, **learner.state(), "spent": spent, "pixels": pixels, "best": vars(best)}
-                    )
+                    run.save()
                     saved = time.monotonic() - started
                 with (out / "log.jsonl").open("a") as log:
                     log.write(json.dumps(line) + "\n")
                 click.echo(json.dumps(line), err=True)
                 totals.clear()
-                shown, since, waited = spent, 0, 0.0
-    best.consider(validation.scores(learner.average.network, learner.place), learner.steps, learner.average)
-    _save(state_file, {"of": of, **learner.state(), "spent": spent, "pixels": pixels, "best": vars(best)})
-    if isinstance(network, Network):
-        network.load_state_dict(best.values)
-        best.values |= lines.fitted(collection, settings.seed) if network.config.lines else {}
-        best.values |= _learnt_last(network.eval(), collection, validation, settings)
-    names = {source.name: source.split for source in collection.sources if source.labels is not None}
-    _save(
-        out / "network.pt",
-        {
-            "config": network.config.to_json(),
-            "network": best.values,
-            "generators": names,
-            # Of the zoo, those that the run had pictures of.
-            "zoo_generators": len(batches.zoo),
-            "steps": learner.steps,
-            "kept_step": best.step,
-            "minutes": spent / 60,
-            "passes": settings.passes,
-            "renewed": settings.renewed,
-            "taught_by": [Path(path).parent.name for path in settings.taught_by],
-            "seed": settings.seed,
-            "begun": begun,
-            "hardware": learner.hardware,
-        },
-    )
+                shown, since, waited = run.spent, 0, 0.0
 
 
 def _learnt_last(
-    network: Network, collection: Collection, validation: Validation, settings: Settings
+    network: Network, collection: Collection, validation: Validation, settings: Settings, out: Path
 ) -> dict[str, Tensor]:
-    """The values of the layers that are learnt by themselves, by their names; none without passes."""
+    """The values of the layers that are learnt by themselves, by their names; none without passes. What is seen of the pictures is kept in
+    the folder `out`."""
     if not settings.passes:
         return {}
+    shown = _made(collection), collection.select(split="train", camera=True, source_split="train")
     made, photos = (
-        read(
-            network,
-            collection.select(split="train", camera=camera, source_split="train"),
-            settings.passes,
-            settings.seed,
-            settings.compiled,
-        )
-        for camera in (False, True)
+        read(network, samples, settings.passes, settings.seed, kept=out, compiled=settings.compiled)
+        for samples in shown
     )
     return embedding.fitted(network, collection.sources, made, validation, settings.seed) | answers.fitted(
         network, collection.sources, made, photos, settings.seed
     )
+
+
+def _made(collection: Collection, zoo: bool | None = None) -> list[Sample]:
+    """Pictures that the training generators made, for training."""
+    return collection.select(split="train", camera=False, zoo=zoo, source_split="train")
 
 
 def _teacher(path: Path) -> Network:

@@ -10,6 +10,7 @@ import numpy as np
 
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES
 from training.markdown import table
+from training.zoo.files import HELD_OUT_AMONG
 from training.zoo.inspection import DEFINITIONS
 
 
@@ -127,8 +128,8 @@ def render(description: dict, probe: dict, manifest: dict, leakage: dict | None,
         "levels, measured on averages of 4x4 pixels (photos by about 60). "
         "What fails is trained once more from the start, for twice as long, and not used if it fails again.",
         "Every family but gan shows photos: reconstructed, restored, or with a part drawn anew, so that each picture has a camera twin of "
-        "the same content and size. Generators are split by number within a family (two thirds, a sixth, a sixth); those with equal labels "
-        "stay together.",
+        f"the same content and size. The first {HELD_OUT_AMONG} of a family are split by number (two thirds, a sixth, a sixth); later ones "
+        "are for training alone, so that a zoo that has grown is tested on the same generators. Those with equal labels stay together.",
         "## Search space",
         "Within a family every choice is drawn as often as it is named here; `training/zoo/space.py` settles those that exclude one "
         "another.",
