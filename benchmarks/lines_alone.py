@@ -22,12 +22,12 @@ from torch import nn
 from benchmarks.study import CONDITIONS
 from training import lines
 from training.dataset import CHAINS, Collection, add_variants
-from training.evaluate import predict
 from training.folds import FOLDS, refold
 from training.index.lines import Index, read
 from training.index.load import collect
 from training.metrics import auc
 from training.networks import SpectralLines, scaled
+from training.predictions import predict
 
 RESULT = Path(__file__).parent.parent / "training" / "results" / "lines.json"
 

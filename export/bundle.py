@@ -29,17 +29,10 @@ from export.calibration import (
 from export.onnx_graph import export, output_names, parity, with_short_weights
 from export.variants import write_variants
 from training.dataset import Collection, some
-from training.evaluate import (
-    Predictions,
-    check_splits,
-    detection,
-    parsing,
-    predict,
-    same_generator,
-    with_photos_content,
-)
+from training.evaluate import check_splits, detection, parsing, same_generator
 from training.labels import CONTINUOUS
 from training.networks import WINDOW, Network
+from training.predictions import Predictions, predict, with_photos_content
 
 
 def build(

@@ -18,22 +18,12 @@ from edgeparse.bundle import Bundle
 from edgeparse.gallery import Gallery
 from export.shrinkage import Shrinkage
 from training.dataset import Collection, Sample
-from training.evaluate import (
-    ENROLLED,
-    Predictions,
-    background,
-    centroids,
-    enrolled_draws,
-    labels_of,
-    pairs_of,
-    predict,
-    training_labels,
-    true_and_said,
-    with_photos_content,
-)
+from training.enrolment import ENROLLED, background, centroids, enrolled_draws
+from training.evaluate import labels_of, pairs_of, training_labels, true_and_said
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES
 from training.metrics import auc, macro_f1
 from training.parsing import Answers, beats, headline
+from training.predictions import Predictions, predict, with_photos_content
 
 # Of camera photos, at most this share may be called generated, and of either kind of generated pictures of validation at most this share
 # camera.

@@ -19,7 +19,7 @@ from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
 from edgeparse.bundle import open_bundle
 from edgeparse.latency import summarize
 from tests.conftest import encoded, noise
-from training import evaluate
+from training import predictions
 from training.bars import POINTS_LOST
 from training.dataset import Collection
 from training.index.load import load
@@ -165,7 +165,7 @@ def test_speed_that_is_bought_with_accuracy_does_not_count(stored: dict[str, Any
 def test_openvino_answers_as_the_bundle_does() -> None:
     pytest.importorskip("openvino")
     pack = load(INDEX)
-    some = Collection(pack.sources, evaluate.few(pack.samples, 2))
+    some = Collection(pack.sources, predictions.few(pack.samples, 2))
     ours = [Contender("edgeparse", "openvino", "fp32"), OURS]
     lost = peers.lost_in_openvino(ours, open_bundle(), 1, lambda: some)
     assert set(lost) == {"fp32"}

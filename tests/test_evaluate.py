@@ -29,8 +29,10 @@ from export.calibration import (
 from tests.conftest import edit_manifest
 from training.card import comparing_sections
 from training.dataset import Collection, Generator
-from training.evaluate import Predictions, check_splits, enrolment, pairs_of, same_generator
+from training.enrolment import enrolment
+from training.evaluate import check_splits, pairs_of, same_generator
 from training.labels import CONTINUOUS, Labels
+from training.predictions import Predictions
 
 DIMENSION = 32
 

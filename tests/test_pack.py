@@ -15,12 +15,12 @@ from tests.conftest import noise
 from training import pack
 from training.codecs import Jpeg
 from training.dataset import Generator, as_it_comes
-from training.evaluate import Predictions
 from training.headline import Measured, losses
 from training.index.lines import Entry, Index, Place, read
 from training.index.load import collect, load
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
 from training.parsing import Answers
+from training.predictions import Predictions
 
 
 def labels(family: str = "vae") -> Labels:

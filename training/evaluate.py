@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -17,30 +15,23 @@ from typing import Protocol
 import click
 import numpy as np
 
-from edgeparse import windows
 from edgeparse.backends.base import Backend
 from edgeparse.backends.select import create
 from edgeparse.bundle import Bundle, Calibration, Loss, Parameter, SameGenerator, open_bundle
-from edgeparse.gallery import Gallery, centre, usual
-from edgeparse.readout import calibrated, sigmoid, unit, verdict
-from training import codecs, metrics
+from edgeparse.gallery import Gallery
+from edgeparse.readout import calibrated, sigmoid, verdict
+from training import metrics
 from training import parsing as insides
-from training.dataset import Collection, Sample, as_it_comes, chain_seed, through_chain
+from training.dataset import Collection
+from training.enrolment import ENROLLED, centroids, enrolment
 from training.index.load import load
-from training.labels import DISCRETE, Labels
+from training.labels import Labels
+from training.predictions import CONDITIONS, Predictions, few, native, predict, with_photos_content
 
-HEADS = ["embedding", "generated", "family", "continuous", *DISCRETE, "losses"]
-WINDOWS = 8
 # Pictures of each of hundreds of training generators that are enough for its place in a gallery, and to try it.
 FEW, TRIED = 50, 20
-# "mixed" is a random chain a picture; "as stored" leaves the classes the file formats that they came in.
-CONDITIONS = ("mixed", "as stored", *codecs.CONDITIONS)
 # Those in which it is looked for which known generator made a picture: seen ones are many, and the gallery's pictures are of "mixed".
 NAMED = ("mixed", "clean")
-# Pictures by which a generator is enrolled.
-ENROLLED = (10, 25)
-# Pictures of each generator of a gallery's background (training/results/tried.json: five times as many).
-BACKGROUND = 10
 
 
 class Fitted(Protocol):
@@ -54,66 +45,6 @@ class Fitted(Protocol):
     def continuous(self) -> tuple[Parameter, ...]: ...
     @property
     def losses(self) -> tuple[Loss, ...]: ...
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Outputs averaged over each picture's windows, with each picture's source. `values[name]` is float32[P, K]."""
-
-    values: dict[str, np.ndarray]
-    source: np.ndarray
-
-    def of(self, sources: Iterable[int]) -> np.ndarray:
-        """Indices of the pictures of these sources."""
-        return np.flatnonzero(np.isin(self.source, list(sources)))
-
-    @property
-    def logit(self) -> np.ndarray:
-        return self.values["generated"][:, 0]
-
-    def embeddings(self) -> np.ndarray:
-        """Unit vectors, float32[P, D]."""
-        return np.stack([unit(vector) for vector in self.values["embedding"]])
-
-
-def evaluation_seed(sample: Sample, draw: int = 0) -> int:
-    """Of a sample's chain in every evaluation: a photo and its twins meet the same. Training meets none of these, of whichever draw."""
-    return chain_seed(sample.content(), 0, draw)
-
-
-def native(pixels: np.ndarray, count: int = WINDOWS) -> np.ndarray:
-    """A picture as the runtime shows it to a network: uint8[N, 128, 128, 3] at native resolution, N at most `count`."""
-    return windows.cut(pixels, count).pixels
-
-
-def predict(
-    backend: Backend,
-    samples: list[Sample],
-    condition: str,
-    frame: Callable[[np.ndarray], np.ndarray] = native,
-    draw: int = 0,
-    outputs: Sequence[str] = HEADS,
-) -> Predictions:
-    """Run pictures through a condition, or through a random chain each ("mixed", fixed by the content and `draw`).
-
-    Generated pictures are first saved as photos come, except "as stored", where the classes' file formats differ.
-    """
-
-    def prepare(sample: Sample) -> np.ndarray:
-        if condition == "mixed":
-            pixels = through_chain(sample, evaluation_seed(sample, draw))
-        elif condition == "as stored":
-            pixels = sample.pixels
-        else:
-            pixels = codecs.CONDITIONS[condition](as_it_comes(sample))
-        return frame(pixels)
-
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in outputs}
-    with ThreadPoolExecutor(2) as pool:
-        for cut in pool.map(prepare, samples):
-            for name, value in backend.run(cut, outputs).items():
-                rows[name].append(value.mean(axis=0))
-    return Predictions({name: np.stack(row) for name, row in rows.items()}, np.array([s.source for s in samples]))
 
 
 def detection(
@@ -279,132 +210,6 @@ def same_generator(made: Predictions, same: SameGenerator | None = None, seed: i
             "different_called_same": float((chance[~truth] >= same.threshold).mean()),
         }
     return figures
-
-
-def with_photos_content(made: Predictions, collection: Collection) -> Predictions:
-    """The predictions for pictures of generators that show photos."""
-    rows = np.array([collection.sources[i].shows_photos() for i in made.source], bool)
-    return Predictions({name: value[rows] for name, value in made.values.items()}, made.source[rows])
-
-
-@dataclass(frozen=True)
-class Near:
-    """How near pictures come to names, float[P, N], and how near generators usually come to them (`gallery.usual`), float[P]."""
-
-    similarity: np.ndarray
-    usual: np.ndarray
-
-    @staticmethod
-    def of(embeddings: np.ndarray, centres: np.ndarray, background: np.ndarray) -> Near:
-        return Near(embeddings @ centres.T, usual(background, embeddings))
-
-    def beyond(self, enrolled: np.ndarray, calibration: Calibration) -> np.ndarray:
-        """How much nearer every name comes than it needs to, float[P, N], by whether it is `enrolled`, bool[N]."""
-        of_enrolled = np.array([calibration.needed(enrolled=True, usual=float(value)) for value in self.usual])
-        of_own = calibration.needed(enrolled=False, usual=0.0)
-        return self.similarity - np.where(enrolled, of_enrolled[:, None], of_own)
-
-
-@dataclass(frozen=True)
-class Enrolled:
-    """Unseen generators enrolled in one draw, and pictures looked for among them: who made each query, int64[Q]; how near it comes to
-    the names; the same of pictures of strangers; and every name's source, int64[N], -1 of a generator of the bundle's."""
-
-    made_by: np.ndarray
-    queries: Near
-    strangers: Near
-    names: np.ndarray
-
-
-def enrolled_draws(
-    made: Predictions, gallery: Gallery, pictures: int, *, known: int = 20, draws: int = 20, seed: int = 0
-) -> Iterator[Enrolled]:
-    """Generators that training never saw, enrolled by a few pictures each and then looked for among `known` names.
-
-    In each draw two thirds of the generators are enrolled and fill the gallery up to `known` names with the bundle's own; the rest stay
-    strangers. Queries are pictures that were not enrolled. Nothing where fewer than three generators have pictures to spare.
-    """
-    rng = np.random.default_rng(seed)
-    vectors = made.embeddings()
-    rows = {i: made.of([i]) for i in np.unique(made.source)}
-    usable = [i for i in rows if len(rows[i]) > pictures]
-    if len(usable) < 3:
-        return
-    enrolled = min(known, 2 * len(usable) // 3)
-    own = min(known - enrolled, len(gallery.names))
-    for _ in range(draws):
-        order = rng.permutation(usable)
-        members = {i: rng.permutation(rows[i]) for i in order[:enrolled]}
-        beside = gallery.vectors[rng.choice(len(gallery.names), own, replace=False)] if own else gallery.vectors[:0]
-        mine = np.stack([centre(vectors[drawn[:pictures]]) for drawn in members.values()])
-        centres = np.concatenate([mine, beside.reshape(-1, mine.shape[1])])
-        queries = np.concatenate([drawn[pictures:] for drawn in members.values()])
-        strangers = np.concatenate([rows[i] for i in order[enrolled:]])
-        yield Enrolled(
-            made.source[queries],
-            Near.of(vectors[queries], centres, gallery.background),
-            Near.of(vectors[strangers], centres, gallery.background),
-            np.array([*members, *np.full(own, -1)]),
-        )
-
-
-def enrolment(made: Predictions, gallery: Gallery, calibration: Calibration, pictures: int) -> dict[str, float] | None:
-    """How well unseen generators are named once enrolled, as `gallery.identify` does, means of `enrolled_draws`; None where these are none.
-
-    `unknown_auroc` is of how much nearer the first candidate comes than it needs to; the rates are of what is named at the threshold.
-    """
-    figures, names = [], np.empty(0)
-    for draw in enrolled_draws(made, gallery, pictures):
-        names = draw.names
-        queries, strangers = (of.beyond(names >= 0, calibration) for of in (draw.queries, draw.strangers))
-        near, far = queries.max(1), strangers.max(1)
-        right = names[queries.argmax(1)] == draw.made_by
-        figures.append(
-            {
-                # Generators weigh alike.
-                "accuracy": np.mean([right[draw.made_by == i].mean() for i in names[names >= 0]]),
-                "unknown_auroc": metrics.auc(far, near),
-                "named_rightly": (right & (near >= 0)).mean(),
-                "unknown_named": (far >= 0).mean(),
-            }
-        )
-    if not figures:
-        return None
-    mean = {key: float(np.mean([figure[key] for figure in figures])) for key in figures[0]}
-    return mean | {
-        "pictures": pictures,
-        "enrolled": int((names >= 0).sum()),
-        "names": len(names),
-        "draws": len(figures),
-    }
-
-
-def few(samples: list[Sample], count: int) -> list[Sample]:
-    """The first `count` pictures of every source; which photos they show was drawn when they were made."""
-    counts: dict[int, int] = {}
-    chosen = []
-    for sample in samples:
-        counts[sample.source] = counts.get(sample.source, 0) + 1
-        if counts[sample.source] <= count:
-            chosen.append(sample)
-    return chosen
-
-
-def centroids(made: Predictions, collection: Collection) -> Gallery:
-    """A gallery of mean embeddings, one a generator."""
-    vectors = made.embeddings()
-    names, means = [], []
-    for source in np.unique(made.source):
-        names.append(collection.sources[source].name)
-        means.append(centre(vectors[made.of([source])]))
-    return Gallery(tuple(names), np.stack(means).astype(np.float32))
-
-
-def background(look: Callable[[list[Sample]], Predictions], collection: Collection) -> np.ndarray:
-    """Unit vectors, float32[B, D], of the training generators that show photos, of no GAN therefore (`gallery.usual`)."""
-    seen = collection.select(split="train", camera=False, source_split="train")
-    shown = few([sample for sample in seen if collection.sources[sample.source].shows_photos()], BACKGROUND)
-    return centroids(look(shown), collection).vectors
 
 
 def evaluate(
