@@ -264,15 +264,18 @@ def evaluate(
 
 
 def check_splits(bundle: Bundle, collection: Collection) -> None:
-    """That no generator has changed sides since the bundle was trained.
+    """That no generator has changed sides since the bundle was trained. Of those that it was trained on some may be missing: a zoo of
+    fewer rounds is tested on the same ones.
 
     Raises:
-        ValueError: one has; the zoo was built or filtered otherwise.
+        ValueError: one has, or one for validation or test is missing or new; the zoo was built or filtered otherwise.
     """
     fields = json.loads((bundle.folder / "bundle.json").read_text())
     trained = fields["training"]["generators"]
     now = {source.name: source.split for source in collection.sources if source.labels is not None}
-    moved = sorted(name for name in trained.keys() | now.keys() if trained.get(name) != now.get(name))
+    moved = sorted(
+        name for name in trained.keys() | now.keys() if trained.get(name, "train") != now.get(name, "train")
+    )
     if moved:
         raise ValueError(
             f"these generators are not on the side where bundle {bundle.label} had them: {', '.join(moved[:10])}"

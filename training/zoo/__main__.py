@@ -33,7 +33,10 @@ def main() -> None:
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="The zoo's folder.")
 @click.option("--count", default=175, show_default=True, help="Generators a round, balanced over families.")
 @click.option(
-    "--rounds", default=2, show_default=True, help="How many rounds; the zoo grows by one without another draw."
+    "--rounds",
+    default=3,
+    show_default=True,
+    help="How many rounds; the zoo grows by one without another draw. After two, all are for training alone.",
 )
 @click.option("--seed", default=0, show_default=True, help="The same seed draws the same configs.")
 @click.option("--families", default=",".join(REGISTRY), show_default=True, help="Which families, by commas.")
