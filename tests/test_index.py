@@ -19,7 +19,7 @@ from training.codecs import Jpeg, encoded
 from training.dataset import Generator, Sample
 from training.index.__main__ import main
 from training.index.lines import read
-from training.index.load import collect, load
+from training.index.load import collect, load, load_to_train
 from training.index.scan import scan
 from training.labels import Labels
 from training.photos import jpeg_of_file, photo_split, split_of
@@ -153,6 +153,21 @@ def test_what_is_loaded_is_what_the_folders_hold(index: Path) -> None:
     for mine, theirs in zip(found.samples, expected, strict=True):
         assert np.array_equal(mine.pixels, theirs.pixels)
         assert mine.pixels.dtype == np.uint8
+
+
+def test_training_loads_what_it_looks_at(index: Path) -> None:
+    # A picture of a generator for test that shows a photo of training is not looked at either.
+    of_gan = next(
+        i
+        for i, line in enumerate(map(json.loads, index.read_text().splitlines()))
+        if line.get("picture", "").endswith("gan-002.npz#0")
+    )
+    edit(index, of_gan, lambda fields: fields.update(split="train"))
+    every, found = load(index), load_to_train(index)
+    assert found.sources == every.sources
+    looked_at = [every.samples[i] for i in (1, 5, 6, 11)]
+    assert [(s.source, s.split, s.photo) for s in found.samples] == [(s.source, s.split, s.photo) for s in looked_at]
+    assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(found.samples, looked_at, strict=True))
 
 
 def test_lines_say_what_is_known_and_no_more(index: Path) -> None:

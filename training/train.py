@@ -24,7 +24,7 @@ from training import answers, embedding, lines
 from training.batches import Batches, DeviceStore, HostStore
 from training.begin import load_weights
 from training.dataset import CHAINS, Collection, Sample, add_variants, crop, some
-from training.index.load import load as load_index
+from training.index.load import load_to_train
 from training.learner import Best, Learner
 from training.networks import WINDOW, Network, NetworkConfig
 from training.objectives import Weights
@@ -129,7 +129,7 @@ def add_training_variants(collection: Collection, variants: int, seed: int) -> N
     "--minutes",
     default=60.0,
     show_default=True,
-    help="Training time; the learning rate's schedule follows it. After 0 only what is fitted last is fitted anew.",
+    help="Training time; the learning rate's schedule follows it. With 0 only the embedding and the answers are learnt anew.",
 )
 @click.option("--seed", default=1, show_default=True)
 @click.option("--rate", default=2e-3, show_default=True, help="Highest learning rate.")
@@ -147,7 +147,7 @@ def add_training_variants(collection: Collection, variants: int, seed: int) -> N
 @click.option(
     "--real-share", default=0.3, show_default=True, help="Share of a batch's generators that are public ones."
 )
-@click.option("--variants", default=4, show_default=True, help="Codec chains kept of a zoo picture.")
+@click.option("--variants", default=2, show_default=True, help="Codec chains kept of a zoo picture.")
 @click.option(
     "--passes",
     default=4,
@@ -196,9 +196,10 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     place = torch.device(device)
-    collection = load_index(index)
+    collection = load_to_train(index)
     click.echo(f"{len(collection.sources)} sources, {len(collection.samples)} pictures", err=True)
     validation = Validation.of(collection, seed)
+    # Without steps nothing looks at them but what spectral lines learn, which stays as it was.
     if minutes:
         add_training_variants(collection, variants, seed)
     network = Network(NetworkConfig(fen_width=fen_width, fen_blocks=fen_blocks))
@@ -288,7 +289,6 @@ def train(
     if run.file.exists():
         run.resume()
         click.echo(f"resumed at step {learner.steps}, {run.spent / 60:.0f} min", err=True)
-    # Where only what is learnt last is wanted there may be no variants, which take most of the memory.
     if settings.progress(run.spent, run.pixels) < 1:
         _learn(run, collection, validation, settings, out)
     best = run.best

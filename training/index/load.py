@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,15 @@ def load(path: Path) -> Collection:
         FileNotFoundError: a picture is not where the index says.
     """
     return collect(read(path))
+
+
+def load_to_train(path: Path) -> Collection:
+    """The same without pictures that training and its validation never look at, half of them: for test, or of a generator that is on
+    another side than they are."""
+    index = read(path)
+    splits = {key: source.split for key, source in index.sources.items() if source.labels is not None}
+    seen = [e for e in index.entries if e.split != "test" and splits.get(e.source, e.split) == e.split]
+    return collect(replace(index, entries=seen))
 
 
 def collect(index: Index) -> Collection:
