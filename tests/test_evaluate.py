@@ -271,8 +271,13 @@ def test_a_generator_that_changed_sides_is_noticed(bundle_copy: Path) -> None:
     check_splits(open_bundle(bundle_copy), collection("test"))
     with pytest.raises(ValueError, match="vae-001"):
         check_splits(open_bundle(bundle_copy), collection("train"))
-    # A zoo of fewer rounds lacks some that are for training alone; none that is held out.
-    without = collection("test").sources
-    check_splits(open_bundle(bundle_copy), Collection(without[1:], []))
+    # A zoo of fewer rounds lacks some that are for training alone; none that is held out, and no public one.
+    sources = collection("test").sources
+    check_splits(open_bundle(bundle_copy), Collection(sources[1:], []))
     with pytest.raises(ValueError, match="vae-001"):
-        check_splits(open_bundle(bundle_copy), Collection(without[:1], []))
+        check_splits(open_bundle(bundle_copy), Collection(sources[:1], []))
+    with pytest.raises(ValueError, match="vae-002"):
+        check_splits(open_bundle(bundle_copy), Collection([*sources, Generator("vae-002", labels, True, "train")], []))
+    edit_manifest(bundle_copy, lambda fields: fields["training"]["generators"].update(sd1="train"))
+    with pytest.raises(ValueError, match="sd1"):
+        check_splits(open_bundle(bundle_copy), Collection(sources, []))

@@ -17,10 +17,11 @@ import torch
 from export.onnx_graph import TOLERANCE, export, fold_batch_norm, output_names, parity, with_short_weights
 from export.quantize import quantize
 from tests.conftest import noise
+from tests.made_collection import made_collection
 from training import answers, codecs, metrics
 from training.batches import Batches
 from training.begin import load_weights
-from training.dataset import Collection, Generator, Sample, add_variants, crop
+from training.dataset import CHAINS, Collection, Generator, Sample, add_variants, crop
 from training.embedding import fitted as fitted_embedding
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
 from training.learner import optimizers_of
@@ -37,7 +38,7 @@ from training.networks import (
 )
 from training.objectives import Proxies, Targets, Weights, fingerprint_constraints, heads, supervised_contrastive
 from training.pooled import Seen, pooled, read
-from training.train import Settings, train
+from training.train import Settings, add_training_variants, train
 from training.validation import Validation
 from training.zoo.files import zoo_splits
 
@@ -411,7 +412,13 @@ def test_what_is_seen_is_kept(striped: Collection, tmp_path: Path, monkeypatch: 
     assert torch.equal(again.features[: len(seen.features)], seen.features)
     assert np.array_equal(again.source[: len(seen.source)], seen.source)
     # Of other pictures, by other weights, or with another seed other things are seen.
-    for network_, samples_, seed in ((network(5), samples, 0), (made, samples[1:], 0), (made, samples, 1)):
+    saved = [replace(samples[0], jpeg=codecs.Jpeg(75, 2)), *samples[1:]]
+    for network_, samples_, seed in (
+        (network(5), samples, 0),
+        (made, samples[1:], 0),
+        (made, saved, 0),
+        (made, samples, 1),
+    ):
         looked.clear()
         read(network_, samples_, 1, seed, kept=tmp_path)
         assert sum(looked) == 2 * len(samples_)
@@ -592,6 +599,18 @@ def test_zoo_splits_are_disjoint_and_balanced() -> None:
     for family in ("vae", "gan"):
         mine = [split for name, split in splits.items() if name.startswith(family)]
         assert (mine.count("train"), mine.count("val"), mine.count("test")) == (8, 2, 2)
+
+
+@pytest.mark.parametrize("variants", [0, 2])
+def test_spectral_lines_have_what_they_learn_from(variants: int) -> None:
+    collection = made_collection()
+    add_training_variants(collection, variants, 0)
+    trained = collection.select(split="train", source_split="train")
+    public = [sample for sample in trained if not collection.sources[sample.source].zoo]
+    assert all(len(sample.variants) == CHAINS for sample in public)
+    made = collection.select(split="train", zoo=True, camera=False, source_split="train")
+    assert {len(sample.variants) for sample in made} == {variants}
+    assert all(not sample.variants for sample in collection.samples if sample.split != "train")
 
 
 def test_a_zoo_that_grows_is_tested_on_the_same_generators() -> None:

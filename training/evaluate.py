@@ -25,7 +25,7 @@ from training import parsing as insides
 from training.dataset import Collection
 from training.enrolment import ENROLLED, centroids, enrolment
 from training.index.load import load
-from training.labels import Labels
+from training.labels import FAMILIES, Labels
 from training.predictions import CONDITIONS, Predictions, few, native, predict, with_photos_content
 
 # Pictures of each of hundreds of training generators that are enough for its place in a gallery, and to try it.
@@ -264,21 +264,20 @@ def evaluate(
 
 
 def check_splits(bundle: Bundle, collection: Collection) -> None:
-    """That no generator has changed sides since the bundle was trained. Of those that it was trained on some may be missing: a zoo of
-    fewer rounds is tested on the same ones.
+    """That no generator has changed sides since the bundle was trained, and that none is new. Of the zoo's that it was trained on some may
+    be missing: a zoo of fewer rounds has the same ones for validation and test.
 
     Raises:
-        ValueError: one has, or one for validation or test is missing or new; the zoo was built or filtered otherwise.
+        ValueError: one has, is new, or is missing; the zoo was built or filtered otherwise.
     """
     fields = json.loads((bundle.folder / "bundle.json").read_text())
     trained = fields["training"]["generators"]
     now = {source.name: source.split for source in collection.sources if source.labels is not None}
-    moved = sorted(
-        name for name in trained.keys() | now.keys() if trained.get(name, "train") != now.get(name, "train")
-    )
+    moved = {name for name, split in now.items() if trained.get(name) != split}
+    moved |= {n for n in trained.keys() - now.keys() if trained[n] != "train" or n.rsplit("-", 1)[0] not in FAMILIES}
     if moved:
         raise ValueError(
-            f"these generators are not on the side where bundle {bundle.label} had them: {', '.join(moved[:10])}"
+            f"these generators are not on the side where bundle {bundle.label} had them: {', '.join(sorted(moved)[:10])}"
         )
 
 

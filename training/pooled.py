@@ -110,10 +110,11 @@ def read(
 
 
 def _digest(network: Network, samples: list[Sample], seed: int) -> str:
-    """Sixteen hexadecimal digits that differ where other things would be seen: other pictures, or by other weights."""
-    digest = hashlib.sha256(str(seed).encode())
+    """Sixteen hexadecimal digits that differ where other things would be seen: other pictures, or by another network. Other codec chains or
+    tones in the code are not noticed."""
+    digest = hashlib.sha256(repr((seed, WINDOWS, TONED, network.config)).encode())
     for sample in samples:
-        digest.update(sample.pixels[::64, ::64].tobytes())
+        digest.update(repr((sample.pixels.shape, sample.jpeg)).encode() + sample.pixels[::64, ::64].tobytes())
     for name, value in network.state_dict().items():
         if name.startswith(("fen.", "trunk.")):
             digest.update(value.cpu().numpy().tobytes())

@@ -116,8 +116,11 @@ def prefetched(make: Callable[[], Batch], depth: int = 4) -> Iterator[Callable[[
 
 
 def add_training_variants(collection: Collection, variants: int, seed: int) -> None:
-    """Send all that is trained on through codec chains; zoo pictures, of which there are most, through `variants` each."""
+    """Send all that is trained on through codec chains; zoo pictures, of which there are most, through `variants` each. With none, only
+    those that spectral lines learn from have any."""
     add_variants(collection.select(split="train", zoo=False, source_split="train"), CHAINS, seed)
+    if not variants:
+        return
     add_variants(collection.select(split="train", zoo=True, camera=False, source_split="train"), variants, seed)
     add_variants(collection.select(split="train", zoo=True, camera=True), CHAINS, seed)
 
@@ -129,7 +132,7 @@ def add_training_variants(collection: Collection, variants: int, seed: int) -> N
     "--minutes",
     default=60.0,
     show_default=True,
-    help="Training time; the learning rate's schedule follows it. With 0 only the embedding and the answers are learnt anew.",
+    help="Training time; the learning rate's schedule follows it. After 0 only what is fitted last is fitted anew.",
 )
 @click.option("--seed", default=1, show_default=True)
 @click.option("--rate", default=2e-3, show_default=True, help="Highest learning rate.")
@@ -192,16 +195,15 @@ def main(
     compiled: bool,
     device: str,
 ) -> None:
-    """Train on the pictures of INDEX; OUT gets checkpoint.pt, network.pt and log.jsonl."""
+    """Train on the pictures of INDEX; OUT gets checkpoint.pt, network.pt and log.jsonl, and what was seen in each of the passes."""
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     place = torch.device(device)
     collection = load_to_train(index)
     click.echo(f"{len(collection.sources)} sources, {len(collection.samples)} pictures", err=True)
     validation = Validation.of(collection, seed)
-    # Without steps nothing looks at them but what spectral lines learn, which stays as it was.
-    if minutes:
-        add_training_variants(collection, variants, seed)
+    # Where there are no steps, those of the zoo, which take most of the memory, are not looked at.
+    add_training_variants(collection, variants if minutes else 0, seed)
     network = Network(NetworkConfig(fen_width=fen_width, fen_blocks=fen_blocks))
     begun = begin(network, begin_from, collection) if begin_from else None
     network.to(place, memory_format=torch.channels_last)
@@ -263,7 +265,8 @@ def train(
     out: Path,
     begun: dict[str, object] | None = None,
 ) -> None:
-    """Train a network, where it is, on the variants of pictures; the folder `out` gets checkpoint.pt, network.pt and log.jsonl.
+    """Train a network, where it is, on the variants of pictures; the folder `out` gets checkpoint.pt, network.pt and log.jsonl, and
+    with passes a file of each.
 
     Goes on from checkpoint.pt. What network.pt holds is the moving average as it was when validation scored it highest (early stopping:
     the public pictures are few, and are learnt by heart before the zoo is learnt), and `network.config`.

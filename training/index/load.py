@@ -25,8 +25,8 @@ def load(path: Path) -> Collection:
 
 
 def load_to_train(path: Path) -> Collection:
-    """The same without pictures that training and its validation never look at, half of them: for test, or of a generator that is on
-    another side than they are."""
+    """The same without half of the pictures, at which training and its validation never look: those for test, and those of generators that
+    are on another side than they are."""
     index = read(path)
     splits = {key: source.split for key, source in index.sources.items() if source.labels is not None}
     seen = [e for e in index.entries if e.split != "test" and splits.get(e.source, e.split) == e.split]

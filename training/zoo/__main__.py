@@ -36,7 +36,7 @@ def main() -> None:
     "--rounds",
     default=3,
     show_default=True,
-    help="How many rounds; the zoo grows by one without another draw. After two, all are for training alone.",
+    help="How many rounds; the zoo grows by one without another draw. Numbers from 50 of a family are for training.",
 )
 @click.option("--seed", default=0, show_default=True, help="The same seed draws the same configs.")
 @click.option("--families", default=",".join(REGISTRY), show_default=True, help="Which families, by commas.")

@@ -129,7 +129,7 @@ def render(description: dict, probe: dict, manifest: dict, leakage: dict | None,
         "What fails is trained once more from the start, for twice as long, and not used if it fails again.",
         "Every family but gan shows photos: reconstructed, restored, or with a part drawn anew, so that each picture has a camera twin of "
         f"the same content and size. The first {HELD_OUT_AMONG} of a family are split by number (two thirds, a sixth, a sixth); later ones "
-        "are for training alone, so that a zoo that has grown is tested on the same generators. Those with equal labels stay together.",
+        "are for training, so that a zoo that has grown is tested on the same generators. Those with equal labels stay together.",
         "## Search space",
         "Within a family every choice is drawn as often as it is named here; `training/zoo/space.py` settles those that exclude one "
         "another.",

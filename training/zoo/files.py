@@ -46,14 +46,14 @@ def passes(entry: dict) -> bool:
     return quality["spectrum_distance"] <= 2.0 and entry["variety"] >= 15.0
 
 
-# Generators of a family that a held-out one may be among; later rounds of the draw are for training alone, so that a zoo that has grown is
-# tested on the same generators as before.
+# Generators of a family that a held-out one may be among; later ones are for training, but for one with the labels of a held-out one, so
+# that a zoo that has grown is tested on the same generators as before.
 HELD_OUT_AMONG = 50
 
 
 def zoo_splits(labels: dict[str, Labels], fold: int = 0) -> dict[str, str]:
     """Which zoo generators are trained on, validated on and tested on, balanced over families: of the first `HELD_OUT_AMONG` of a family
-    two thirds, a sixth and a sixth; all later ones are trained on.
+    two thirds, a sixth and a sixth; later ones are trained on.
 
     A name's number decides, so that a generator more or less moves no other. One with the same labels as another goes where that one is:
     else one side would know the other's answers. Each `fold` turns the pattern by one: over six of them every generator is a test one once
