@@ -25,8 +25,9 @@ from training import parsing as insides
 from training.dataset import Collection
 from training.enrolment import ENROLLED, centroids, enrolment
 from training.index.load import load
-from training.labels import FAMILIES, Labels
+from training.labels import Labels
 from training.predictions import CONDITIONS, Predictions, few, native, predict, with_photos_content
+from training.zoo.files import named_by_zoo
 
 # Pictures of each of hundreds of training generators that are enough for its place in a gallery, and to try it.
 FEW, TRIED = 50, 20
@@ -274,7 +275,7 @@ def check_splits(bundle: Bundle, collection: Collection) -> None:
     trained = fields["training"]["generators"]
     now = {source.name: source.split for source in collection.sources if source.labels is not None}
     moved = {name for name, split in now.items() if trained.get(name) != split}
-    moved |= {n for n in trained.keys() - now.keys() if trained[n] != "train" or n.rsplit("-", 1)[0] not in FAMILIES}
+    moved |= {n for n in trained.keys() - now.keys() if trained[n] != "train" or not named_by_zoo(n)}
     if moved:
         raise ValueError(
             f"these generators are not on the side where bundle {bundle.label} had them: {', '.join(sorted(moved)[:10])}"

@@ -121,7 +121,7 @@ def add_training_variants(collection: Collection, variants: int, seed: int) -> N
     add_variants(collection.select(split="train", zoo=False, source_split="train"), CHAINS, seed)
     if not variants:
         return
-    add_variants(collection.select(split="train", zoo=True, camera=False, source_split="train"), variants, seed)
+    add_variants(_made(collection, zoo=True), variants, seed)
     add_variants(collection.select(split="train", zoo=True, camera=True), CHAINS, seed)
 
 

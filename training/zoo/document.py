@@ -10,7 +10,7 @@ import numpy as np
 
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES
 from training.markdown import table
-from training.zoo.files import HELD_OUT_AMONG
+from training.zoo.files import HELD_OUT_AMONG, named_by_zoo
 from training.zoo.inspection import DEFINITIONS
 
 
@@ -81,7 +81,7 @@ def _probe(probe: dict) -> str:
 
 def _other_draw(kept: list[dict], manifest: dict) -> list[str]:
     """That a bundle was trained on another zoo than this one, where it was."""
-    trained = {name for name in manifest["training"]["generators"] if name.rsplit("-", 1)[0] in FAMILIES}
+    trained = {name for name in manifest["training"]["generators"] if named_by_zoo(name)}
     if trained == {g["name"] for g in kept}:
         return []
     return [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.labels import Labels
+from training.labels import FAMILIES, Labels
 
 
 def generator_files(folder: Path) -> list[Path]:
@@ -60,14 +60,18 @@ def zoo_splits(labels: dict[str, Labels], fold: int = 0) -> dict[str, str]:
     that ever is.
     """
     pattern = ("train", "train", "test", "train", "train", "val")
+    numbers = {name: int(name.rsplit("-", 1)[1]) for name in labels}
+    later = {name for name, number in numbers.items() if number >= HELD_OUT_AMONG}
     of_labels: dict[bytes, str] = {}
-
-    def drawn(name: str) -> str:
-        number = int(name.rsplit("-", 1)[1])
-        return pattern[(number + fold) % len(pattern)] if number < HELD_OUT_AMONG else "train"
-
-    # Those that may be held out come first.
     return {
-        name: of_labels.setdefault(labels[name].key(), drawn(name))
-        for name in sorted(labels, key=lambda name: (int(name.rsplit("-", 1)[1]) >= HELD_OUT_AMONG, name))
+        name: of_labels.setdefault(
+            labels[name].key(), "train" if name in later else pattern[(numbers[name] + fold) % len(pattern)]
+        )
+        # Those that may be held out come first.
+        for name in sorted(labels, key=lambda name: (name in later, name))
     }
+
+
+def named_by_zoo(name: str) -> bool:
+    """Whether a generator of a manifest, which tells names alone, is one of a zoo."""
+    return name.rsplit("-", 1)[0] in FAMILIES
