@@ -376,9 +376,9 @@ def striped() -> Collection:
 def test_embedding_is_learnt_by_itself(striped: Collection, capsys: pytest.CaptureFixture[str]) -> None:
     validation = Validation.of(striped, 0)
     made = network()
-    seen = read(made, striped.select(split="train"), 2, 0)
-    assert seen.features.shape == (24 * 2 * 2, pooled_features(made.config))
-    assert np.array_equal(np.bincount(seen.source), [32, 32, 32])
+    seen = read(made, striped.select(split="train"), 6, 0)
+    assert seen.features.shape == (6 * 24 * 2, pooled_features(made.config))
+    assert np.array_equal(np.bincount(seen.source), [96, 96, 96])
     # As the layers see them in the network, but for what float16 and bfloat16 round.
     before = {name: value.clone() for name, value in made.state_dict().items()}
     found = fitted_embedding(made, striped.sources, seen, validation, 0)
@@ -397,8 +397,10 @@ def test_what_is_seen_is_kept(striped: Collection, tmp_path: Path, monkeypatch: 
     made, samples = network(), striped.select(split="train")
     seen = read(made, samples, 2, 0, kept=tmp_path)
     files = sorted(tmp_path.iterdir())
-    assert len(files) == 2
-    files[1].unlink()
+    assert len(files) == 3 * 2
+    for file in files:
+        if file.stem.endswith("-001"):
+            file.unlink()
     looked = []
 
     def counted(compute: object, windows: np.ndarray, place: torch.device) -> torch.Tensor:
@@ -411,17 +413,27 @@ def test_what_is_seen_is_kept(striped: Collection, tmp_path: Path, monkeypatch: 
     assert sum(looked) == 2 * 24 * 2
     assert torch.equal(again.features[: len(seen.features)], seen.features)
     assert np.array_equal(again.source[: len(seen.source)], seen.source)
-    # Of other pictures, by other weights, or with another seed other things are seen.
+    # Of other pictures, by other weights, or with another seed other things are seen; the other two sources' pictures stay the same ones.
     saved = [replace(samples[0], jpeg=codecs.Jpeg(75, 2)), *samples[1:]]
-    for network_, samples_, seed in (
-        (network(5), samples, 0),
-        (made, samples[1:], 0),
-        (made, saved, 0),
-        (made, samples, 1),
+    for network_, samples_, seed, new in (
+        (network(5), samples, 0, 24),
+        (made, samples[1:], 0, 7),
+        (made, saved, 0, 8),
+        (made, samples, 1, 24),
     ):
         looked.clear()
         read(network_, samples_, 1, seed, kept=tmp_path)
-        assert sum(looked) == 2 * len(samples_)
+        assert sum(looked) == 2 * new
+
+
+def test_no_two_sources_go_through_the_same_chains() -> None:
+    """Of one picture, given as that of two sources and looked at twice, other windows are seen each time."""
+    pixels = noise(256, 256, 3).astype(np.uint8)
+    samples = [
+        Sample(pixels if source == 0 or k else pixels[::-1], source, "train") for source in (0, 1) for k in (0, 1)
+    ]
+    seen = read(network(), samples, 2, 0).features
+    assert len(np.unique(seen.numpy(), axis=0)) == 2 * 2 * 4
 
 
 def test_embedding_stays_where_nobody_looks(striped: Collection) -> None:

@@ -7,15 +7,16 @@ sixty-four generators in it, where a step of the whole network has room for twen
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import click
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from training.dataset import Sample, crop, through_chain
 from training.networks import Network, pooled_features
@@ -24,8 +25,8 @@ from training.zoo.build import fast_bfloat16
 
 # Windows of a picture each time that it is looked at, through a codec chain that is never used again, and the share with random tones.
 WINDOWS, TONED = 2, 0.6
-# Pictures that are read at a time, and windows.
-PICTURES, BATCH = 2048, 128
+# Windows that the network gets at a time, and pictures that a process does.
+BATCH, CHUNK = 128, 15
 # About how many windows give the features' mean and deviation.
 STATISTICS = 50_000
 
@@ -81,43 +82,55 @@ def read(
 
     Args:
         network: in evaluation mode.
-        kept: a folder that gets a file of each pass, so that a run that was cut short goes on from there.
+        kept: a folder that gets a file of each source's pictures in each pass, so that a run that was cut short goes on from there, and one
+            with more sources looks at those alone.
         compiled: whether TorchInductor makes the network faster, which takes it a minute and a C++ compiler.
     """
     compute = torch.compile(network.pooled, dynamic=False) if compiled else network.pooled
-    # Without what other training keeps beside it, a picture is soon sent to another process.
-    light = [replace(sample, variants=[], chains=[]) for sample in samples]
-    source = np.repeat(np.array([sample.source for sample in samples], np.int64), WINDOWS)
-    seen = torch.empty((passes * len(source), pooled_features(network.config)), dtype=torch.float16)
-    name = kept and f"seen-{_digest(network, samples, seed)}"
+    of_source: dict[int, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        # Without what other training keeps beside it, a picture is soon sent to another process.
+        of_source[sample.source].append(replace(sample, variants=[], chains=[]))
+    by = _digest_of_network(network)
+    digests = {source: _digest(by, pictures, seed) for source, pictures in of_source.items()}
+    looks = [(number, source) for number in range(passes) for source in of_source]
+    windows = [WINDOWS * len(of_source[source]) for _, source in looks]
+    seen = torch.empty((sum(windows), pooled_features(network.config)), dtype=torch.float16)
     with ProcessPoolExecutor() as pool:
-        for number, rows in enumerate(seen.split(len(source)) if len(source) else ()):
-            file = kept and kept / f"{name}-{number:03d}.npy"
+        for (number, source), rows in tqdm(
+            zip(looks, seen.split(windows), strict=True), total=len(looks), desc="looks at a source"
+        ):
+            digest = digests[source]
+            file = kept and kept / f"seen-{digest}-{number:03d}.npy"
             if file and file.exists():
                 rows[:] = torch.from_numpy(np.load(file, allow_pickle=False))
                 continue
-            start = 0
-            for windows in _windows(pool, light, [seed, number]):
-                rows[start : start + len(windows)] = pooled(compute, windows, network.place).to("cpu", torch.float16)
-                start += len(windows)
+            jobs = [(sample, [seed, number, int(digest, 16), i]) for i, sample in enumerate(of_source[source])]
+            shown = np.concatenate(list(pool.map(_windows_of, jobs, chunksize=CHUNK)))
+            rows[:] = pooled(compute, shown, network.place).to("cpu", torch.float16)
             if file:
                 temporary = file.with_name(f".{file.name}")
                 with temporary.open("wb") as stream:
                     np.save(stream, rows.numpy())
                 temporary.replace(file)
-            click.echo(f"pass {number + 1} of {passes}, {len(source)} windows each, read", err=True)
-    return Seen(seen, np.tile(source, passes))
+    return Seen(seen, np.repeat(np.array([source for _, source in looks], np.int64), windows))
 
 
-def _digest(network: Network, samples: list[Sample], seed: int) -> str:
-    """Sixteen hexadecimal digits that differ where other things would be seen: other pictures, or by another network. Other codec chains or
-    tones in the code are not noticed."""
-    digest = hashlib.sha256(repr((seed, WINDOWS, TONED, network.config)).encode())
-    for sample in samples:
-        digest.update(repr((sample.pixels.shape, sample.jpeg)).encode() + sample.pixels[::64, ::64].tobytes())
+def _digest_of_network(network: Network) -> bytes:
+    """What differs where another network sees other things in the same windows."""
+    digest = hashlib.sha256(repr(network.config).encode())
     for name, value in network.state_dict().items():
         if name.startswith(("fen.", "trunk.")):
             digest.update(value.cpu().numpy().tobytes())
+    return digest.digest()
+
+
+def _digest(by: bytes, samples: list[Sample], seed: int) -> str:
+    """Sixteen hexadecimal digits that differ where other things would be seen: other pictures, or `by` another network. Other codec chains
+    or tones in the code are not noticed."""
+    digest = hashlib.sha256(by + repr((seed, WINDOWS, TONED)).encode())
+    for sample in samples:
+        digest.update(repr((sample.pixels.shape, sample.jpeg)).encode() + sample.pixels[::64, ::64].tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -130,13 +143,6 @@ def pooled(compute: Pooling, windows: np.ndarray, place: torch.device) -> Tensor
         with torch.autocast(place.type, torch.bfloat16, enabled=fast_bfloat16(place)):
             made.append(compute(torch.from_numpy(filled).to(place))[1].float())
     return torch.cat(made)[: len(windows)] if made else torch.empty(0)
-
-
-def _windows(pool: ProcessPoolExecutor, samples: list[Sample], seed: list[int]) -> Iterator[np.ndarray]:
-    """uint8[N, S, S, 3], those of some pictures at a time, in order."""
-    for start in range(0, len(samples), PICTURES):
-        jobs = [(sample, [*seed, start + i]) for i, sample in enumerate(samples[start : start + PICTURES])]
-        yield np.concatenate(list(pool.map(_windows_of, jobs, chunksize=32)))
 
 
 def _windows_of(job: tuple[Sample, list[int]]) -> np.ndarray:
