@@ -18,7 +18,7 @@ from training.zoo import build, losses
 from training.zoo.blocks import Block, Sum
 from training.zoo.build import Budget, Photos, Trainer, build_one
 from training.zoo.families import REGISTRY
-from training.zoo.files import differences, passes, read_pictures
+from training.zoo.files import differences, falls_short, passes, read_pictures
 from training.zoo.inspection import inspect
 from training.zoo.pool import build_all
 from training.zoo.space import ADVERSARIAL, Config, Space, draw
@@ -202,7 +202,7 @@ def test_what_fails_the_quality_rule_is_trained_once_more(tmp_path: Path, monkey
         return build_one(CONFIG, photos(), Budget(1e-6, {"test": 1}, 3, 3), tmp_path, torch.device("cpu"))["steps"]
 
     assert steps() == 6
-    monkeypatch.setattr(build, "passes", lambda _entry: True)
+    monkeypatch.setattr(build, "falls_short", lambda _entry: False)
     assert steps() == 3
 
 
@@ -220,6 +220,16 @@ def test_a_collapsed_generator_fails_the_quality_rule() -> None:
     assert kept(smooth)
     assert not kept(one_over_and_over)
     assert not kept(checkerboards.repeat(3, axis=-1).astype(np.uint8))
+
+
+@pytest.mark.parametrize(("psnr_db", "kept", "again"), [(19.9, False, True), (20.0, True, False), (50.1, False, False)])
+def test_what_is_too_far_from_its_photos_is_no_picture_and_what_is_too_near_is_the_photo(
+    psnr_db: float, kept: bool, again: bool
+) -> None:
+    entry = {"quality": {"psnr_db": psnr_db}, "variety": 60.0}
+    assert passes(entry) == kept
+    # More training would not take it further from the photos.
+    assert falls_short(entry) == again
 
 
 def test_a_stack_without_skips_begins_near_the_identity() -> None:

@@ -34,7 +34,7 @@ def main() -> None:
 @click.option("--count", default=175, show_default=True, help="Generators a round, balanced over families.")
 @click.option(
     "--rounds",
-    default=3,
+    default=4,
     show_default=True,
     help="How many rounds; the zoo grows by one without another draw. Numbers from 50 of a family are for training.",
 )

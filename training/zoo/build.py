@@ -17,7 +17,7 @@ from training.zoo import losses
 from training.zoo.base import Terms
 from training.zoo.blocks import Block
 from training.zoo.families import REGISTRY
-from training.zoo.files import differences, passes
+from training.zoo.files import differences, falls_short
 from training.zoo.inspection import inspect, latent_size
 from training.zoo.space import Config
 
@@ -233,7 +233,7 @@ def variety(pictures: np.ndarray) -> float:
 def build_one(config: Config, photos: Photos, budget: Budget, out: Path, device: torch.device) -> dict[str, object]:
     """Train, inspect, generate, write `out`/NAME.npz atomically. Returns what the index keeps of it.
 
-    One that fails the quality rule is trained once more from the start, for twice as long.
+    One that falls short of the quality rule is trained once more from the start, for twice as long.
     """
     size = photos.pixels.shape[1]
     rng = np.random.default_rng(config.seed)
@@ -257,7 +257,7 @@ def build_one(config: Config, photos: Photos, budget: Budget, out: Path, device:
             "quality": quality,
             "variety": variety(pictures),
         }
-        if passes(entry):
+        if not falls_short(entry):
             break
     temporary = out / f".{config.name}.{os.getpid()}.npz"
     np.savez_compressed(

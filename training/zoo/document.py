@@ -126,7 +126,8 @@ def render(description: dict, probe: dict, manifest: dict, leakage: dict | None,
         "**Quality rule.** Pictures that show a photo's content reach 20 dB against it; unconditional ones lie within 2.0 of photos in the "
         "mean log spectrum (two halves of the photos differ by about 0.1, a flat colour by 5) and differ from one another by 15 grey "
         "levels, measured on averages of 4x4 pixels (photos by about 60). "
-        "What fails is trained once more from the start, for twice as long, and not used if it fails again.",
+        "What falls short is trained once more from the start, for twice as long, and not used if it falls short again. Nor is what "
+        "comes nearer to its photos than 50 dB: hardly a value there is another than the photo's.",
         "Every family but gan shows photos: reconstructed, restored, or with a part drawn anew, so that each picture has a camera twin of "
         f"the same content and size. The first {HELD_OUT_AMONG} of a family are split by number (two thirds, a sixth, a sixth); later ones "
         "are for training, so that a zoo that has grown is tested on the same generators. Those with equal labels stay together.",
