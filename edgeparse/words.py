@@ -25,6 +25,8 @@ NOT_MEANT = (
     "A named generator is the nearest of those that are known. Two versions of one model are not told apart reliably, and an unknown one "
     "may lie near a known one by chance.",
     "Resizing, screenshots and strong compression remove what is looked for, in photos and in generated pictures alike.",
+    "A photo that was enlarged, by a digital zoom or an editor, may well be called generated: up-sampling leaves the traces that are "
+    "looked for. Look at the picture at the size that it was taken at.",
     "Metadata was not looked at. A picture's EXIF or provenance manifest may say more than its pixels.",
 )
 

@@ -24,8 +24,8 @@ from training.card import render
 
 
 def test_model_card_is_rendered_from_this_bundles_evaluation() -> None:
-    result = json.loads((ROOT / "training/results/default.json").read_text())
-    assert (ROOT / "MODEL_CARD.md").read_text() == render(default_folder(), result)
+    found = (json.loads((ROOT / f"training/results/{name}.json").read_text()) for name in ("default", "enlarged"))
+    assert (ROOT / "MODEL_CARD.md").read_text() == render(default_folder(), *found)
 
 
 def test_accuracy_is_rendered_from_its_json() -> None:

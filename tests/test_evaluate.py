@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from edgeparse.bundle import Calibration, SameGenerator, open_bundle
+from edgeparse.backends.select import create
+from edgeparse.bundle import Calibration, SameGenerator, default_folder, open_bundle
 from edgeparse.gallery import Gallery
 from edgeparse.readout import unit
 from export.calibration import (
@@ -27,8 +29,10 @@ from export.calibration import (
     label_spaces,
 )
 from tests.conftest import edit_manifest
+from tests.made_collection import made_collection
 from training.card import comparing_sections
 from training.dataset import Collection, Generator
+from training.enlarged import FACTORS, enlarged, measure
 from training.enrolment import enrolment
 from training.evaluate import check_splits, pairs_of, same_generator
 from training.labels import CONTINUOUS, Labels
@@ -229,6 +233,31 @@ def test_enrolment_takes_three_generators_with_pictures_to_spare() -> None:
     small = enrolment(predictions(3, 30, 0.4), Gallery.empty(), naming_from(0.7), pictures=10)
     assert small is not None
     assert (small["enrolled"], small["names"]) == (2, 2)
+
+
+def test_enlarged_pictures_are_asked_about_at_every_size() -> None:
+    bundle, collection = open_bundle(default_folder()), made_collection()
+    assert bundle.calibration is not None
+    backend, seen = create("cpu", bundle, None), []
+
+    class Counted:
+        def run(self, windows: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
+            seen.append(len(windows))
+            return backend.run(windows, outputs)
+
+    found = measure(Counted(), collection, bundle.calibration)  # type: ignore[arg-type]
+    assert [of["factor"] for of in found] == list(FACTORS)
+    photos = len(collection.select(split="test", camera=True, zoo=False))
+    made = len(collection.select(split="test", camera=False, zoo=False, source_split="test"))
+    assert photos > 0
+    assert made > 0
+    for of in found:
+        assert of["pictures"] == {"camera": photos, "generated": made}
+        assert sum(of["camera"].values()) == pytest.approx(1)  # type: ignore[attr-defined]
+    # Of 48 pixels a side one window is cut, and of three times as many more.
+    assert set(seen[: photos + made]) == {1}
+    assert min(seen[-photos - made :]) > 1
+    assert enlarged(np.zeros((48, 40, 3), np.uint8), 1.5).shape == (72, 60, 3)
 
 
 def test_card_shows_comparing_and_enrolment_where_they_were_measured() -> None:

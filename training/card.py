@@ -10,6 +10,7 @@ import click
 
 from edgeparse.bundle import default_folder, open_bundle
 from training.answers import LABELS
+from training.codecs import SCALES
 from training.labels import FAMILIES
 from training.markdown import percent, table
 from training.parsing import beats
@@ -289,11 +290,35 @@ def begun_table(label: str, training: dict) -> str:
     return table(heads, rows)
 
 
-def render(folder: Path, result: dict) -> str:
-    """The whole page."""
+def enlarged_table(enlarged: dict) -> str:
+    """What `training.enlarged` found, a row a factor."""
+    rows = (
+        (
+            f"{of['factor']:g}",
+            f"{of['auc']:.3f}",
+            *(percent(of[kind][word]) for kind in ("camera", "generated") for word in ("camera", "generated")),
+        )
+        for of in enlarged["factors"]
+    )
+    heads = (
+        "times as long",
+        "AUC",
+        "photos called camera",
+        "photos called generated",
+        "generated pictures called camera",
+        "generated pictures called generated",
+    )
+    return table(heads, rows)
+
+
+def render(folder: Path, result: dict, enlarged: dict) -> str:
+    """The whole page, of what `training.evaluate` and `training.enlarged` found."""
     bundle = open_bundle(folder)
-    if result["bundle_sha256"] != bundle.sha256:
-        raise click.ClickException("the evaluation is of another bundle; run `python -m training.evaluate` again")
+    for found, command in ((result, "evaluate"), (enlarged, "enlarged")):
+        if found["bundle_sha256"] != bundle.sha256:
+            raise click.ClickException(
+                f"what `python -m training.{command}` found is of another bundle; run it again with this one"
+            )
     fields = json.loads((folder / "bundle.json").read_text())
     training, splits = fields["training"], fields["training"]["generators"]
     reported = {p.name for p in (*bundle.continuous, *bundle.discrete, *bundle.losses) if p.reported}
@@ -357,6 +382,16 @@ def render(folder: Path, result: dict) -> str:
         f"inconclusive on {percent(real['camera']['inconclusive'])} of photos and {percent(real['generated']['inconclusive'])} of "
         "generated pictures.",
         "\n".join(_sources(result)),
+        "### Enlarged pictures",
+        *(
+            f"**Of photos enlarged to {of['factor']:g} times their size {percent(of['camera']['generated'])} are called generated.**"
+            for of in enlarged["factors"]
+            if of["factor"] == 2
+        ),
+        "Enlarging is up-sampling, which leaves traces as generators do; a digital zoom does it, and so do editors. Training has seen it "
+        f"up to {SCALES[1]:g} times. Test photos and pictures of unseen public generators, sides made longer with a cubic filter, then "
+        "JPEG q90 (`python -m training.enlarged`):",
+        enlarged_table(enlarged),
         "## Which generator",
         attribution_table(result),
         "Zoo pictures here are those that show photos, so that content tells no generator from another; public generators differ in what "
@@ -381,7 +416,7 @@ def render(folder: Path, result: dict) -> str:
         "- Few generators: with so few in validation and test, a figure over generators is rough, and the intervals over them are wide.\n"
         "- The zoo's generators are small and their traces strong; public diffusion models leave weaker ones.\n"
         "- Heavy resizing or recompression removes what the network reads: see the table's last rows.\n"
-        "- Pictures that were edited, composited, photographed from a screen or up-scaled were not tested.\n"
+        "- Pictures that were edited, composited, or photographed from a screen were not tested.\n"
         "- A low probability is not proof of a camera, and a high one not proof of a generator.",
     ]
     return "\n\n".join(sections) + "\n"
@@ -390,9 +425,13 @@ def render(folder: Path, result: dict) -> str:
 @click.command()
 @click.option("--bundle", type=click.Path(path_type=Path), default=default_folder, show_default="the default bundle")
 @click.option("--result", type=click.Path(exists=True, path_type=Path), default=ROOT / "training/results/default.json")
-def main(bundle: Path, result: Path) -> None:
+@click.option(
+    "--enlarged", type=click.Path(exists=True, path_type=Path), default=ROOT / "training/results/enlarged.json"
+)
+def main(bundle: Path, result: Path, enlarged: Path) -> None:
     """Write MODEL_CARD.md."""
-    (ROOT / "MODEL_CARD.md").write_text(render(bundle, json.loads(result.read_text())))
+    found = (json.loads(file.read_text()) for file in (result, enlarged))
+    (ROOT / "MODEL_CARD.md").write_text(render(bundle, *found))
 
 
 if __name__ == "__main__":
