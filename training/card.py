@@ -326,6 +326,7 @@ def render(folder: Path, result: dict, enlarged: dict) -> str:
     counts = {split: sum(value == split for value in splits.values()) for split in ("train", "val", "test")}
     real, zoo = result["detection_real"]["mixed"], result["detection_zoo"]["mixed"]
     insides = result["parsing"]["mixed"]
+    doubled = next(of for of in enlarged["factors"] if of["factor"] == 2)
     network = fields.get("network_of", bundle.label)
     history = begun_table(network, training)
     sections = [
@@ -383,11 +384,7 @@ def render(folder: Path, result: dict, enlarged: dict) -> str:
         "generated pictures.",
         "\n".join(_sources(result)),
         "### Enlarged pictures",
-        *(
-            f"**Of photos enlarged to {of['factor']:g} times their size {percent(of['camera']['generated'])} are called generated.**"
-            for of in enlarged["factors"]
-            if of["factor"] == 2
-        ),
+        f"**Of photos enlarged to twice their size {percent(doubled['camera']['generated'])} are called generated.**",
         "Enlarging is up-sampling, which leaves traces as generators do; a digital zoom does it, and so do editors. Training has seen it "
         f"up to {SCALES[1]:g} times. Test photos and pictures of unseen public generators, sides made longer with a cubic filter, then "
         "JPEG q90 (`python -m training.enlarged`):",

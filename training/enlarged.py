@@ -24,13 +24,13 @@ from training.index.load import collect
 from training.predictions import native, predict
 
 RESULT = Path(__file__).parent / "results" / "enlarged.json"
-# How many times as long sides become; the cubic filter and JPEG of quality 90 that come with it are what phones and editors do.
+# How many times as long sides become.
 FACTORS = (1.0, 1.25, 1.5, 2.0, 3.0)
 
 
 def enlarged(pixels: np.ndarray, factor: float) -> np.ndarray:
     """uint8[H, W, 3], each side `factor` times as long, then JPEG of quality 90."""
-    return codecs.encode(codecs.resize(pixels, factor) if factor != 1 else pixels, "JPEG", 90)
+    return codecs.encode(codecs.resize(pixels, factor), "JPEG", 90)
 
 
 def measure(backend: Backend, collection: Collection, calibration: Calibration) -> list[dict[str, object]]:

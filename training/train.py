@@ -266,7 +266,7 @@ def train(
     begun: dict[str, object] | None = None,
 ) -> None:
     """Train a network, where it is, on the variants of pictures; the folder `out` gets checkpoint.pt, network.pt and log.jsonl, and
-    with passes a file of each.
+    with passes a file of each source's pictures in each.
 
     Goes on from checkpoint.pt. What network.pt holds is the moving average as it was when validation scored it highest (early stopping:
     the public pictures are few, and are learnt by heart before the zoo is learnt), and `network.config`.
