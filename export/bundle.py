@@ -33,6 +33,7 @@ from training.evaluate import check_splits, detection, parsing, same_generator
 from training.labels import CONTINUOUS
 from training.networks import WINDOW, Network
 from training.predictions import Predictions, predict, with_photos_content
+from training.train import NOT_SAID
 
 
 def build(
@@ -68,9 +69,7 @@ def build(
             },
             "training": {
                 **{key: stored[key] for key in ("config", "steps", "kept_step", "minutes", "seed", "hardware")},
-                "passes": stored.get("passes", 0),
-                "renewed": stored.get("renewed", False),
-                "taught_by": stored.get("taught_by", []),
+                **{key: stored.get(key, none) for key, none in NOT_SAID.items()},
                 "begun": stored.get("begun"),
                 "generators": stored["generators"],
                 "zoo_generators": stored["zoo_generators"],

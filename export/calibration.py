@@ -36,6 +36,7 @@ COVERAGE = 0.8
 # Photos that a set needs for its own share of false alarms to mean something, and for its own mean to.
 LARGE_SET, SMALL_SET = 25, 5
 # Chains through which every validation photo goes, as a crop and whole, before a threshold rests on it: what a codec does to one differs.
+# One more has heavy edits, after which photos are as seldom to be called generated.
 DRAWS = 4
 # A parameter is reported where it beats its constants by this much on validation generators: a tenth of the error, or this much of F1.
 # What beats them by less may owe it to the few generators that it was tried on.
@@ -162,9 +163,13 @@ def validation_pictures(collection: Collection) -> dict[str, list[Sample]]:
 def redrawn(
     look: Callable[..., Predictions], val: dict[str, list[Sample]], p: dict[str, Predictions]
 ) -> list[Predictions]:
-    """Predictions for the photos among `validation_pictures`, as crops and whole, through `DRAWS` chains each: `p` has those of the first,
-    `look` makes the others."""
-    return [look(val[key], draw=draw) if draw else p[key] for draw in range(DRAWS) for key in ("crops", "photos")]
+    """Predictions for the photos among `validation_pictures`, as crops and whole, through `DRAWS` chains each and one of heavy edits: `p`
+    has those of the first, `look` makes the others."""
+    kinds = ("crops", "photos")
+    return [
+        *(look(val[key], draw=draw) if draw else p[key] for draw in range(DRAWS) for key in kinds),
+        *(look(val[key], condition="edited") for key in kinds),
+    ]
 
 
 def fit_calibration(

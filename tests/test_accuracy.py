@@ -154,6 +154,7 @@ def test_a_card_says_what_was_learnt() -> None:
     assert "validation scored highest" in trained_sentences(training)
     assert "last moving average" in trained_sentences(training | {"kept_step": 9})
     assert "looked at 3 times" in trained_sentences(training | {"passes": 3})
+    assert "and 2 times more after heavier edits" in trained_sentences(training | {"passes": 7, "heavy_looks": 2})
     assert "new codec chains" in trained_sentences(training | {"renewed": True})
     assert "(default-2, default-3)" in trained_sentences(training | {"taught_by": ["default-2", "default-3"]})
     assert trained_sentences(training | {"steps": 0}) == "For this version only what is learnt last was learnt."

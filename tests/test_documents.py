@@ -24,7 +24,7 @@ from training.card import render
 
 
 def test_model_card_is_rendered_from_this_bundles_evaluation() -> None:
-    found = (json.loads((ROOT / f"training/results/{name}.json").read_text()) for name in ("default", "enlarged"))
+    found = (json.loads((ROOT / f"training/results/{name}.json").read_text()) for name in ("default", "edited"))
     assert (ROOT / "MODEL_CARD.md").read_text() == render(default_folder(), *found)
 
 

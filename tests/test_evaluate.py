@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,9 +33,10 @@ from tests.conftest import edit_manifest
 from tests.made_collection import made_collection
 from training.card import comparing_sections
 from training.dataset import Collection, Generator
-from training.enlarged import FACTORS, enlarged, measure
+from training.edited import EDITS, FEW, looked_at, measure
 from training.enrolment import enrolment
 from training.evaluate import check_splits, pairs_of, same_generator
+from training.index.lines import Entry, Index, Place
 from training.labels import CONTINUOUS, Labels
 from training.predictions import Predictions
 
@@ -235,7 +237,7 @@ def test_enrolment_takes_three_generators_with_pictures_to_spare() -> None:
     assert (small["enrolled"], small["names"]) == (2, 2)
 
 
-def test_enlarged_pictures_are_asked_about_at_every_size() -> None:
+def test_edited_pictures_are_asked_about_of_both_kinds() -> None:
     bundle, collection = open_bundle(default_folder()), made_collection()
     assert bundle.calibration is not None
     backend, seen = create("cpu", bundle, None), []
@@ -245,19 +247,50 @@ def test_enlarged_pictures_are_asked_about_at_every_size() -> None:
             seen.append(len(windows))
             return backend.run(windows, outputs)
 
-    found = measure(Counted(), collection, bundle.calibration)  # type: ignore[arg-type]
-    assert [of["factor"] for of in found] == list(FACTORS)
-    photos = len(collection.select(split="test", camera=True, zoo=False))
-    made = len(collection.select(split="test", camera=False, zoo=False, source_split="test"))
-    assert photos > 0
-    assert made > 0
-    for of in found:
-        assert of["pictures"] == {"camera": photos, "generated": made}
-        assert sum(of["camera"].values()) == pytest.approx(1)  # type: ignore[attr-defined]
+    edits = {name: EDITS[name] for name in ("none", "enlarged three times")}
+    found = measure(Counted(), collection, bundle.calibration, edits)  # type: ignore[arg-type]
+    assert list(found) == list(edits)
+    for of in found.values():
+        for kind, zoo in (("zoo", True), ("public", False)):
+            photos = len(collection.select(split="test", camera=True, zoo=zoo))
+            made = len(collection.select(split="test", camera=False, zoo=zoo, source_split="test"))
+            assert of[kind]["pictures"] == {"camera": photos, "generated": made}  # type: ignore[index]
+            assert sum(of[kind]["camera"].values()) == pytest.approx(1)  # type: ignore[index]
     # Of 48 pixels a side one window is cut, and of three times as many more.
-    assert set(seen[: photos + made]) == {1}
-    assert min(seen[-photos - made :]) > 1
-    assert enlarged(np.zeros((48, 40, 3), np.uint8), 1.5).shape == (72, 60, 3)
+    half = len(seen) // 2
+    assert set(seen[:half]) == {1}
+    assert min(seen[half:]) > 1
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_every_edit_changes_a_picture_and_leaves_one(name: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 120, 3), np.uint8)
+    edited = EDITS[name].apply(pixels)
+    assert edited.dtype == np.uint8
+    assert edited.ndim == 3
+    assert edited.shape[2] == 3
+    assert np.array_equal(edited, EDITS[name].apply(pixels))
+    assert np.array_equal(edited, pixels) == (name == "none")
+
+
+def test_only_what_edits_are_tried_on_is_loaded() -> None:
+    labels = made_collection().sources[-1].labels
+    sources = {
+        "zoo/photos": Generator("photos", None, True, "train"),
+        "photos": Generator("photos", None, False, "train"),
+        "zoo/seen": Generator("seen", labels, True, "train"),
+        "zoo/unseen": Generator("unseen", labels, True, "test"),
+        "unseen": Generator("unseen", labels, False, "test"),
+        "seen": Generator("seen", labels, False, "train"),
+    }
+    entries = [
+        Entry(Place(Path("a.npz"), i), key, split, None, None, True)
+        for i in range(FEW + 2)
+        for key in sources
+        for split in ("train", "test")
+    ]
+    kept = Counter(entry.source for entry in looked_at(Index(sources, entries)).entries)
+    assert kept == {"zoo/photos": FEW + 2, "photos": FEW + 2, "zoo/unseen": FEW, "unseen": FEW + 2}
 
 
 def test_card_shows_comparing_and_enrolment_where_they_were_measured() -> None:

@@ -18,7 +18,7 @@ from export.onnx_graph import TOLERANCE, export, fold_batch_norm, output_names, 
 from export.quantize import quantize
 from tests.conftest import noise
 from tests.made_collection import made_collection
-from training import answers, codecs, metrics
+from training import answers, codecs, lines, metrics
 from training.batches import Batches
 from training.begin import load_weights
 from training.dataset import CHAINS, Collection, Generator, Sample, add_variants, crop
@@ -341,6 +341,34 @@ def test_lines_are_fitted_to_public_generators_and_whole_photos() -> None:
     assert fitted(Collection(sources, samples[:12]), 0) == {}
 
 
+def test_lines_do_not_take_what_has_no_colour_for_a_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No picture that is learnt from comes without colour, and generators leave their lines in colours."""
+
+    def picture(seed: int, grid: bool) -> np.ndarray:
+        columns = np.zeros((1, 128, 3), np.uint8)
+        columns[:, ::2, 2] = 2 * grid
+        return noise(128, 128, seed) // 64 + 100 + columns
+
+    sources = [Generator("camera", None, False, "train"), Generator("public", labels_of_a_vae(), False, "train")]
+    samples = [
+        Sample(pixels, source, "train", variants=[pixels], chains=[0])
+        for source in range(2)
+        for pixels in (picture(100 * source + i, bool(source)) for i in range(24))
+    ]
+    made = network()
+    assert made.lines is not None
+    assert made.by_lines is not None
+    said = {}
+    for heavy in (0, 4):
+        monkeypatch.setattr(lines, "HEAVY", heavy)
+        made.load_state_dict(fitted(Collection(sources, samples), 0), strict=False)
+        unseen = np.stack([codecs.grey(picture(1000 + i, True)) for i in range(12)])
+        with torch.no_grad():
+            said[heavy] = float(made.by_lines(made.lines(scaled(torch.from_numpy(unseen)))).mean())
+    assert said[0] < -2
+    assert said[4] > said[0] / 2
+
+
 def test_a_budget_of_nothing_is_used_up() -> None:
     assert Settings(minutes=0).progress(0, 0) == 1
     assert Settings(minutes=2).progress(60, 0) == 0.5
@@ -377,8 +405,12 @@ def test_embedding_is_learnt_by_itself(striped: Collection, capsys: pytest.Captu
     validation = Validation.of(striped, 0)
     made = network()
     seen = read(made, striped.select(split="train"), 6, 0)
-    assert seen.features.shape == (6 * 24 * 2, pooled_features(made.config))
-    assert np.array_equal(np.bincount(seen.source), [96, 96, 96])
+    # Two more looks after heavy edits, and two windows each time.
+    assert seen.features.shape == (8 * 24 * 2, pooled_features(made.config))
+    assert np.array_equal(np.bincount(seen.source), [128, 128, 128])
+    heavy = np.flatnonzero(seen.plain != np.arange(len(seen.plain)))
+    assert np.array_equal(heavy, np.arange(6 * 24 * 2, 8 * 24 * 2))
+    assert np.array_equal(seen.source[seen.plain], seen.source)
     # As the layers see them in the network, but for what float16 and bfloat16 round.
     before = {name: value.clone() for name, value in made.state_dict().items()}
     found = fitted_embedding(made, striped.sources, seen, validation, 0)
@@ -409,8 +441,9 @@ def test_what_is_seen_is_kept(striped: Collection, tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr("training.pooled.pooled", counted)
     again = read(made, samples, 3, 0, kept=tmp_path)
-    # The first pass comes from its file, the others are looked at, and the same is seen in the second.
-    assert sum(looked) == 2 * 24 * 2
+    # The first pass comes from its file, the others and one after heavy edits are looked at, and the same is seen in the second.
+    assert sum(looked) == 3 * 24 * 2
+    assert np.array_equal(again.plain[3 * 24 * 2 :], np.arange(24 * 2))
     assert torch.equal(again.features[: len(seen.features)], seen.features)
     assert np.array_equal(again.source[: len(seen.source)], seen.source)
     # Of other pictures, by other weights, or with another seed other things are seen; the other two sources' pictures stay the same ones.
@@ -442,7 +475,7 @@ def test_embedding_stays_where_nobody_looks(striped: Collection) -> None:
     seen = read(shared, striped.select(split="train"), 1, 0)
     assert fitted_embedding(shared, striped.sources, seen, validation, 0) == {}
     first = seen.source == 0
-    alone = Seen(seen.features[first], seen.source[first])
+    alone = Seen(seen.features[first], seen.source[first], np.arange(first.sum()))
     assert fitted_embedding(network(), striped.sources, alone, validation, 0) == {}
 
 
@@ -466,6 +499,30 @@ def test_answers_are_learnt_by_themselves(striped: Collection) -> None:
         assert logits(seen).min() > logits(of_photos).max()
         assert logits(seen).mean() - logits(of_photos).mean() > apart + 0.5
     assert answers.fitted(made, sources, seen, read(made, [], 2, 0), 0) == {}
+
+
+def test_after_heavy_edits_the_answer_is_learnt_that_was_given_before_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heavy edits that move all features are no reason for another answer."""
+    made, rng = network(), torch.Generator().manual_seed(0)
+    sources = [Generator("set", None, False, "train"), Generator("zoo", labels_of_a_vae(), True, "train")]
+
+    def seen(source: int) -> Seen:
+        plain = torch.randn((64, pooled_features(made.config)), generator=rng)
+        features = torch.cat([plain, plain])
+        features[64:, :40] += 50
+        return Seen(features.half(), np.full(128, source), np.tile(np.arange(64), 2))
+
+    def said(of: Seen) -> np.ndarray:
+        with torch.no_grad():
+            chance: np.ndarray = made.heads["generated"](made.hidden(of.features.float()))[:, 0].sigmoid().numpy()
+        return chance
+
+    photos, pictures = seen(0), seen(1)
+    before = said(photos)
+    assert abs(before[64:].mean() - before[:64].mean()) > 0.2
+    monkeypatch.setattr(answers, "LABELS", 0.0)
+    made.load_state_dict(made.state_dict() | answers.fitted(made, sources, pictures, photos, 0))
+    assert said(photos)[64:].mean() == pytest.approx(before[:64].mean(), abs=0.05)
 
 
 def test_teachers_say_what_is_generated(striped: Collection, tmp_path: Path) -> None:
@@ -576,6 +633,29 @@ def test_chains_repeat_and_twins_share_them() -> None:
     add_variants(samples, 10, 1)
     first, second = (sorted(v.tobytes() for v in sample.variants) for sample in samples)
     assert first == second
+
+
+def test_heavy_chains_repeat_and_keep_about_the_size() -> None:
+    pixels = noise(150, 170)
+    seen = set()
+    for seed in range(40):
+        a, b = (codecs.heavy_chain(pixels, np.random.default_rng(seed)) for _ in range(2))
+        assert a.dtype == np.uint8
+        assert np.array_equal(a, b)
+        # What is kept of variants has room for no more (`training.batches.grown`).
+        assert all(
+            0.9 * side < now <= codecs.SCALES[1] * side for now, side in zip(a.shape, pixels.shape, strict=False)
+        )
+        seen.add(a.tobytes())
+    assert len(seen) == 40
+
+
+@pytest.mark.parametrize("edit", codecs.EDITS)
+def test_every_edit_of_a_heavy_chain_changes_a_picture(edit: codecs.Edit) -> None:
+    pixels = noise(96, 120)
+    edited = edit(pixels, np.random.default_rng(1))
+    assert edited.dtype == np.uint8
+    assert not np.array_equal(edited, pixels)
 
 
 def test_crops_extend_small_pictures() -> None:

@@ -10,7 +10,7 @@ import click
 
 from edgeparse.bundle import default_folder, open_bundle
 from training.answers import LABELS
-from training.codecs import SCALES
+from training.edited import FEW, QUALITY, RESULT
 from training.labels import FAMILIES
 from training.markdown import percent, table
 from training.parsing import beats
@@ -254,10 +254,13 @@ def trained_sentences(training: dict) -> str:
             " What is camera and what generated it learnt not from labels, but from the mean answer of other networks, which had "
             f"learnt that from labels and were stopped early ({', '.join(training['taught_by'])})."
         )
+    of_plain = ", of the picture without its edits" if training.get("heavy_looks") else ""
+    heavy = f" and {looks} times more after heavier edits" if (looks := training.get("heavy_looks")) else ""
     learnt_last = (
         " The embedding, by which pictures are compared, has a hidden layer of its own; the two were learnt last, by themselves, from "
-        f"every training picture, looked at {training['passes']} times. From the same looks all other answers and their hidden layer went "
-        f"on learning by themselves, camera or generated {LABELS:.0%} from labels and otherwise from what they said before."
+        f"every training picture, looked at {training['passes']} times{heavy}. From the same looks all other answers and their hidden "
+        f"layer went on learning by themselves, camera or generated {LABELS:.0%} from labels and otherwise from what they said "
+        f"before{of_plain}."
         if training.get("passes")
         else ""
     )
@@ -274,7 +277,8 @@ def begun_table(label: str, training: dict) -> str:
         name = f"bundle {step['bundle']}" if step["bundle"] else "not shipped"
         times = f"{step['minutes']:.0f}"
         renewed, taught_by = "yes" if step.get("renewed") else "", ", ".join(step.get("taught_by", ()))
-        of_run = (name, step["steps"], times, step["hardware"], step["zoo_generators"], step.get("passes") or "")
+        looks = " + ".join(str(count) for key in ("passes", "heavy_looks") if (count := step.get(key)))
+        of_run = (name, step["steps"], times, step["hardware"], step["zoo_generators"], looks)
         rows.append((*of_run, renewed, taught_by))
         step = step.get("begun")
     heads = (
@@ -283,38 +287,44 @@ def begun_table(label: str, training: dict) -> str:
         "minutes",
         "on",
         "zoo generators",
-        "looks at a picture, for what is learnt last",
+        "looks at a picture, for what is learnt last (+ after heavy edits)",
         "new codec chains all the time",
         "what is generated taught by",
     )
     return table(heads, rows)
 
 
-def enlarged_table(enlarged: dict) -> str:
-    """What `training.enlarged` found, a row a factor."""
+def edited_table(edits: dict) -> str:
+    """What `training.edited` found, a row an edit."""
     rows = (
         (
-            f"{of['factor']:g}",
-            f"{of['auc']:.3f}",
-            *(percent(of[kind][word]) for kind in ("camera", "generated") for word in ("camera", "generated")),
+            name,
+            "yes" if of["learnt"] else "no",
+            f"{of['zoo']['auc']:.3f}",
+            f"{of['public']['auc']:.3f}",
+            *(percent(of["public"]["camera"][word]) for word in ("camera", "generated")),
+            percent(of["zoo"]["generated"]["generated"]),
+            percent(of["public"]["generated"]["generated"]),
         )
-        for of in enlarged["factors"]
+        for name, of in edits.items()
     )
     heads = (
-        "times as long",
-        "AUC",
+        "edit",
+        "in training",
+        "AUC, zoo",
+        "AUC, public",
         "photos called camera",
         "photos called generated",
-        "generated pictures called camera",
-        "generated pictures called generated",
+        "of the zoo called generated",
+        "of public ones called generated",
     )
     return table(heads, rows)
 
 
-def render(folder: Path, result: dict, enlarged: dict) -> str:
-    """The whole page, of what `training.evaluate` and `training.enlarged` found."""
+def render(folder: Path, result: dict, edited: dict) -> str:
+    """The whole page, of what `training.evaluate` and `training.edited` found."""
     bundle = open_bundle(folder)
-    for found, command in ((result, "evaluate"), (enlarged, "enlarged")):
+    for found, command in ((result, "evaluate"), (edited, "edited")):
         if found["bundle_sha256"] != bundle.sha256:
             raise click.ClickException(
                 f"what `python -m training.{command}` found is of another bundle; run it again with this one"
@@ -326,7 +336,9 @@ def render(folder: Path, result: dict, enlarged: dict) -> str:
     counts = {split: sum(value == split for value in splits.values()) for split in ("train", "val", "test")}
     real, zoo = result["detection_real"]["mixed"], result["detection_zoo"]["mixed"]
     insides = result["parsing"]["mixed"]
-    doubled = next(of for of in enlarged["factors"] if of["factor"] == 2)
+    edits = edited["edits"]
+    misleading = max(edits, key=lambda name: edits[name]["public"]["camera"]["generated"])
+    alarms = edits[misleading]["public"]["camera"]["generated"]
     network = fields.get("network_of", bundle.label)
     history = begun_table(network, training)
     sections = [
@@ -364,8 +376,10 @@ def render(folder: Path, result: dict, enlarged: dict) -> str:
         f"{counts['test']} for test. Zoo generators are built and trained by `training/zoo`; their labels are read off the "
         "built module, and reconstructing ones see the photos above, so that each generated picture has a camera twin. No test generator "
         "and no test photo was seen in training, nor a picture made from one. Both classes go through the same random resizing, blur, "
-        'noise, JPEG and WebP; "mixed" below is that distribution. Photos mostly came as JPEG and generated pictures lossless, '
-        'so these are first saved as JPEG where the photo that they show was one; the row "as stored" shows what the difference of '
+        'noise, JPEG and WebP; "mixed" below is that distribution. What is learnt last also sees both after heavier edits than these, one '
+        'or two a picture: enlarging, shrinking and enlarging again, blur, noise, a median, grey; "edited" below. Photos mostly came as '
+        'JPEG and generated pictures lossless, so these are first saved as JPEG where the photo that they show was one; the row "as '
+        'stored" shows what the difference of '
         "format would add.",
         f"Families: {', '.join(f'{name} ({text})' for name, text in FAMILIES.items())}. The zoo "
         "trains generators of every family; [docs/zoo.md](docs/zoo.md) says which, on what, and how good they are.",
@@ -383,12 +397,12 @@ def render(folder: Path, result: dict, enlarged: dict) -> str:
         f"inconclusive on {percent(real['camera']['inconclusive'])} of photos and {percent(real['generated']['inconclusive'])} of "
         "generated pictures.",
         "\n".join(_sources(result)),
-        "### Enlarged pictures",
-        f"**Of photos enlarged to twice their size {percent(doubled['camera']['generated'])} are called generated.**",
-        "Enlarging is up-sampling, which leaves traces as generators do; a digital zoom does it, and so do editors. Training has seen it "
-        f"up to {SCALES[1]:g} times. Test photos and pictures of unseen public generators, sides made longer with a cubic filter, then "
-        "JPEG q90 (`python -m training.enlarged`):",
-        enlarged_table(enlarged),
+        "### Edited pictures",
+        f"What misleads most is _{misleading}_: {percent(alarms)} of photos are called generated after it.",
+        "The same test photos and public generators, and of each unseen zoo generator "
+        f"{FEW} pictures beside the photo crops, after edits that users make, then JPEG q{QUALITY} (`python -m training.edited`). "
+        'Training shows a share of pictures after edits of the kinds with "yes", drawn in other strengths, and none after the others.',
+        edited_table(edits),
         "## Which generator",
         attribution_table(result),
         "Zoo pictures here are those that show photos, so that content tells no generator from another; public generators differ in what "
@@ -413,7 +427,7 @@ def render(folder: Path, result: dict, enlarged: dict) -> str:
         "- Few generators: with so few in validation and test, a figure over generators is rough, and the intervals over them are wide.\n"
         "- The zoo's generators are small and their traces strong; public diffusion models leave weaker ones.\n"
         "- Heavy resizing or recompression removes what the network reads: see the table's last rows.\n"
-        "- Pictures that were edited, composited, or photographed from a screen were not tested.\n"
+        "- Pictures that were composited, retouched in places, or photographed from a screen were not tested.\n"
         "- A low probability is not proof of a camera, and a high one not proof of a generator.",
     ]
     return "\n\n".join(sections) + "\n"
@@ -422,12 +436,10 @@ def render(folder: Path, result: dict, enlarged: dict) -> str:
 @click.command()
 @click.option("--bundle", type=click.Path(path_type=Path), default=default_folder, show_default="the default bundle")
 @click.option("--result", type=click.Path(exists=True, path_type=Path), default=ROOT / "training/results/default.json")
-@click.option(
-    "--enlarged", type=click.Path(exists=True, path_type=Path), default=ROOT / "training/results/enlarged.json"
-)
-def main(bundle: Path, result: Path, enlarged: Path) -> None:
+@click.option("--edited", type=click.Path(exists=True, path_type=Path), default=RESULT)
+def main(bundle: Path, result: Path, edited: Path) -> None:
     """Write MODEL_CARD.md."""
-    found = (json.loads(file.read_text()) for file in (result, enlarged))
+    found = (json.loads(file.read_text()) for file in (result, edited))
     (ROOT / "MODEL_CARD.md").write_text(render(bundle, *found))
 
 

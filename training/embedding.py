@@ -1,4 +1,8 @@
-"""The embedding by itself, learnt anew when all else is: `Network.compared` and `Network.embedding`, on what the rest sees in windows."""
+"""The embedding by itself, learnt anew when all else is: `Network.compared` and `Network.embedding`, on what the rest sees in windows.
+
+Windows of pictures after heavy edits are among these: without any, two pictures that were edited otherwise are hardly compared
+(training/results/tried.json).
+"""
 
 from __future__ import annotations
 

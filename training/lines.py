@@ -13,11 +13,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from training.dataset import Collection, Sample, crop
+from training import codecs
+from training.dataset import Collection, Sample, as_it_comes, crop
 from training.networks import SpectralLines, scaled
 
-# Windows cut from every variant of a picture.
-WINDOWS = 2
+# Windows cut from every variant of a picture, and ways with heavy edits that it goes through beside these. Without any, a picture without
+# colour, which has no lines in colours, passed for a photo whatever else was in it (training/results/tried.json).
+WINDOWS, HEAVY = 2, 2
 # Inverse strength of the penalty on the weights of features of unit deviation; a tenth and ten times as much do as well.
 STRENGTH = 0.01
 
@@ -46,6 +48,7 @@ def fitted(collection: Collection, seed: int) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _features(lines: SpectralLines, sample: Sample, rng: np.random.Generator) -> np.ndarray:
-    windows = np.stack([crop(pixels, rng) for pixels in sample.variants for _ in range(WINDOWS)])
+    edited = [codecs.heavy_chain(as_it_comes(sample), rng) for _ in range(HEAVY)]
+    windows = np.stack([crop(pixels, rng) for pixels in (*sample.variants, *edited) for _ in range(WINDOWS)])
     features: np.ndarray = lines(scaled(torch.from_numpy(windows))).numpy()
     return features

@@ -18,13 +18,16 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from training.dataset import Sample, crop, through_chain
+from training import codecs
+from training.dataset import Chain, Sample, crop, through_chain
 from training.networks import Network, pooled_features
 from training.tones import curves, random_tones, toned
 from training.zoo.build import fast_bfloat16
 
 # Windows of a picture each time that it is looked at, through a codec chain that is never used again, and the share with random tones.
 WINDOWS, TONED = 2, 0.6
+# So many passes have one more look at every picture, after an edit that few pictures go through (`codecs.heavy_chain`).
+PASSES_A_HEAVY_LOOK = 3
 # Windows that the network gets at a time, and pictures that a process does.
 BATCH, CHUNK = 128, 15
 # About how many windows give the features' mean and deviation.
@@ -60,10 +63,12 @@ class Scale:
 
 @dataclass(frozen=True)
 class Seen:
-    """What hidden layers read of windows, float16[N, F], on the CPU, and the windows' sources, int64[N]."""
+    """What hidden layers read of windows, float16[N, F], on the CPU; the windows' sources, int64[N]; and of every window one of the same
+    picture without heavy edits, int64[N]: itself, where it has none."""
 
     features: Tensor
     source: np.ndarray
+    plain: np.ndarray
 
     def members(self) -> dict[int, np.ndarray]:
         """The windows of every source."""
@@ -75,10 +80,15 @@ class Seen:
         return Scale(some.mean(0).to(place), (some.std(0) + 1e-3).to(place))
 
 
+def heavy_looks(passes: int) -> int:
+    """How often every picture is looked at after heavy edits, beside so many passes."""
+    return passes // PASSES_A_HEAVY_LOOK
+
+
 def read(
     network: Network, samples: list[Sample], passes: int, seed: int, *, kept: Path | None = None, compiled: bool = False
 ) -> Seen:
-    """Look at every picture so many times, `WINDOWS` each.
+    """Look at every picture so many times, and then some more times after heavy edits; `WINDOWS` each.
 
     Args:
         network: in evaluation mode.
@@ -93,19 +103,24 @@ def read(
         of_source[sample.source].append(replace(sample, variants=[], chains=[]))
     by = _digest_of_network(network)
     digests = {source: _digest(by, pictures, seed) for source, pictures in of_source.items()}
-    looks = [(number, source) for number in range(passes) for source in of_source]
-    windows = [WINDOWS * len(of_source[source]) for _, source in looks]
+    numbers = {False: passes, True: heavy_looks(passes)}
+    looks = [
+        (heavy, number, source) for heavy, count in numbers.items() for number in range(count) for source in of_source
+    ]
+    windows = [WINDOWS * len(of_source[source]) for _, _, source in looks]
     seen = torch.empty((sum(windows), pooled_features(network.config)), dtype=torch.float16)
     with ProcessPoolExecutor() as pool:
-        for (number, source), rows in tqdm(
+        for (heavy, number, source), rows in tqdm(
             zip(looks, seen.split(windows), strict=True), total=len(looks), desc="looks at a source"
         ):
             digest = digests[source]
-            file = kept and kept / f"seen-{digest}-{number:03d}.npy"
+            file = kept and kept / f"{'heavy' if heavy else 'seen'}-{digest}-{number:03d}.npy"
             if file and file.exists():
                 rows[:] = torch.from_numpy(np.load(file, allow_pickle=False))
                 continue
-            jobs = [(sample, [seed, number, int(digest, 16), i]) for i, sample in enumerate(of_source[source])]
+            chain = codecs.heavy_chain if heavy else codecs.random_chain
+            seeds = [[seed, number, int(digest, 16), i] + [1] * heavy for i in range(len(of_source[source]))]
+            jobs = [(sample, of_one, chain) for sample, of_one in zip(of_source[source], seeds, strict=True)]
             shown = np.concatenate(list(pool.map(_windows_of, jobs, chunksize=CHUNK)))
             rows[:] = pooled(compute, shown, network.place).to("cpu", torch.float16)
             if file:
@@ -113,7 +128,11 @@ def read(
                 with temporary.open("wb") as stream:
                     np.save(stream, rows.numpy())
                 temporary.replace(file)
-    return Seen(seen, np.repeat(np.array([source for _, source in looks], np.int64), windows))
+    # All passes look at the pictures in one order.
+    passed = passes * sum(windows[: len(of_source)])
+    plain = np.arange(len(seen))
+    plain[passed:] -= passed
+    return Seen(seen, np.repeat(np.array([source for *_, source in looks], np.int64), windows), plain)
 
 
 def _digest_of_network(network: Network) -> bytes:
@@ -145,10 +164,10 @@ def pooled(compute: Pooling, windows: np.ndarray, place: torch.device) -> Tensor
     return torch.cat(made)[: len(windows)] if made else torch.empty(0)
 
 
-def _windows_of(job: tuple[Sample, list[int]]) -> np.ndarray:
-    sample, seed = job
+def _windows_of(job: tuple[Sample, list[int], Chain]) -> np.ndarray:
+    sample, seed, chain = job
     rng = np.random.default_rng(seed)
-    pixels = through_chain(sample, int(rng.integers(2**62)))
+    pixels = through_chain(sample, int(rng.integers(2**62)), chain)
     windows = [crop(pixels, rng) for _ in range(WINDOWS)]
     shown = zip(windows, curves(random_tones(rng, WINDOWS)), rng.random(WINDOWS) < TONED, strict=True)
     return np.stack([toned(window, curve) if changed else window for window, curve, changed in shown])

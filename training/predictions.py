@@ -17,8 +17,9 @@ from training.labels import DISCRETE
 
 HEADS = ["embedding", "generated", "family", "continuous", *DISCRETE, "losses"]
 WINDOWS = 8
-# "mixed" is a random chain a picture; "as stored" leaves the classes the file formats that they came in.
-CONDITIONS = ("mixed", "as stored", *codecs.CONDITIONS)
+# "mixed" is a random chain a picture, "edited" one of heavy edits; "as stored" leaves the classes the file formats that they came in.
+CHAINS = {"mixed": codecs.random_chain, "edited": codecs.heavy_chain}
+CONDITIONS = (*CHAINS, "as stored", *codecs.CONDITIONS)
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,14 @@ def predict(
     draw: int = 0,
     outputs: Sequence[str] = HEADS,
 ) -> Predictions:
-    """Run pictures through a condition, or through a random chain each ("mixed", fixed by the content and `draw`).
+    """Run pictures through a condition, or through a random chain each (of `CHAINS`, fixed by the content and `draw`).
 
     Generated pictures are first saved as photos come, except "as stored", where the classes' file formats differ.
     """
 
     def prepare(sample: Sample) -> np.ndarray:
-        if condition == "mixed":
-            pixels = through_chain(sample, evaluation_seed(sample, draw))
+        if condition in CHAINS:
+            pixels = through_chain(sample, evaluation_seed(sample, draw), CHAINS[condition])
         elif condition == "as stored":
             pixels = sample.pixels
         else:

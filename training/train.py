@@ -28,7 +28,7 @@ from training.index.load import load_to_train
 from training.learner import Best, Learner
 from training.networks import WINDOW, Network, NetworkConfig
 from training.objectives import Weights
-from training.pooled import read
+from training.pooled import heavy_looks, read
 from training.renewal import Renewal
 from training.validation import Validation
 
@@ -39,6 +39,9 @@ SIZES = ((0.5, 64), (0.7, 96), (1.0, WINDOW))
 WARM_UP = 0.05
 # How long training goes on between two looks at validation, in seconds: a look takes a CPU ten of them.
 BETWEEN_LOOKS = {"cpu": 240.0, "cuda": 10.0}
+
+# What a bundle or network.pt that does not say it did: those from before it was said.
+NOT_SAID: dict[str, object] = {"passes": 0, "heavy_looks": 0, "renewed": False, "taught_by": []}
 
 Batch = tuple[np.ndarray | Tensor, np.ndarray]
 
@@ -252,7 +255,7 @@ def begin(network: Network, origin: Path, collection: Collection) -> dict[str, o
     # Its zoo may have been another draw, with other generators under the same names.
     zoo = {name: split for name, split in before["generators"].items() if name not in now}
     kept = {key: before[key] for key in ("steps", "minutes", "hardware")}
-    kept |= {key: before.get(key, none) for key, none in (("passes", 0), ("renewed", False), ("taught_by", []))}
+    kept |= {key: before.get(key, none) for key, none in NOT_SAID.items()}
     learnt = before.get("zoo_generators", sum(split == "train" for split in zoo.values()))
     return {"bundle": bundle and bundle.label, **kept, "zoo_generators": learnt, "begun": before.get("begun")}
 
@@ -314,6 +317,7 @@ def train(
             "kept_step": best.step,
             "minutes": run.spent / 60,
             "passes": settings.passes,
+            "heavy_looks": heavy_looks(settings.passes),
             "renewed": settings.renewed,
             "taught_by": [Path(path).parent.name for path in settings.taught_by],
             "seed": settings.seed,
