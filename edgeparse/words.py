@@ -25,8 +25,8 @@ NOT_MEANT = (
     "A named generator is the nearest of those that are known. Two versions of one model are not told apart reliably, and an unknown one "
     "may lie near a known one by chance.",
     "Resizing, screenshots and strong compression remove what is looked for, in photos and in generated pictures alike.",
-    "Of photos that were heavily edited, enlarged, blurred or drowned in noise, more are called generated than of others. Look at the "
-    "picture in the size and form that it was taken in.",
+    "Enlarging, blur, noise and other heavy edits hide what is looked for, and may leave what looks like it. Look at the picture in the "
+    "size and form that it was taken in.",
     "Metadata was not looked at. A picture's EXIF or provenance manifest may say more than its pixels.",
 )
 

@@ -325,9 +325,10 @@ def test_lines_are_fitted_to_public_generators_and_whole_photos() -> None:
     sources = [Generator("camera", None, False, "train"), Generator("public", labels_of_a_vae(), False, "train")]
     sources += [Generator("crops", None, True, "train"), Generator("zoo", labels_of_a_vae(), True, "train")]
     samples = [
-        Sample(pixels, source, "train", variants=[pixels], chains=[0])
+        # As many ways as training has, of which those with heavy edits are few.
+        Sample(pixels, source, "train", variants=[pixels] * 10, chains=list(range(10)))
         for source, grid in enumerate((False, True, True, False))
-        for pixels in (picture(100 * source + i, grid) for i in range(12))
+        for pixels in (picture(100 * source + i, grid) for i in range(48))
     ]
     found = fitted(Collection(sources, samples), 0)
     made = network()
@@ -338,7 +339,7 @@ def test_lines_are_fitted_to_public_generators_and_whole_photos() -> None:
     with torch.no_grad():
         said = made.by_lines(made.lines(scaled(torch.from_numpy(unseen))))[:, 0]
     assert said[:6].max() < said[6:].min()
-    assert fitted(Collection(sources, samples[:12]), 0) == {}
+    assert fitted(Collection(sources, samples[:48]), 0) == {}
 
 
 def test_lines_do_not_take_what_has_no_colour_for_a_photo(monkeypatch: pytest.MonkeyPatch) -> None:
