@@ -652,7 +652,7 @@ def test_heavy_chains_repeat_and_keep_about_the_size() -> None:
 
 
 @pytest.mark.parametrize("edit", codecs.EDITS)
-def test_every_edit_of_a_heavy_chain_changes_a_picture(edit: codecs.Edit) -> None:
+def test_every_edit_of_a_heavy_chain_changes_a_picture(edit: codecs.Change) -> None:
     pixels = noise(96, 120)
     edited = edit(pixels, np.random.default_rng(1))
     assert edited.dtype == np.uint8

@@ -23,6 +23,8 @@ from training.pooled import Seen
 # Generators in a step, windows of each, and of photos, half of which are those that the zoo saw.
 GENERATORS, EACH, PHOTOS = 64, 4, 128
 STEPS, RATE, WEIGHT_DECAY, DROPOUT, WARM_UP = 4000, 5e-4, 1e-2, 0.3, 0.05
+# Windows that are asked about at a time.
+AT_ONCE = 8192
 # The share of the labels in what is camera and what generated.
 LABELS = 0.2
 
@@ -49,6 +51,7 @@ def fitted(network: Network, sources: list[Generator], made: Seen, photos: Seen,
     optimizer = torch.optim.AdamW(layers.parameters(), RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=WARM_UP)
     average = Average(layers)
+    of_made, of_photos = (_before(network, seen) for seen in (made, photos))
     members = made.members()
     public = [source for source in members if not sources[source].zoo]
     others = [source for source in members if sources[source].zoo]
@@ -56,13 +59,9 @@ def fitted(network: Network, sources: list[Generator], made: Seen, photos: Seen,
         drawn = [*public, *rng.permutation(others)[: max(0, GENERATORS - len(public))]]
         rows = np.concatenate([rng.choice(members[source], EACH) for source in drawn])
         taken = np.concatenate([rng.choice(of_set, PHOTOS // len(of_sets)) for of_set in of_sets])
-        features, plain = (
-            torch.cat([made.features[of_made], photos.features[of_photos]]).to(place).float()
-            for of_made, of_photos in ((rows, taken), (made.plain[rows], photos.plain[taken]))
-        )
+        features = torch.cat([made.features[rows], photos.features[taken]]).to(place).float()
         source = torch.from_numpy(np.concatenate([made.source[rows], photos.source[taken]])).to(place)
-        with torch.no_grad():
-            before = network.heads["generated"](network.hidden(plain))[:, 0].sigmoid()
+        before = torch.cat([of_made[rows], of_photos[taken]]).to(place)
         taught = LABELS * targets.generated[source] + (1 - LABELS) * before
         hidden = dropout(layers["hidden"](scale(features)))
         outputs = {name: head(hidden) for name, head in layers["heads"].items()}
@@ -74,3 +73,11 @@ def fitted(network: Network, sources: list[Generator], made: Seen, photos: Seen,
     learnt = average.network
     scale.put_in(learnt["hidden"][0])
     return {name: value.cpu() for name, value in learnt.state_dict().items()}
+
+
+@torch.no_grad()
+def _before(network: Network, seen: Seen) -> Tensor:
+    """How probably each window's picture without heavy edits is generated, as the network says, float32[N], on the CPU."""
+    layers = nn.Sequential(network.hidden, network.heads["generated"])
+    parts = [layers(part.to(network.place).float())[:, 0].sigmoid().cpu() for part in seen.features.split(AT_ONCE)]
+    return torch.cat(parts)[seen.plain]

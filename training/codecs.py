@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 Pixels = np.ndarray
-# A change with random strength.
-Edit = Callable[[Pixels, np.random.Generator], Pixels]
+# A random change of a picture: one edit, or a chain of them.
+Change = Callable[[Pixels, np.random.Generator], Pixels]
 
 # By how much a random chain may scale a picture.
 SCALES = (0.55, 1.25)
@@ -157,7 +157,7 @@ def _some_filter(rng: np.random.Generator) -> Image.Resampling:
 
 
 # Those of a heavy chain.
-EDITS: tuple[Edit, ...] = (
+EDITS: tuple[Change, ...] = (
     _enlarged,
     _without_detail,
     lambda pixels, rng: blur(pixels, float(rng.uniform(1, 2.5))),

@@ -7,7 +7,6 @@ and windows are cut from those (`training.batches`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
@@ -16,9 +15,6 @@ import numpy as np
 from training import codecs
 from training.labels import Labels
 from training.networks import WINDOW
-
-# A way of pixels to the reader, by random numbers.
-Chain = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 @dataclass
@@ -91,7 +87,7 @@ def as_it_comes(sample: Sample) -> np.ndarray:
     return sample.pixels if sample.jpeg is None else codecs.encode(sample.pixels, "JPEG", *sample.jpeg)
 
 
-def through_chain(sample: Sample, seed: int, chain: Chain = codecs.random_chain) -> np.ndarray:
+def through_chain(sample: Sample, seed: int, chain: codecs.Change = codecs.random_chain) -> np.ndarray:
     """The pixels, in the form that photos come in, after the chain of that seed."""
     return chain(as_it_comes(sample), np.random.default_rng(seed))
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from training import codecs
-from training.dataset import Chain, Sample, crop, through_chain
+from training.dataset import Sample, crop, through_chain
 from training.networks import Network, pooled_features
 from training.tones import curves, random_tones, toned
 from training.zoo.build import fast_bfloat16
@@ -164,7 +164,7 @@ def pooled(compute: Pooling, windows: np.ndarray, place: torch.device) -> Tensor
     return torch.cat(made)[: len(windows)] if made else torch.empty(0)
 
 
-def _windows_of(job: tuple[Sample, list[int], Chain]) -> np.ndarray:
+def _windows_of(job: tuple[Sample, list[int], codecs.Change]) -> np.ndarray:
     sample, seed, chain = job
     rng = np.random.default_rng(seed)
     pixels = through_chain(sample, int(rng.integers(2**62)), chain)
