@@ -112,6 +112,23 @@ def peers(
 
 @main.command()
 @kept
+@bundle_option
+@click.option("--rounds", type=click.IntRange(min=2), default=30, show_default=True)
+@click.option("--seconds", default=0.3, show_default=True, help="Length of a turn, for three runs at least.")
+@click.option("--threads", default=usable_cores(), show_default=True)
+def rewrites(machine: str | None, folder: Path, bundle: Path | None, rounds: int, seconds: float, threads: int) -> None:
+    """What each change of the INT8 file's layout is worth on a CPU."""
+    from benchmarks.rewrites import measure
+
+    found = measure(open_bundle(bundle), threads, rounds, seconds, _say)
+    _keep(machine, "rewrites", found, folder)
+    for entry in found["files"]:
+        what = f"without {entry['without']}" if entry["without"] else "with every change"
+        click.echo(f"{entry['runtime']:12} {entry['ms']:.3f} ms, {entry['times']['median']:.3f}, {what}")
+
+
+@main.command()
+@kept
 @backend_option
 @bundle_option
 @click.option("--seconds", default=3.0, show_default=True, help="Length of each point, for three runs at least.")
@@ -245,7 +262,7 @@ def gpu(
 @click.pass_context
 def everything(context: click.Context, machine: str | None, folder: Path) -> None:
     """Everything, as the bars want it, and BENCHMARKS.md. Half an hour or more."""
-    for command in (report, peers, growth, scenario, soak):
+    for command in (report, peers, rewrites, growth, scenario, soak):
         context.invoke(command, machine=machine, folder=folder)
     context.invoke(render, folder=folder)
 

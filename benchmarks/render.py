@@ -44,6 +44,7 @@ def machine(stored: dict[str, Any]) -> Iterator[str]:
     yield _bars(sections)
     for name, block in (
         ("peers", peers),
+        ("rewrites", rewrites),
         ("report", report),
         ("growth", growth),
         ("soak", soak),
@@ -130,6 +131,32 @@ def _accuracy(entry: dict[str, Any], lost: dict[str, float]) -> str:
     known = entry["accuracy"] or {}
     auc = [known.get(f"detection_{kind}_auc") for kind in ("zoo", "real")]
     return " / ".join("-" if value is None else f"{value:.3f}" for value in auc) if known else ""
+
+
+def rewrites(found: dict[str, Any], _name: str) -> Iterator[str]:
+    """What changes of the INT8 file's layout are worth."""
+    yield "### Layout of the INT8 file\n"
+    yield (
+        f"One window, every output, {found['threads']} threads, {found['rounds']} rounds, bundle {found['bundle']}: without one change "
+        "that leaves what is computed alone (export/onnx_rewrite.py), a window takes so many times as long as with all of them; beside it "
+        "the middle half of the rounds.\n"
+    )
+    of = {(entry["without"], entry["runtime"]): entry for entry in found["files"]}
+    runtimes = list(dict.fromkeys(runtime for _, runtime in of))
+    yield table(
+        ("without", *runtimes),
+        [
+            (f"`{name}`" if name else "none of them, ms", *(_rewritten(of[name, runtime]) for runtime in runtimes))
+            for name in dict.fromkeys(name for name, _ in of)
+        ],
+    )
+
+
+def _rewritten(entry: dict[str, Any]) -> str:
+    times = entry["times"]
+    if entry["without"] is None:
+        return ms(entry["ms"])
+    return f"{times['median']:.3f} ({times['low']:.3f} to {times['high']:.3f})"
 
 
 def report(found: dict[str, Any], _name: str) -> Iterator[str]:

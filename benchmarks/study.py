@@ -64,6 +64,8 @@ WINDOWS = 2
 KNOWN_ZOO = (15, 10)
 # Codec chains kept of a picture of the zoo: a short training sees hardly more.
 VARIANTS = 1
+# The embedding is learnt with all else and never by itself, for which the bundle's has a hidden layer twice as wide.
+STUDIED = NetworkConfig(compared=NetworkConfig.hidden)
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Run:
     emphasis: float = Settings.emphasis
     toned: float = Settings.toned
     muon: bool = Settings.muon
-    network: NetworkConfig = field(default_factory=NetworkConfig)
+    network: NetworkConfig = STUDIED
     published: int = 0
     windows: bool = False
 
@@ -144,9 +146,9 @@ RUNS = (
             Run("zoo-32", "32 zoo generators in training", zoo=32),
             Run("zoo-80", "80 zoo generators in training", zoo=80),
             Run("zoo-160", "160 zoo generators in training", zoo=160),
-            Run("no-fen-moments", "heads see the trunk's features only", network=NetworkConfig(fen_moments=False)),
-            Run("no-spectrum", "heads see no block spectrum", network=NetworkConfig(spectrum=False)),
-            Run("no-lines", "nobody sees spectral lines", network=NetworkConfig(lines=False)),
+            Run("no-fen-moments", "heads see the trunk's features only", network=replace(STUDIED, fen_moments=False)),
+            Run("no-spectrum", "heads see no block spectrum", network=replace(STUDIED, spectrum=False)),
+            Run("no-lines", "nobody sees spectral lines", network=replace(STUDIED, lines=False)),
             Run("no-muon", "AdamW for every weight", muon=False),
             Run("no-magnitude", "fingerprint not held small", weights=_without("magnitude")),
             Run("no-low-frequency", "fingerprint's low frequencies allowed", weights=_without("low_frequency")),
@@ -328,6 +330,8 @@ def perform(
         "generators": stored["generators"],
         "multiply_accumulates": multiply_accumulates(network, run.size),
         "unseen_photos": sorted(FOLDS[run.fold].photos),
+        # Lines learn from edited pictures, too, and thresholds are fitted to them.
+        "heavy_edits": True,
         "evaluation": judge(run, backend, collection),
     }
     files.replace(folder / "result.json", (json.dumps(result, indent=1) + "\n").encode())
@@ -342,11 +346,19 @@ def _settings_of(run: Run, megapixels: float) -> dict[str, Any]:
 def _rests_on(found: dict[str, Any], run: Run, megapixels: float | None) -> bool:
     """Whether a result, or what was collected of it, is of these settings, and of this budget where there is one. Parts of our network
     say nothing of the published one."""
-    then = {key: found[key] for key in ("run", "budget_megapixels")}
+    then = _as_today({key: found[key] for key in ("run", "budget_megapixels")})
     today = _settings_of(run, then["budget_megapixels"] if megapixels is None else megapixels)
     if run.published:
         then, today = ({**how, "run": {**how["run"], "network": None}} for how in (then, today))
     return then == today
+
+
+def _as_today(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings that were stored, with the width of the embedding's hidden layer where they say only that there is one."""
+    network = settings["run"]["network"]
+    if network.get("compared") is not True:
+        return settings
+    return {**settings, "run": {**settings["run"], "network": {**network, "compared": network["hidden"]}}}
 
 
 def _settle(folder: Path, run: Run, megapixels: float) -> None:
@@ -358,7 +370,7 @@ def _settle(folder: Path, run: Run, megapixels: float) -> None:
     path, wanted = folder / "settings.json", _settings_of(run, megapixels)
     if not any(folder.iterdir()):
         files.replace(path, (json.dumps(wanted, indent=1) + "\n").encode())
-    elif not path.exists() or json.loads(path.read_text()) != wanted:
+    elif not path.exists() or _as_today(json.loads(path.read_text())) != wanted:
         raise _other_settings(folder)
 
 
@@ -415,6 +427,7 @@ def collect(out: Path, before: Sequence[dict[str, Any]] = ()) -> dict[str, objec
         runs.append(
             {
                 **{key: found[key] for key in ("run", "budget_megapixels", "training", "multiply_accumulates")},
+                "heavy_edits": found.get("heavy_edits", False),
                 "figures": headline(found),
                 "public_generators": {
                     condition: {name: f["auc"] for name, f in public[condition]["by_generator"].items()}

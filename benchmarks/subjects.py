@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,21 @@ Subject = Callable[[], dict[str, float]]
 
 
 def open_subject(order: dict[str, Any]) -> Subject:
-    """The subject that an order describes by its `kind`: a contender, a batch of windows, a report, a contender on a GPU, or what
+    """The subject that an order describes by its `kind`: a contender, a batch of windows, a file, a report, a contender on a GPU, or what
     the GPU can do at most.
 
     Raises:
         Exception: whatever keeps it from running here.
     """
     fields = {name: value for name, value in order.items() if name != "kind"}
-    kinds = {"contender": _contender, "batch": _batch, "report": _report, "gpu": _gpu, "ceilings": _ceilings}
+    kinds = {
+        "contender": _contender,
+        "batch": _batch,
+        "file": _file,
+        "report": _report,
+        "gpu": _gpu,
+        "ceilings": _ceilings,
+    }
     return kinds[order["kind"]](**fields)
 
 
@@ -43,6 +51,19 @@ def _batch(count: int, threads: int, backend: str = "auto", bundle: str | None =
     windows = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     names = [name for name in opened.outputs if name != "fingerprint"]
     return lambda: {"network": _timed(lambda: network.run(windows, names))}
+
+
+def _file(path: str, size: int, runtime: str, threads: int) -> Subject:
+    """One window through a network's ONNX file."""
+    from benchmarks import made
+    from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
+    from edgeparse.backends.openvino import OpenVinoBackend
+
+    model = Path(path).read_bytes()
+    names = OnnxRuntimeBackend(model, threads=1).outputs
+    network = OpenVinoBackend(model, threads) if runtime == "openvino" else OnnxRuntimeBackend(model, threads=threads)
+    window = made.window(size)
+    return lambda: {"network": _timed(lambda: network.run(window, names))}
 
 
 def _report(picture: str, settings: dict[str, Any], stages: bool = True) -> Subject:

@@ -80,13 +80,32 @@ class Picture:
 
     def part(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
         """uint8[bottom - top, right - left, 3]; perhaps a view."""
-        return self._part(top, left, bottom, right, "RGB")
+        box = left, upper, right, lower = self._stored(top, left, bottom, right)
+        if isinstance(self._decoded, np.ndarray):
+            return self._upright(self._decoded[upper:lower, left:right])
+        image = self._decoded if box == (0, 0, *self._decoded.size) else self._decoded.crop(box)
+        return self._upright(np.frombuffer(image.tobytes(), np.uint8).reshape(lower - upper, right - left, 3))
 
-    def green(self, top: int, bottom: int) -> NDArray[np.uint8]:
-        """The green of some rows, uint8[bottom - top, width]; perhaps a view."""
-        return self._part(top, 0, bottom, self.width, "G")[:, :, 0]
+    def thinned_green(self, top: int, bottom: int, down: int, across: int) -> NDArray[np.uint8]:
+        """The green of the first of every `down` rows and of every `across` columns between two rows: uint8[(bottom - top) // down,
+        width // across]; perhaps a view."""
+        rows, columns = (bottom - top) // down, self.width // across
+        left, upper, right, lower = self._stored(top, 0, top + rows * down, columns * across)
+        if self._swapped:
+            rows, columns, down, across = columns, rows, across, down
+        # Of a reversed side the first pixel is stored last, and those between come first.
+        left, upper = left + (across - 1) * self._columns, upper + (down - 1) * self._rows
+        if isinstance(self._decoded, np.ndarray):
+            return self._upright(self._decoded[upper:lower:down, left:right:across, 1])
+        from PIL import Image
 
-    def _part(self, top: int, left: int, bottom: int, right: int, channels: str) -> NDArray[np.uint8]:
+        # From the middle of a thinned pixel, i + 1/2, to the middle of the one in the picture.
+        places = (across, 0, left + (1 - across) / 2, 0, down, upper + (1 - down) / 2)
+        thinned = self._decoded.transform((columns, rows), Image.Transform.AFFINE, places, Image.Resampling.NEAREST)
+        return self._upright(np.frombuffer(thinned.tobytes("raw", "G"), np.uint8).reshape(rows, columns))
+
+    def _stored(self, top: int, left: int, bottom: int, right: int) -> tuple[int, int, int, int]:
+        """Where a part is in what was decoded: left, upper, right, lower."""
         height, width = self.height, self.width
         if self._swapped:
             top, left, bottom, right, height, width = left, top, right, bottom, width, height
@@ -94,16 +113,11 @@ class Picture:
             top, bottom = height - bottom, height - top
         if self._columns:
             left, right = width - right, width - left
-        if isinstance(self._decoded, np.ndarray):
-            part = self._decoded[top:bottom, left:right]
-            part = part[:, :, 1:2] if channels == "G" else part
-        else:
-            box = (left, top, right, bottom)
-            image = self._decoded if box == (0, 0, *self._decoded.size) else self._decoded.crop(box)
-            data = image.tobytes("raw", channels)
-            part = np.frombuffer(data, np.uint8).reshape(bottom - top, right - left, -1)
+        return left, top, right, bottom
+
+    def _upright(self, part: NDArray[np.uint8]) -> NDArray[np.uint8]:
         part = part[:: -1 if self._rows else 1, :: -1 if self._columns else 1]
-        return part.transpose(1, 0, 2) if self._swapped else part
+        return part.swapaxes(0, 1) if self._swapped else part
 
 
 def read(source: Source) -> Picture:

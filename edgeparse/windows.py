@@ -14,8 +14,10 @@ from edgeparse.errors import ImageError
 from edgeparse.images import MAX_PIXELS, Picture
 
 SIZE = 128
-# Places looked at along each side: the cost of choosing stays the same for a 48-megapixel picture.
+# Places looked at along each side, however large the picture.
 GRID = 8
+# Of every so many rows one, and of every so many columns, tell how much texture there is.
+DOWN, ACROSS = 4, 2
 
 
 @dataclass(frozen=True)
@@ -76,30 +78,31 @@ def _starts(side: int, size: int) -> list[int]:
     return [round(i * (side - size) / max(1, count - 1)) for i in range(count)]
 
 
-def _textures(picture: Picture, tops: list[int], lefts: list[int], size: int) -> NDArray[np.float64]:
-    """Of the window at each place of the grid, the mean difference of neighbours in green, every other row and column; burnt-out or black
-    pixels count nothing."""
-    green = np.empty((len(tops) * len(lefts), -(-size // 2), -(-size // 2)), np.uint8)
-    # Of a picture that the grid covers, all rows at once: at 1 megapixel 0.4 ms less.
-    every = picture.green(0, picture.height) if len(tops) * size >= picture.height else None
-    for i, top in enumerate(tops):
-        rows = (picture.green(top, top + size) if every is None else every[top : top + size])[::2]
-        for j, left in enumerate(lefts):
-            green[i * len(lefts) + j] = rows[:, left : left + size : 2]
-    # All windows at once and in bytes: a fifth of the time of one after another in int16, and the same sums.
-    usable = (green > 4) & (green < 251)
-    down = _difference(green[:, 1:], green[:, :-1]) * usable[:, 1:]
-    right = _difference(green[:, :, 1:], green[:, :, :-1]) * usable[:, :, 1:]
-    return _mean(down) + _mean(right)
+def _textures(picture: Picture, tops: list[int], lefts: list[int], size: int) -> NDArray[np.int64]:
+    """Of the window at each place of the grid, row by row, how much neighbours in green differ, of every other column and every fourth row;
+    burnt-out or black pixels count nothing."""
+    begins, ends = np.array(lefts) // ACROSS, np.array(lefts) // ACROSS + size // ACROSS - 1
+    # Of a picture that the grid covers, all rows at once.
+    if len(tops) * size >= picture.height:
+        every = _differences(picture.thinned_green(0, picture.height, DOWN, ACROSS))
+        bands = [every[top // DOWN :][: size // DOWN - 1] for top in tops]
+    else:
+        bands = [_differences(picture.thinned_green(top, top + size, DOWN, ACROSS)) for top in tops]
+    columns = np.stack([np.add.reduce(band, axis=0, dtype=np.int32) for band in bands])
+    # Up to each column, and nothing before the first.
+    sums = np.zeros((len(tops), columns.shape[1] + 1), np.int64)
+    np.cumsum(columns, axis=1, out=sums[:, 1:])
+    return (sums[:, ends] - sums[:, begins]).ravel()
 
 
-def _difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    difference: NDArray[np.uint8] = np.maximum(a, b) - np.minimum(a, b)
-    return difference
-
-
-def _mean(differences: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Of each window."""
-    _, height, width = differences.shape
-    mean: NDArray[np.float64] = differences.sum(axis=(1, 2), dtype=np.uint32) / (height * width)
-    return mean
+def _differences(green: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """Of each pixel of uint8[H, W] from the one below and from the one to the right, added up: int16[H - 1, W - 1]."""
+    # NumPy is fastest where it need not cast between two arrays' types.
+    values = green.astype(np.int16)
+    here = values[:-1, :-1]
+    differences: NDArray[np.int16] = np.abs(values[1:, :-1] - here)
+    differences += np.abs(values[:-1, 1:] - here)
+    # 5 to 250: of the others, less 5 in bytes, all are above.
+    usable = green[:-1, :-1] - np.uint8(5) < 246
+    differences *= usable.astype(np.int16)
+    return differences

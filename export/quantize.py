@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,14 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from export.bias_correction import correct_biases
 from export.onnx_rewrite import (
     convolution_as_gemm,
+    dividing_in_weights,
     fully_connected_weights,
     merged_heads,
     quantized_behind_relu,
     reading_pixels,
     spatial_convolutions,
     store_in_half,
+    with_channels_last,
     with_shared_statistics,
 )
 
@@ -34,23 +36,37 @@ class _Windows(CalibrationDataReader):
         return next(self.batches, None)
 
 
+Rewrite = Callable[[onnx.ModelProto], onnx.ModelProto]
+
+
 @dataclass(frozen=True)
 class Scheme:
-    """How activations and biases are quantised, how many convolutions behind those that read the picture are not, and whether the graph is
-    laid out for runtimes on a CPU; weights are symmetric int8 a channel everywhere."""
+    """How activations and biases are quantised, how many convolutions behind those that read the picture are not, how the graph is laid out
+    before and after that, and whether the fully connected layers' weights are stored in fp16; weights of convolutions are symmetric int8 a
+    channel everywhere."""
 
     activations: QuantType
     symmetric: bool
     bias: bool
     whole: int
-    for_cpu: bool
+    before: tuple[Rewrite, ...] = ()
+    after: tuple[Rewrite, ...] = ()
+    half: bool = False
 
 
-# CPUs with VNNI multiply uint8 by int8.
-CPU = Scheme(QuantType.QUInt8, symmetric=False, bias=True, whole=0, for_cpu=True)
+# CPUs with VNNI multiply uint8 by int8. What each change of the layout is worth there: `python -m benchmarks rewrites`.
+CPU = Scheme(
+    QuantType.QUInt8,
+    symmetric=False,
+    bias=True,
+    whole=0,
+    before=(dividing_in_weights, merged_heads, convolution_as_gemm),
+    after=(with_shared_statistics, with_channels_last),
+    half=True,
+)
 # TensorRT knows no zero points, keeps biases in fp32, and wants weights that are constants. Without zero points half of the steps are lost
 # behind a ReLU, most of all on the faintest features: one convolution more in fp32 takes a third off the error of the logit.
-TENSORRT = Scheme(QuantType.QInt8, symmetric=True, bias=False, whole=1, for_cpu=False)
+TENSORRT = Scheme(QuantType.QInt8, symmetric=True, bias=False, whole=1)
 
 
 def quantize(source: Path, target: Path, windows: np.ndarray, scheme: Scheme = CPU) -> None:
@@ -62,11 +78,9 @@ def quantize(source: Path, target: Path, windows: np.ndarray, scheme: Scheme = C
     prepared = target.with_suffix(".prepared.onnx")
     quant_pre_process(source, prepared, skip_symbolic_shape=True)
     model = onnx.load(prepared)
-    if scheme.for_cpu:
-        model = merged_heads(model)
-        heads = fully_connected_weights(model)
-        model = convolution_as_gemm(model)
-        onnx.save(model, prepared)
+    for rewrite in scheme.before:
+        model = rewrite(model)
+    onnx.save(model, prepared)
     first = reading_pixels(model)
     names = [name for name in spatial_convolutions(model) if name not in first][scheme.whole :]
     quantize_static(
@@ -89,6 +103,6 @@ def quantize(source: Path, target: Path, windows: np.ndarray, scheme: Scheme = C
     prepared.unlink()
     quantized = quantized_behind_relu(onnx.load(target))
     correct_biases(quantized, model, names, windows)
-    if scheme.for_cpu:
-        quantized = store_in_half(with_shared_statistics(quantized), heads)
-    onnx.save(quantized, target)
+    for rewrite in scheme.after:
+        quantized = rewrite(quantized)
+    onnx.save(store_in_half(quantized, fully_connected_weights(model)) if scheme.half else quantized, target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import bars, growth, made, peers, plots, render, results, scenario, soak
+from benchmarks import bars, growth, made, peers, plots, render, results, rewrites, scenario, soak
 from benchmarks.__main__ import main
 from benchmarks.contenders import ON_GPU, Contender, contenders
 from benchmarks.worker import Worker, WorkerError
@@ -18,6 +19,7 @@ from edgeparse import Parser
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
 from edgeparse.bundle import open_bundle
 from edgeparse.latency import summarize
+from export.quantize import CPU
 from tests.conftest import encoded, noise
 from training import predictions
 from training.bars import POINTS_LOST
@@ -98,6 +100,21 @@ def stored() -> dict[str, Any]:
                     "peak_memory_mb": 97.0,
                 },
                 "energy_j_per_report": None,
+            },
+            "rewrites": common
+            | {
+                "bundle": "default-1",
+                "threads": 2,
+                "rounds": 30,
+                "files": [
+                    {
+                        "without": name,
+                        "runtime": "onnxruntime",
+                        "ms": 2.5,
+                        "times": {"low": 1, "median": times, "high": 1.1},
+                    }
+                    for name, times in ((None, 1.0), ("merged_heads", 1.05))
+                ],
             },
             "growth": common
             | {
@@ -183,6 +200,8 @@ def test_the_document_says_what_was_measured(stored: dict[str, Any]) -> None:
         "| published: all three | pytorch | fp32 | 250 | - |  | 140.00 (139.00 to 141.00) |",
         "| edgeparse | onnxruntime | int8 | 2.5 | - | 0.811 / 0.628 | 1 |",
         "edgeparse / openvino / bf16 could not run: no BF16",
+        "| none of them, ms | 2.5 |",
+        "| `merged_heads` | 1.050 (1.000 to 1.100) |",
         "| 48 | 30 | 80% | 13% | 120 |",
         "1.95 times what one does",
         "+0.4 MB after the first 500",
@@ -252,6 +271,25 @@ def test_everyone_is_measured_and_who_cannot_run_is_named() -> None:
     (failed,) = found["failed"]
     assert failed["runtime"] == "tensorrt"
     assert "Error" in failed["error"]
+
+
+def test_every_change_of_the_layout_is_left_out_once() -> None:
+    found = dict(rewrites.schemes())
+    assert list(found) == ["all", *(one.__name__ for one in (*CPU.before, *CPU.after))]
+    for name, scheme in found.items():
+        assert {one.__name__ for one in (*scheme.before, *scheme.after)} == set(found) - {"all", name}
+
+
+def test_files_are_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = [("all", CPU), ("with_channels_last", replace(CPU, after=CPU.after[:1]))]
+    monkeypatch.setattr(rewrites, "schemes", lambda: few)
+    found = rewrites.measure(open_bundle(), 1, 2, 0.0)
+    assert [(entry["without"], entry["runtime"]) for entry in found["files"]] == [
+        (without, runtime) for without in (None, "with_channels_last") for runtime in ("onnxruntime", "openvino")
+    ]
+    assert all(entry["ms"] > 0 for entry in found["files"])
+    for entry in found["files"][2:]:
+        assert 0 < entry["times"]["low"] <= entry["times"]["median"] <= entry["times"]["high"]
 
 
 def test_contenders_of_a_gpu_are_left_out_without_one() -> None:

@@ -26,6 +26,7 @@ from export.onnx_graph import differences, write
 from export.onnx_rewrite import (
     convolution_as_gemm,
     copied,
+    dividing_in_weights,
     drop_unused,
     fully_connected_weights,
     gemm_as_convolution,
@@ -194,7 +195,7 @@ def test_layers_are_gemm_again_and_compute_the_same() -> None:
     bundle = open_bundle()
     before = merged_heads(onnx.load_from_string(bundle.read(bundle.variants["fp32"])))
     after = convolution_as_gemm(before)
-    assert not fully_connected_weights(after)
+    assert fully_connected_weights(after) == fully_connected_weights(before)
     assert [node.op_type for node in after.graph.node].count("Gemm") == len(fully_connected_weights(before))
     shown = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 3), np.uint8)
     expected, got = (
@@ -202,6 +203,21 @@ def test_layers_are_gemm_again_and_compute_the_same() -> None:
     )
     for a, b in zip(expected, got, strict=True):
         assert np.allclose(a, b, atol=1e-5)
+
+
+def test_pixels_are_divided_in_weights() -> None:
+    bundle = open_bundle()
+    before = onnx.load_from_string(bundle.read(bundle.variants["fp32"]))
+    after = dividing_in_weights(before)
+    kinds = [[node.op_type for node in made.graph.node].count("Div") for made in (before, after)]
+    assert kinds[1] == kinds[0] - 1
+    shown = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 3), np.uint8)
+    expected, got = (
+        onnxruntime.InferenceSession(made.SerializeToString()).run(None, {"windows": shown}) for made in (before, after)
+    )
+    for a, b in zip(expected, got, strict=True):
+        assert np.allclose(a, b, atol=1e-4)
+    assert dividing_in_weights(after) == after
 
 
 def test_statistics_share_what_they_read(tmp_path: Path) -> None:
@@ -240,6 +256,38 @@ def test_statistics_share_what_they_read(tmp_path: Path) -> None:
     assert dequantized == [4, 2]
     for a, b in zip(*found, strict=True):
         assert np.array_equal(a, b)
+
+
+def test_residual_sums_are_laid_out_with_channels_last(tmp_path: Path, windows: np.ndarray) -> None:
+    """What it is for, in ONNX Runtime as it is today: no transposes around a sum, and the same answers to the last bit."""
+
+    class Small(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(3, 16, 4, 2, 1)
+            self.body, self.last = (nn.Conv2d(16, 16, 3, padding=1) for _ in range(2))
+
+        def forward(self, x: Tensor) -> tuple[Tensor]:
+            begun = (x.permute(0, 3, 1, 2).float() / 255).sub(0.5)
+            begun = self.stem(begun).relu()
+            return (self.last((begun + self.body(begun)).relu()).mean((2, 3)),)
+
+    torch.manual_seed(0)
+    write(Small().eval(), ["mean"], windows.shape[1], tmp_path / "model.onnx")
+    found, transposes = [], []
+    for number, rewrites in enumerate(((with_shared_statistics,), CPU.after)):
+        quantize(tmp_path / "model.onnx", tmp_path / f"{number}.onnx", windows, replace(CPU, after=rewrites))
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(str(tmp_path / f"{number}.onnx"), options)
+        found.append(session.run(None, {"windows": windows})[0])
+        kinds = {node.name: node for node in onnx.load(tmp_path / "optimized.onnx").graph.node}
+        (added,) = (node for node in kinds.values() if node.op_type == "QLinearAdd")
+        made = {name: node.op_type for node in kinds.values() for name in node.output}
+        transposes.append([made[name] for name in (added.input[0], added.input[3])].count("Transpose"))
+    assert transposes == [1, 0]
+    assert np.array_equal(*found)
 
 
 @pytest.mark.parametrize(("scheme", "kind"), [(CPU, TensorProto.UINT8), (TENSORRT, TensorProto.INT8)])

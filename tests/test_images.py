@@ -111,7 +111,10 @@ def test_parts_are_parts_of_the_whole(orientation: int, mode: str) -> None:
     assert picture.pixels.shape == (picture.height, picture.width, 3)
     assert picture.pixels.flags["C_CONTIGUOUS"]
     assert np.array_equal(picture.part(3, 10, 50, 31), picture.pixels[3:50, 10:31])
-    assert np.array_equal(picture.green(20, 141), picture.pixels[20:141, :, 1])
+    for down, across in ((1, 1), (2, 3), (4, 2)):
+        rows, columns = 121 // down * down, picture.width // across * across
+        thinned = picture.pixels[20 : 20 + rows : down, :columns:across, 1]
+        assert np.array_equal(picture.thinned_green(20, 141, down, across), thinned)
 
 
 def test_grey_palette_cmyk_and_16_bit(tmp_path: Path) -> None:

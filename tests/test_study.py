@@ -230,6 +230,10 @@ def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         {"run": json.loads(json.dumps(asdict(run))) | changed, "budget_megapixels": LITTLE, "training": {}}
         for run, changed in ((RUNS[1], {}), (RUNS[2], {"seed": 9}), (run("published"), {"network": {}}))
     ]
+    # From before the width of the embedding's hidden layer could be chosen.
+    of_one_width = json.loads(json.dumps(others[0]))
+    of_one_width["run"]["network"]["compared"] = True
+    assert study.collect(tmp_path, [of_one_width])["runs"] == [entry, of_one_width]
     again = study.collect(tmp_path, [*found["runs"], *others])  # type: ignore[misc]
     assert again["runs"] == [entry, others[0], others[2]]
     assert study.collect(tmp_path / "nothing", [entry])["runs"] == [entry]

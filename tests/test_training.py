@@ -20,9 +20,10 @@ from tests.conftest import noise
 from tests.made_collection import made_collection
 from training import answers, codecs, lines, metrics
 from training.batches import Batches
-from training.begin import load_weights
+from training.begin import fitting, load_weights
 from training.dataset import CHAINS, Collection, Generator, Sample, add_variants, crop
 from training.embedding import fitted as fitted_embedding
+from training.embedding import members
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
 from training.learner import optimizers_of
 from training.lines import fitted
@@ -46,7 +47,7 @@ from training.zoo.files import zoo_splits
 def network(seed: int = 0) -> Network:
     """Random weights, and batch norms that do something."""
     torch.manual_seed(seed)
-    made = Network(NetworkConfig(trunk=(32, 48, 64), hidden=64, embedding=16))
+    made = Network(NetworkConfig(trunk=(32, 48, 64), hidden=64, compared=64, embedding=16))
     for name, buffer in made.named_buffers():
         if name.endswith("running_mean"):
             buffer.normal_(0, 0.1)
@@ -166,7 +167,7 @@ def test_short_weights_compress_and_compute_about_the_same(tmp_path: Path) -> No
         a, b = made(given), short(given)
     for name in a:
         error = float((a[name] - b[name]).abs().max() / a[name].std())
-        assert 0 < error < 0.02, name
+        assert 0 < error < 0.05, name
     assert torch.equal(short.fen.stem[0].weight, fold_batch_norm(made).fen.stem[0].weight)
     sizes = []
     for number, one in enumerate((made, short)):
@@ -377,15 +378,35 @@ def test_a_budget_of_nothing_is_used_up() -> None:
 
 
 def test_a_bundle_whose_embedding_shared_a_hidden_layer_goes_on_with_it(tmp_path: Path) -> None:
-    before = Network(replace(network().config, compared=False)).eval()
+    before = Network(replace(network().config, compared=0)).eval()
     export(before, output_names(before), tmp_path / "model.onnx")
-    begun = Network(replace(before.config, compared=True))
+    begun = Network(replace(before.config, compared=before.config.hidden))
     load_weights(begun, (tmp_path / "model.onnx").read_bytes(), windows(8, 20))
     given = torch.from_numpy(windows(6))
     with torch.no_grad():
         a, b = before(given), begun.eval()(given)
     for name in a:
         assert torch.allclose(a[name], b[name], atol=1e-4), name
+
+
+def test_an_embedding_that_is_learnt_anew_may_be_wider(tmp_path: Path) -> None:
+    before = network()
+    export(before, output_names(before), tmp_path / "model.onnx")
+    model, given = (tmp_path / "model.onnx").read_bytes(), torch.from_numpy(windows(6))
+    from_file, from_values = (Network(replace(before.config, compared=96, embedding=24)) for _ in range(2))
+    with pytest.raises(ValueError, match=r"compared\.0 is \[64, .*not \[96"):
+        load_weights(from_file, model, windows(8, 20))
+    load_weights(from_file, model, windows(8, 20), anew=True)
+    from_values.load_state_dict(fitting(from_values, before.state_dict()))
+    for begun in (from_file, from_values):
+        with torch.no_grad():
+            a, b = before(given), begun.eval()(given)
+        assert b["embedding"].shape == (6, 24)
+        for name in a.keys() - {"embedding"}:
+            assert torch.allclose(a[name], b[name], atol=1e-4), name
+    # Other layers may not.
+    with pytest.raises(ValueError, match=r"hidden\.0"):
+        load_weights(Network(replace(before.config, hidden=48)), model, windows(8, 20), anew=True)
 
 
 @pytest.fixture
@@ -470,9 +491,19 @@ def test_no_two_sources_go_through_the_same_chains() -> None:
     assert len(np.unique(seen.numpy(), axis=0)) == 2 * 2 * 4
 
 
+def test_embedding_learns_from_fewer_edited_windows() -> None:
+    plain = np.concatenate([np.arange(600), np.arange(300)])
+    seen = Seen(torch.zeros((900, 1)), np.tile(np.arange(3), 300), plain)
+    found = members(seen, np.random.default_rng(0))
+    assert all(np.all(seen.source[rows] == source) for source, rows in found.items())
+    kept = np.concatenate(list(found.values()))
+    assert np.array_equal(np.sort(kept[kept < 600]), np.arange(600))
+    assert 120 < np.sum(kept >= 600) < 180
+
+
 def test_embedding_stays_where_nobody_looks(striped: Collection) -> None:
     validation = Validation.of(striped, 0)
-    shared = Network(replace(network().config, compared=False)).eval()
+    shared = Network(replace(network().config, compared=0)).eval()
     seen = read(shared, striped.select(split="train"), 1, 0)
     assert fitted_embedding(shared, striped.sources, seen, validation, 0) == {}
     first = seen.source == 0

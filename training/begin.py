@@ -16,6 +16,8 @@ from training.networks import Network
 
 # Of the exporter: the network's own name, and what a matrix product is called that became a convolution.
 PREFIX, MATRIX = "network.", "_kernel"
+# What is learnt anew by itself wherever a network is only learnt on in passes.
+ANEW = ("compared.", "embedding.")
 
 
 def weights_of(model: bytes) -> dict[str, Tensor]:
@@ -41,11 +43,12 @@ def batch_norms(network: nn.Module) -> dict[str, nn.Module]:
 
 
 @torch.no_grad()
-def load_weights(network: Network, model: bytes, windows: np.ndarray) -> None:
+def load_weights(network: Network, model: bytes, windows: np.ndarray, anew: bool = False) -> None:
     """Give a network the weights of a bundle's float32 ONNX file, so that in evaluation mode it computes the same.
 
     Args:
         windows: uint8[N, S, S, 3], from which the batch norms take their statistics.
+        anew: whether layers of the embedding that have another shape there keep the weights that they have.
 
     Raises:
         ValueError: a layer is missing in the file or has another shape: the two networks differ in more than that.
@@ -63,9 +66,12 @@ def load_weights(network: Network, model: bytes, windows: np.ndarray) -> None:
             )
         # The exporter leaves out a bias that is zero.
         bias = folded.get(f"{there}.bias", weight.new_zeros(len(weight)))
+        if weight.shape != layer.weight.shape and anew and name.startswith(ANEW):
+            continue
         if weight.shape != layer.weight.shape:
             raise ValueError(
                 f"layer {name} is {list(weight.shape)}, not {list(layer.weight.shape)}; give the widths of that network"
+                + (", or learn the embedding anew (--passes)" if name.startswith(ANEW) else "")
             )
         layer.weight.copy_(weight)
         if layer.bias is not None:
@@ -81,6 +87,15 @@ def load_weights(network: Network, model: bytes, windows: np.ndarray) -> None:
             norm.weight.copy_(sizes)
             norm.bias.copy_(bias)
     _take_statistics(network, list(norms.values()), windows)
+
+
+def fitting(network: Network, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Another network's values, but for those of the embedding that have another shape there: the network's own."""
+    own = network.state_dict()
+    return {
+        name: own[name] if name.startswith(ANEW) and name in own and own[name].shape != value.shape else value
+        for name, value in values.items()
+    }
 
 
 def _take_statistics(network: Network, norms: list[nn.Module], windows: np.ndarray) -> None:

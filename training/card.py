@@ -11,6 +11,7 @@ import click
 from edgeparse.bundle import default_folder, open_bundle
 from training.answers import LABELS
 from training.edited import FEW, QUALITY, RESULT
+from training.embedding import EDITED
 from training.labels import FAMILIES
 from training.markdown import percent, table
 from training.parsing import beats
@@ -255,7 +256,11 @@ def trained_sentences(training: dict) -> str:
             f"learnt that from labels and were stopped early ({', '.join(training['taught_by'])})."
         )
     of_plain = ", of the picture without its edits" if training.get("heavy_looks") else ""
-    heavy = f" and {looks} times more after heavier edits" if (looks := training.get("heavy_looks")) else ""
+    heavy = (
+        f" and {looks} times more after heavier edits, of which it learnt from {EDITED:.0%}"
+        if (looks := training.get("heavy_looks"))
+        else ""
+    )
     learnt_last = (
         " The embedding, by which pictures are compared, has a hidden layer of its own; the two were learnt last, by themselves, from "
         f"every training picture, looked at {training['passes']} times{heavy}. From the same looks all other answers and their hidden "

@@ -33,8 +33,8 @@ class NetworkConfig:
     spectrum: bool = True
     # Whether they also see `SpectralLines`, and these have an answer of their own to camera or generated.
     lines: bool = True
-    # Whether the embedding has a hidden layer of its own, as wide as that of all other heads.
-    compared: bool = True
+    # How wide a hidden layer of its own the embedding has; with 0 it shares that of all other heads.
+    compared: int = 512
     embedding: int = 128
     hidden: int = 256
 
@@ -43,9 +43,11 @@ class NetworkConfig:
 
     @staticmethod
     def from_json(data: dict) -> NetworkConfig:
-        # Networks from before there was a choice had none of these.
-        none = dict.fromkeys(("fen_moments", "spectrum", "lines", "compared"), False)
-        return NetworkConfig(**{**none, **data, "trunk": tuple(data["trunk"])})
+        # Networks from before there was a choice had none of these, and then one as wide as the other.
+        none = {**dict.fromkeys(("fen_moments", "spectrum", "lines"), False), "compared": 0}
+        data = {**none, **data, "trunk": tuple(data["trunk"])}
+        compared = data["hidden"] if data["compared"] is True else int(data["compared"])
+        return NetworkConfig(**{**data, "compared": compared})
 
 
 def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -271,9 +273,9 @@ def pooled_features(config: NetworkConfig) -> int:
     return of_spectra + of_fen + 2 * sum(config.trunk)
 
 
-def hidden_layer(config: NetworkConfig) -> nn.Sequential:
-    """float[N, `pooled_features`] -> float[N, hidden], from zero up."""
-    return nn.Sequential(nn.Linear(pooled_features(config), config.hidden), nn.BatchNorm1d(config.hidden), nn.ReLU())
+def hidden_layer(config: NetworkConfig, width: int) -> nn.Sequential:
+    """float[N, `pooled_features`] -> float[N, width], from zero up."""
+    return nn.Sequential(nn.Linear(pooled_features(config), width), nn.BatchNorm1d(width), nn.ReLU())
 
 
 class Network(nn.Module):
@@ -298,10 +300,10 @@ class Network(nn.Module):
         if self.by_lines is not None:
             nn.init.zeros_(self.by_lines.weight)
             nn.init.zeros_(self.by_lines.bias)
-        self.hidden = hidden_layer(config)
-        self.compared = hidden_layer(config) if config.compared else None
+        self.hidden = hidden_layer(config, config.hidden)
+        self.compared = hidden_layer(config, config.compared) if config.compared else None
         self.dropout = nn.Dropout(0.1)
-        self.embedding = nn.Linear(config.hidden, config.embedding)
+        self.embedding = nn.Linear(config.compared or config.hidden, config.embedding)
         sizes = {"generated": 1, "family": len(FAMILIES), "continuous": len(CONTINUOUS), "losses": len(LOSSES)}
         sizes |= {name: len(values) for name, values in DISCRETE.items()}
         self.heads = nn.ModuleDict({name: nn.Linear(config.hidden, size) for name, size in sizes.items()})

@@ -136,8 +136,9 @@ def read(
 
 
 def _digest_of_network(network: Network) -> bytes:
-    """What differs where another network sees other things in the same windows."""
-    digest = hashlib.sha256(repr(network.config).encode())
+    """What differs where another network sees other things in the same windows, however wide its hidden layers are."""
+    config = network.config
+    digest = hashlib.sha256(repr((config.fen_moments, config.spectrum, config.lines)).encode())
     for name, value in network.state_dict().items():
         if name.startswith(("fen.", "trunk.")):
             digest.update(value.cpu().numpy().tobytes())

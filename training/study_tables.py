@@ -50,11 +50,18 @@ def study_sections(study: dict[str, Any] | None) -> Iterator[str]:
     known = [set(entry["run"]["network"]) for entry in study["runs"] if not entry["run"]["published"]]
     newer = sorted(set(asdict(NetworkConfig())) - set.intersection(*known))
     hardware = sorted({entry["training"]["hardware"] for entry in study["runs"]})
+    unedited = [name for name, entry in runs.items() if not entry.get("heavy_edits")]
+    plain = "all" if len(unedited) == len(runs) else ", ".join(unedited)
     yield (
         f"{len(runs)} networks, ours each trained on windows of {' or '.join(f'{m:g}' for m in budgets)} million pixels, "
         f"{min(minutes):.0f} to {max(minutes):.0f} minutes on a share of {' or '.join(hardware)}, and evaluated in float32 on at most "
         f"{study['windows']} windows a picture, with what was fitted on their own fold's validation pictures. That is far less training "
         "than the bundle had: they are to be compared with each other. "
+        + (
+            f"Other than the bundle's, spectral lines and thresholds of {plain} have seen no heavy edits. "
+            if plain
+            else ""
+        )
         + (f"Ours are networks of before there was `{'`, `'.join(newer)}` (training/networks.py). " if newer else "")
         + (f"Not yet run: {', '.join(missing)}." if missing else "")
     ).strip()

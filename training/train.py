@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from edgeparse.bundle import open_bundle
 from training import answers, embedding, lines
 from training.batches import Batches, DeviceStore, HostStore
-from training.begin import load_weights
+from training.begin import fitting, load_weights
 from training.dataset import CHAINS, Collection, Sample, add_variants, crop, some
 from training.index.load import load_to_train
 from training.learner import Best, Learner
@@ -208,7 +208,7 @@ def main(
     # Where there are no steps, those of the zoo, which take most of the memory, are not looked at.
     add_training_variants(collection, variants if minutes else 0, seed)
     network = Network(NetworkConfig(fen_width=fen_width, fen_blocks=fen_blocks))
-    begun = begin(network, begin_from, collection) if begin_from else None
+    begun = begin(network, begin_from, collection, anew=bool(passes)) if begin_from else None
     network.to(place, memory_format=torch.channels_last)
     how = Settings(
         minutes,
@@ -226,8 +226,9 @@ def main(
     train(network, collection, validation, how, out, begun)
 
 
-def begin(network: Network, origin: Path, collection: Collection) -> dict[str, object]:
-    """Give a network the weights of `origin`, a bundle's folder or a network.pt. Returns what the next bundle says of its origin.
+def begin(network: Network, origin: Path, collection: Collection, anew: bool = False) -> dict[str, object]:
+    """Give a network the weights of `origin`, a bundle's folder or a network.pt; with `anew` the embedding may be wider or narrower there.
+    Returns what the next bundle says of its origin.
 
     Raises:
         click.ClickException: the network there is another one, or learnt from what is now validation or test.
@@ -244,12 +245,13 @@ def begin(network: Network, origin: Path, collection: Collection) -> dict[str, o
         )
     try:
         if bundle is None:
-            network.load_state_dict(before["network"])
+            values = before["network"]
+            network.load_state_dict(fitting(network, values) if anew else values)
         else:
             rng = np.random.default_rng(0)
             shown = some(collection.select(split="train", zoo=True, camera=True), 64, rng)
             model = bundle.read(bundle.variants["fp32"])
-            load_weights(network, model, np.stack([crop(sample.pixels, rng) for sample in shown]))
+            load_weights(network, model, np.stack([crop(sample.pixels, rng) for sample in shown]), anew)
     except (ValueError, RuntimeError) as error:
         raise click.ClickException(f"{origin}: {error}") from error
     # Its zoo may have been another draw, with other generators under the same names.

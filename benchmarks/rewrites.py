@@ -1,0 +1,89 @@
+"""What each change of the INT8 file's layout is worth on a CPU: a file with all of them, and one without each, turn by turn.
+
+All compute the same, but for rounding. What a network costs does not depend on what it is calibrated with: the files are made anew from
+the bundle's fp32 network and the samples.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks import made
+from benchmarks.peers import SETTLE
+from benchmarks.worker import Worker, WorkerError
+from edgeparse.bundle import Bundle
+from edgeparse.machine import Watch
+from export.quantize import CPU, Scheme, quantize
+
+RUNTIMES = ("onnxruntime", "openvino")
+ALL = "all"
+
+
+def schemes() -> Iterator[tuple[str, Scheme]]:
+    """The CPU's scheme, and it without one change each, by that change's name."""
+    yield ALL, CPU
+    for when in ("before", "after"):
+        rewrites = getattr(CPU, when)
+        for left_out in rewrites:
+            yield left_out.__name__, replace(CPU, **{when: tuple(one for one in rewrites if one is not left_out)})
+
+
+def measure(
+    bundle: Bundle, threads: int, rounds: int, seconds: float, progress: Callable[[str], None] = lambda _text: None
+) -> dict[str, Any]:
+    """Time one window through every file in every runtime that is installed; everyone has a turn of so many seconds in each round."""
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
+        source, workers = Path(temporary) / "model.onnx", {}
+        source.write_bytes(bundle.model("fp32"))
+        for name, scheme in schemes():
+            progress(f"making {name}")
+            target = Path(temporary) / f"{name}.onnx"
+            quantize(source, target, made.sample_windows(bundle.window), scheme)
+            for runtime in RUNTIMES:
+                order = {
+                    "kind": "file",
+                    "path": str(target),
+                    "size": bundle.window,
+                    "runtime": runtime,
+                    "threads": threads,
+                }
+                with suppress(WorkerError):
+                    workers[name, runtime] = stack.enter_context(Worker(order))
+        turns: dict[tuple[str, str], list[float]] = {each: [] for each in workers}
+        drawn = random.Random(0)
+        with Watch(own=lambda: sum(worker.cpu_seconds() for worker in workers.values())) as watch:
+            for number in range(rounds):
+                progress(f"round {number + 1} of {rounds}")
+                for each in drawn.sample(list(workers), len(workers)):
+                    time.sleep(SETTLE)
+                    turns[each].append(statistics.median(workers[each].run(seconds)["network"]))
+    return {
+        "bundle": bundle.label,
+        "threads": threads,
+        "rounds": rounds,
+        "turn_seconds": seconds,
+        "files": [
+            {
+                "without": None if name == ALL else name,
+                "runtime": runtime,
+                "ms": statistics.median(taken),
+                "times": _quartiles([b / a for a, b in zip(turns[ALL, runtime], taken, strict=True)]),
+            }
+            for (name, runtime), taken in turns.items()
+            if (ALL, runtime) in turns
+        ],
+        "warnings": watch.warnings(),
+    }
+
+
+def _quartiles(values: list[float]) -> dict[str, float]:
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return {"low": low, "median": middle, "high": high}
