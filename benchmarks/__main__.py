@@ -113,7 +113,7 @@ def peers(
 @main.command()
 @kept
 @bundle_option
-@click.option("--rounds", type=click.IntRange(min=2), default=30, show_default=True)
+@click.option("--rounds", type=click.IntRange(min=2), default=10, show_default=True)
 @click.option("--seconds", default=0.3, show_default=True, help="Length of a turn, for three runs at least.")
 @click.option("--threads", default=usable_cores(), show_default=True)
 def rewrites(machine: str | None, folder: Path, bundle: Path | None, rounds: int, seconds: float, threads: int) -> None:

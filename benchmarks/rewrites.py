@@ -9,18 +9,14 @@ from __future__ import annotations
 import random
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks import made
-from benchmarks.peers import SETTLE
 from benchmarks.worker import Worker, WorkerError
 from edgeparse.bundle import Bundle
-from edgeparse.machine import Watch
 from export.quantize import CPU, Scheme, quantize
 
 RUNTIMES = ("onnxruntime", "openvino")
@@ -39,32 +35,34 @@ def schemes() -> Iterator[tuple[str, Scheme]]:
 def measure(
     bundle: Bundle, threads: int, rounds: int, seconds: float, progress: Callable[[str], None] = lambda _text: None
 ) -> dict[str, Any]:
-    """Time one window through every file in every runtime that is installed; everyone has a turn of so many seconds in each round."""
-    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
-        source, workers = Path(temporary) / "model.onnx", {}
+    """Time one window through every file in every runtime that is installed; everyone has a turn of so many seconds in each round, in a
+    process of its own: where a process has its memory makes as much of a difference as some changes do."""
+    with tempfile.TemporaryDirectory() as temporary:
+        source, orders = Path(temporary) / "model.onnx", {}
         source.write_bytes(bundle.model("fp32"))
         for name, scheme in schemes():
             progress(f"making {name}")
             target = Path(temporary) / f"{name}.onnx"
             quantize(source, target, made.sample_windows(bundle.window), scheme)
             for runtime in RUNTIMES:
-                order = {
+                orders[name, runtime] = {
                     "kind": "file",
                     "path": str(target),
                     "size": bundle.window,
                     "runtime": runtime,
                     "threads": threads,
                 }
-                with suppress(WorkerError):
-                    workers[name, runtime] = stack.enter_context(Worker(order))
-        turns: dict[tuple[str, str], list[float]] = {each: [] for each in workers}
+        turns: dict[tuple[str, str], list[float]] = {each: [] for each in orders}
         drawn = random.Random(0)
-        with Watch(own=lambda: sum(worker.cpu_seconds() for worker in workers.values())) as watch:
-            for number in range(rounds):
-                progress(f"round {number + 1} of {rounds}")
-                for each in drawn.sample(list(workers), len(workers)):
-                    time.sleep(SETTLE)
-                    turns[each].append(statistics.median(workers[each].run(seconds)["network"]))
+        for number in range(rounds):
+            progress(f"round {number + 1} of {rounds}")
+            for each in drawn.sample(list(turns), len(turns)):
+                try:
+                    with Worker(orders[each]) as worker:
+                        turns[each].append(statistics.median(worker.run(seconds)["network"]))
+                except WorkerError as error:
+                    progress(f"{' in '.join(each)} cannot run here: {error}")
+                    del turns[each]
     return {
         "bundle": bundle.label,
         "threads": threads,
@@ -80,7 +78,6 @@ def measure(
             for (name, runtime), taken in turns.items()
             if (ALL, runtime) in turns
         ],
-        "warnings": watch.warnings(),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,29 @@ def version() -> str | None:
         return str(_library().__version__)
     except BackendError:
         return None
+
+
+class _Request:
+    """A compiled network's request with the memory of its window, and of what it makes of it by output: float32[1, ...]. What the library
+    gives back by itself is copied, and named anew each time, which takes a tenth of the time of a window."""
+
+    def __init__(self, compiled: Any, outputs: Sequence[str]) -> None:
+        shared = partial(_library().Tensor, shared_memory=True)
+        self._request = compiled.create_infer_request()
+        self._window = np.empty(tuple(compiled.inputs[0].shape), np.uint8)
+        self._request.set_input_tensor(shared(self._window))
+        self.values = {
+            name: np.empty(tuple(output.shape), np.float32)
+            for name, output in zip(outputs, compiled.outputs, strict=True)
+        }
+        for i, value in enumerate(self.values.values()):
+            self._request.set_output_tensor(i, shared(value))
+
+    def compute(self, window: NDArray[np.uint8]) -> None:
+        """Put what becomes of a window, uint8[S, S, 3], into `values`."""
+        self._window[0] = window
+        self._request.start_async()
+        self._request.wait()
 
 
 class OpenVinoBackend:
@@ -70,24 +94,26 @@ class OpenVinoBackend:
 
     def run(self, windows: NDArray[np.uint8], outputs: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         try:
-            asked = tuple(sorted(outputs))
-            request = self._request(asked)
-            # Its own buffers are overwritten by the next window.
-            rows = [
-                [value.copy() for value in request.infer([windows[i : i + 1]]).to_tuple()] for i in range(len(windows))
-            ]
+            request = self._request(tuple(sorted(outputs)))
+            made = {
+                name: np.empty((len(windows), *value.shape[1:]), np.float32) for name, value in request.values.items()
+            }
+            for i, window in enumerate(windows):
+                request.compute(window)
+                for name, value in request.values.items():
+                    made[name][i] = value[0]
         except Exception as error:  # as above
             raise BackendError(f"openvino failed on {len(windows)} windows: {error}") from error
-        return {name: np.concatenate(values) for name, values in zip(asked, zip(*rows, strict=True), strict=True)}
+        return made
 
-    def _request(self, outputs: tuple[str, ...]) -> Any:
+    def _request(self, outputs: tuple[str, ...]) -> _Request:
         """This thread's request: a network is compiled once, its buffers are each thread's own."""
-        own: dict[tuple[str, ...], Any] = self._own.__dict__.setdefault("requests", {})
+        own: dict[tuple[str, ...], _Request] = self._own.__dict__.setdefault("requests", {})
         if outputs not in own:
             with self._compiling:
                 if outputs not in self._compiled:
                     self._compiled[outputs] = self._compile(outputs)
-            own[outputs] = self._compiled[outputs].create_infer_request()
+            own[outputs] = _Request(self._compiled[outputs], outputs)
         return own[outputs]
 
     def _compile(self, outputs: tuple[str, ...]) -> Any:
