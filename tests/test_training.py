@@ -167,7 +167,7 @@ def test_short_weights_compress_and_compute_about_the_same(tmp_path: Path) -> No
         a, b = made(given), short(given)
     for name in a:
         error = float((a[name] - b[name]).abs().max() / a[name].std())
-        assert 0 < error < 0.05, name
+        assert 0 < error < 0.08, name
     assert torch.equal(short.fen.stem[0].weight, fold_batch_norm(made).fen.stem[0].weight)
     sizes = []
     for number, one in enumerate((made, short)):
@@ -394,7 +394,7 @@ def test_an_embedding_that_is_learnt_anew_may_be_wider(tmp_path: Path) -> None:
     export(before, output_names(before), tmp_path / "model.onnx")
     model, given = (tmp_path / "model.onnx").read_bytes(), torch.from_numpy(windows(6))
     from_file, from_values = (Network(replace(before.config, compared=96, embedding=24)) for _ in range(2))
-    with pytest.raises(ValueError, match=r"compared\.0 is \[64, .*not \[96"):
+    with pytest.raises(ValueError, match=r"learn the embedding anew \(--passes\)"):
         load_weights(from_file, model, windows(8, 20))
     load_weights(from_file, model, windows(8, 20), anew=True)
     from_values.load_state_dict(fitting(from_values, before.state_dict()))
