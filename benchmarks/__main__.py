@@ -40,6 +40,16 @@ def kept(command: F) -> F:
     return machine_option(folder_option(command))
 
 
+def in_turns(rounds: int, seconds: float) -> Callable[[F], F]:
+    """The options of a command that has everyone run in turns, with these defaults."""
+    of_rounds = click.option("--rounds", type=click.IntRange(min=2), default=rounds, show_default=True)
+    of_turns = click.option(
+        "--seconds", default=seconds, show_default=True, help="Length of a turn, for three runs at least."
+    )
+    of_threads = click.option("--threads", default=usable_cores(), show_default=True)
+    return lambda command: of_rounds(of_turns(of_threads(command)))
+
+
 @click.group()
 def main() -> None:
     """Measure this machine, and render BENCHMARKS.md from what was measured. Nothing else should run meanwhile."""
@@ -67,9 +77,7 @@ def report(machine: str | None, folder: Path, backend: str, bundle: Path | None,
 @main.command()
 @kept
 @bundle_option
-@click.option("--rounds", type=click.IntRange(min=2), default=30, show_default=True)
-@click.option("--seconds", default=0.5, show_default=True, help="Length of a turn, for three runs at least.")
-@click.option("--threads", default=usable_cores(), show_default=True)
+@in_turns(rounds=30, seconds=0.5)
 @click.option(
     "--only", multiple=True, help="Names or patterns such as 'edgeparse / *', as the table has them; may be repeated."
 )
@@ -113,9 +121,7 @@ def peers(
 @main.command()
 @kept
 @bundle_option
-@click.option("--rounds", type=click.IntRange(min=2), default=10, show_default=True)
-@click.option("--seconds", default=0.3, show_default=True, help="Length of a turn, for three runs at least.")
-@click.option("--threads", default=usable_cores(), show_default=True)
+@in_turns(rounds=10, seconds=0.3)
 def rewrites(machine: str | None, folder: Path, bundle: Path | None, rounds: int, seconds: float, threads: int) -> None:
     """What each change of the INT8 file's layout is worth on a CPU."""
     from benchmarks.rewrites import measure

@@ -107,9 +107,14 @@ def ratios(turns: dict[Contender, list[Turn]], reference: Contender) -> list[dic
         for name, parts in TOGETHER.items() if contender.network == "published" else [("all", ("all",))]:
             theirs = [statistics.median(_summed(turn, parts)) for turn in own]
             each = [b / a for a, b in zip(ours, theirs, strict=True)]
-            low, middle, high = statistics.quantiles(each, n=4, method="inclusive") if len(each) > 1 else each * 3
-            found.append(contender.to_json() | {"parts": name, "median": middle, "low": low, "high": high})
+            found.append(contender.to_json() | {"parts": name, **quartiles(each)})
     return found
+
+
+def quartiles(values: list[float]) -> dict[str, float]:
+    """The median, and where its middle half begins and ends."""
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    return {"median": middle, "low": low, "high": high}
 
 
 def lost_in_openvino(

@@ -100,7 +100,7 @@ def peers(found: dict[str, Any], name: str) -> Iterator[str]:
     for entry in found["contenders"]:
         for part, latency in entry["ms"].items():
             ratio = ratios.get((_who(entry), part))
-            again = f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})" if ratio else ""
+            again = _spread(ratio, 2) if ratio else ""
             rows.append(
                 (
                     latency["p50"],
@@ -153,10 +153,13 @@ def rewrites(found: dict[str, Any], _name: str) -> Iterator[str]:
 
 
 def _rewritten(entry: dict[str, Any]) -> str:
-    times = entry["times"]
-    if entry["without"] is None:
-        return ms(entry["ms"])
-    return f"{times['median']:.3f} ({times['low']:.3f} to {times['high']:.3f})"
+    return ms(entry["ms"]) if entry["without"] is None else _spread(entry["times"], 3)
+
+
+def _spread(ratio: dict[str, Any], digits: int) -> str:
+    """A median with the middle half around it."""
+    middle, low, high = (f"{ratio[key]:.{digits}f}" for key in ("median", "low", "high"))
+    return f"{middle} ({low} to {high})"
 
 
 def report(found: dict[str, Any], _name: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import made
+from benchmarks.peers import quartiles
 from benchmarks.worker import Worker, WorkerError
 from edgeparse.bundle import Bundle
 from export.quantize import CPU, Scheme, quantize
@@ -40,15 +41,17 @@ def measure(
     with tempfile.TemporaryDirectory() as temporary:
         source, orders = Path(temporary) / "model.onnx", {}
         source.write_bytes(bundle.model("fp32"))
+        shown = made.sample_windows(bundle.window)
         for name, scheme in schemes():
             progress(f"making {name}")
             target = Path(temporary) / f"{name}.onnx"
-            quantize(source, target, made.sample_windows(bundle.window), scheme)
+            quantize(source, target, shown, scheme)
             for runtime in RUNTIMES:
                 orders[name, runtime] = {
                     "kind": "file",
                     "path": str(target),
                     "size": bundle.window,
+                    "outputs": bundle.outputs,
                     "runtime": runtime,
                     "threads": threads,
                 }
@@ -73,14 +76,9 @@ def measure(
                 "without": None if name == ALL else name,
                 "runtime": runtime,
                 "ms": statistics.median(taken),
-                "times": _quartiles([b / a for a, b in zip(turns[ALL, runtime], taken, strict=True)]),
+                "times": quartiles([b / a for a, b in zip(turns[ALL, runtime], taken, strict=True)]),
             }
             for (name, runtime), taken in turns.items()
             if (ALL, runtime) in turns
         ],
     }
-
-
-def _quartiles(values: list[float]) -> dict[str, float]:
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return {"low": low, "median": middle, "high": high}

@@ -67,9 +67,9 @@ def load_weights(network: Network, model: bytes, windows: np.ndarray, anew: bool
         # The exporter leaves out a bias that is zero.
         bias = folded.get(f"{there}.bias", weight.new_zeros(len(weight)))
         learnt_last = f"{name}.".startswith(ANEW)
-        if weight.shape != layer.weight.shape and anew and learnt_last:
-            continue
         if weight.shape != layer.weight.shape:
+            if anew and learnt_last:
+                continue
             raise ValueError(
                 f"layer {name} is {list(weight.shape)}, not {list(layer.weight.shape)}; give the widths of that network"
                 + (", or learn the embedding anew (--passes)" if learnt_last else "")
