@@ -60,8 +60,8 @@ RESULT = Path(__file__).parent.parent / "training" / "results" / "study.json"
 CONDITIONS = ("clean", "social media", "mixed")
 # Windows of a picture that is judged, where a bundle's evaluation takes eight: most of the time goes into public pictures' windows.
 WINDOWS = 2
-# Pictures of each of the zoo's training generators in a gallery, and tried against it.
-KNOWN_ZOO = (15, 10)
+# Pictures of each of the zoo's training generators in a gallery, and tried against it: mixed or clean, and after anything else.
+KNOWN_ZOO = (15, 10, 4)
 # Codec chains kept of a picture of the zoo: a short training sees hardly more.
 VARIANTS = 1
 # The embedding is learnt with all else and never by itself, for which the bundle's has a hidden layer twice as wide.

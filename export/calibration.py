@@ -17,6 +17,7 @@ from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
 from edgeparse.bundle import Bundle
 from edgeparse.gallery import Gallery
 from export.shrinkage import Shrinkage
+from training.bars import CONFIDENCE, FALSE_ALARM, MISS
 from training.dataset import Collection, Sample
 from training.enrolment import ENROLLED, background, centroids, enrolled_draws
 from training.evaluate import labels_of, pairs_of, training_labels, true_and_said
@@ -25,12 +26,6 @@ from training.metrics import auc, macro_f1
 from training.parsing import Answers, beats, headline
 from training.predictions import Predictions, predict, with_photos_content
 
-# Of camera photos, at most this share may be called generated, and of either kind of generated pictures of validation at most this share
-# camera.
-FALSE_ALARM = 0.01
-MISS = 0.05
-# How sure to be of the share of false alarms, which a hundred photos do not show by themselves.
-CONFIDENCE = 0.95
 # Share of validation pictures whose true value lies in the interval.
 COVERAGE = 0.8
 # Photos that a set needs for its own share of false alarms to mean something, and for its own mean to.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ import pytest
 
 from benchmarks.study import CONDITIONS, RUNS
 from tests.conftest import ROOT
-from training.accuracy import Sources, window_ms
-from training.bars import BARS, headline, judge, points_lost
+from training.accuracy import TRIED_FOR, Sources, _tried_for, window_ms
+from training.bars import BARS, headline, judge, points_lost, published_is_better
 from training.card import begun_table, trained_sentences
 from training.networks import NetworkConfig
 from training.study_tables import COLUMNS, lines_section, study_sections
@@ -50,6 +51,60 @@ def test_bars_are_judged_on_the_right_side() -> None:
     assert judged["window_ms"][0].what == "time of a window on a CPU, median"
     assert headline({}) == {}
     assert headline(evidence).keys() >= COLUMNS.keys()
+
+
+def test_a_figure_without_an_interval_is_a_figure() -> None:
+    evidence = Sources.read().evidence()
+    bare = {**evidence["evaluation"], "same_generator_zoo": {"mixed": {"auc": 0.93, "accuracy": 0.8}}}
+    judged = {bar.key: (value, interval) for bar, value, interval in judge({"evaluation": bare})}
+    assert judged["same_generator_zoo_auc"] == (0.93, None)
+    assert judged["same_generator_zoo_clean_auc"] == (None, None)
+
+
+def test_shares_of_photos_have_exact_intervals_and_intervals_are_counted() -> None:
+    mixed = {
+        "camera_called_generated_by_source": {"new": 0.02, "old": 3 / 18},
+        "camera_pictures_by_source": {"new": 100, "old": 18},
+    }
+    covers = {str(i): {"interval_coverage": share} for i, share in enumerate((0.74, 0.75, 0.8, 0.85, 0.86))}
+    evaluation = {"detection_real": {"mixed": mixed}, "parsing": {"mixed": {"continuous": covers}}}
+    judged = {bar.key: found for bar, *found in judge({"evaluation": evaluation, "unseen_photos": ["new"]})}
+    value, interval = judged["unseen_cameras_called_generated"]
+    # Clopper and Pearson, of 2 in 100.
+    assert (value, interval) == (pytest.approx(2.0), pytest.approx([0.243, 7.038], abs=1e-3))
+    assert judged["worst_cameras_called_generated"] == [
+        pytest.approx(16.667, abs=1e-3),
+        pytest.approx([3.58, 41.42], abs=0.01),
+    ]
+    assert judged["intervals_that_cover"][0] == 3
+
+
+def test_the_published_network_beside_ours_is_judged() -> None:
+    ours, published = entry("fold-0"), entry("published", -0.1, published=1)
+    published["figures"]["detection_real_clean"] = 0.9
+    published["multiply_accumulates"] *= 7
+    judged = {bar.key: value for bar, value, _ in judge({"study": {"runs": [ours, published]}})}
+    # Fewer photos called generated are better.
+    worse = {"detection_real_clean", "unseen_cameras_called_generated"}
+    assert set(published_is_better(ours, published)) == worse
+    assert judged["published_figures"] == pytest.approx(100 * (1 - 2 / len(COLUMNS)))
+    assert judged["published_cost"] == 7
+    assert "costs 7.0 times as much a pass, and is better in 2 of 10 figures" in page(ours, published)
+
+
+def test_changes_tried_are_counted_once_for_all_their_figures() -> None:
+    tried = json.loads((ROOT / "training/results/tried.json").read_text())
+    figures = {entry["figure"] for entry in tried}
+    unclaimed = [figure for figure in figures if not any(re.search(words, figure) for words in TRIED_FOR.values())]
+    # Of no bar: families, files of few bits, and what an embedding or a logit is by itself.
+    assert len(unclaimed) < 8, unclaimed
+    bar = next(bar for bar in BARS if bar.key == "losses_f1_above_majority")
+    made = [
+        {"tried": words, "kept": kept, "figure": f"loss types, {i}"}
+        for i, (words, kept) in enumerate((("a", True), ("a", True), ("b", False)))
+    ]
+    assert _tried_for(bar, made) == "2, 1 kept"
+    assert _tried_for(bar, []) == "none"
 
 
 def test_points_lost_look_at_the_worst_row_and_at_growing_errors() -> None:

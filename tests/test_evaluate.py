@@ -11,17 +11,15 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
+from click.testing import CliRunner
 
 from edgeparse.backends.select import create
 from edgeparse.bundle import Calibration, SameGenerator, default_folder, open_bundle
 from edgeparse.gallery import Gallery
 from edgeparse.readout import unit
 from export.calibration import (
-    CONFIDENCE,
-    FALSE_ALARM,
     FALSE_NAME,
     FALSE_SAME,
-    MISS,
     alarm_bound,
     fit_enrolled,
     fit_labels,
@@ -31,13 +29,16 @@ from export.calibration import (
 )
 from tests.conftest import edit_manifest
 from tests.made_collection import made_collection
+from training import parsing
+from training.bars import CONFIDENCE, FALSE_ALARM, MISS, above_mode, l1_saved
 from training.card import comparing_sections
 from training.dataset import Collection, Generator
 from training.edited import EDITS, FEW, looked_at, measure
-from training.enrolment import enrolment
-from training.evaluate import check_splits, pairs_of, same_generator
+from training.enrolment import centroids, enrolment
+from training.evaluate import attribution, check_splits, main, pairs_of, same_generator
 from training.index.lines import Entry, Index, Place
-from training.labels import CONTINUOUS, Labels
+from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
+from training.parsing import GAINS, Answers
 from training.predictions import Predictions
 
 DIMENSION = 32
@@ -133,6 +134,61 @@ def test_pairs_are_half_of_one_generator_and_weigh_generators_alike() -> None:
     assert truth.mean() == 0.5
     assert np.abs(score).max() <= 1 + 1e-5
     assert score[truth].min() > score[~truth].max()
+
+
+def test_pairs_of_one_kind_are_the_hard_ones() -> None:
+    kinds = {0: "gan", 1: "gan", 2: "vae", 3: "vae", 4: "alone"}
+    made = predictions(5, 10, 0.0)
+    # A generator's traces are those of its kind: pictures of two of a kind are as alike as those of one.
+    ways = {kind: np.eye(DIMENSION, dtype=np.float32)[i] for i, kind in enumerate(("gan", "vae", "alone"))}
+    alike = Predictions({"embedding": np.stack([ways[kinds[int(i)]] for i in made.source])}, made.source)
+    assert same_generator(alike, kinds=kinds)["auc"] == 0.5  # type: ignore[index]
+    assert same_generator(alike)["auc"] > 0.8  # type: ignore[index, operator]
+    score, truth = pairs_of(alike, kinds=kinds)
+    assert len(score) == 20_000
+    assert (truth.mean(), score.min()) == (0.5, 1)
+    # Nobody is left who has another of its kind, by the draw or at all.
+    assert not len(pairs_of(alike, generators=np.array([0, 2, 2, 4]), kinds=kinds)[0])
+    assert same_generator(alike, kinds=dict.fromkeys(range(5), "") | {0: "a", 1: "b", 2: "c", 3: "d"}) is None
+
+
+def test_every_figure_of_attribution_lies_in_its_interval() -> None:
+    made = predictions(30, 20, 2.5)
+    collection = Collection([Generator(f"g{i}", "generated", True, "train") for i in range(30)], [])
+    known, unknown = made.of(range(20)), made.of(range(20, 30))
+    parts = [Predictions({"embedding": made.values["embedding"][rows]}, made.source[rows]) for rows in (known, unknown)]
+    figures = attribution(centroids(parts[0], collection), *parts, collection, None)
+    for name in ("accuracy", "unknown_auroc", "oscr"):
+        low, high = figures[f"{name}_interval"]  # type: ignore[misc]
+        assert low < figures[name] < high
+    found = enrolment(made, gallery(10), naming_from(0.7), pictures=10)
+    assert found is not None
+    for name in ("accuracy", "unknown_auroc"):
+        low, high = found[f"{name}_interval"]
+        assert low < found[name] < high
+
+
+def test_gains_that_are_redrawn_are_those_that_are_judged() -> None:
+    rng = np.random.default_rng(3)
+    collection = made_collection()
+    labels = [source.labels for source in collection.sources if source.labels is not None and source.zoo]
+    assert len({label.family for label in labels}) > 1
+    known, rows = labels[: len(labels) // 2], [labels[i] for i in rng.integers(len(labels), size=40)]
+    values = {"family": rng.normal(size=(40, len(FAMILIES))), "losses": rng.normal(size=(40, len(LOSSES)))}
+    values |= {"continuous": rng.random((40, len(CONTINUOUS)))}
+    values |= {name: rng.normal(size=(40, len(choices))) for name, choices in DISCRETE.items()}
+    limits = dict.fromkeys(LOSSES, 0.5)
+    figures = parsing.figures(values, rows, known, dict.fromkeys(CONTINUOUS, 0.1), limits)
+    true, said, trained = (Answers.true(rows), Answers.said(values, limits), Answers.true(known))
+    assert GAINS["continuous"](true, said, trained) == pytest.approx(l1_saved(figures), abs=1e-4)
+    for group in ("discrete", "losses"):
+        assert GAINS[group](true, said, trained) == pytest.approx(above_mode(figures, group))
+
+
+def test_an_evaluation_needs_pictures() -> None:
+    asked = CliRunner().invoke(main, [str(default_folder())])
+    assert asked.exit_code == 2
+    assert "--pack" in asked.output
 
 
 def test_same_generator_tells_structure_from_none() -> None:

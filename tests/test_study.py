@@ -46,7 +46,7 @@ def run(name: str) -> Run:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """An evaluation without what it repeats hundreds of times for intervals."""
-    monkeypatch.setattr(metrics, "interval_over_groups", lambda _groups, figure: (0.0, 1.0))
+    monkeypatch.setattr(metrics, "interval_over_groups", lambda *_: [0.0, 1.0])
     monkeypatch.setattr(metrics, "random_macro_f1", lambda _known, _truth: 0.0)
 
 

@@ -765,8 +765,11 @@ def test_metrics_against_known_values() -> None:
     assert metrics.expected_calibration_error(np.array([0.95] * 10), np.zeros(10)) == pytest.approx(0.95)
     assert metrics.oscr(np.array([0.9, 0.8]), np.array([True, True]), np.array([0.1, 0.2])) == pytest.approx(1)
     assert metrics.oscr(np.array([0.9, 0.8]), np.array([False, False]), np.array([0.1])) == 0
+    # Half of the known ones are right, and one of two strangers scores as high as one of these: ties count as accepted.
+    half = np.array([True, False])
+    assert metrics.oscr(np.array([0.9, 0.5]), half, np.array([0.9, 0.1])) == pytest.approx(0.375)
     assert metrics.macro_f1(np.array([0, 1]), np.array([0, 0])) == pytest.approx((2 / 3) / 2)
     assert metrics.coverage(np.array([0.0, 1.0]), np.array([0.1, 0.5]), 0.2) == 0.5
     groups = np.repeat(np.arange(5), 10)
-    low_end, high_end = metrics.interval_over_groups(groups, lambda rows: float(groups[rows].mean()))
+    low_end, high_end = metrics.interval_over_groups(lambda rows: float(groups[rows].mean()), groups)
     assert low_end < 2 < high_end

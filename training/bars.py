@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+from scipy.stats import binomtest
 
 # What there is to judge: "evaluation" as `training.evaluate` writes it, "unseen_photos", the names of the photo sources that training saw
-# nothing of, and, of a bundle, "variants", "multiply_accumulates" and "window_ms", a CPU's milliseconds for one window.
+# nothing of, and, of a bundle, "variants", "multiply_accumulates" and "window_ms", a CPU's milliseconds for one window; and "study", as
+# `benchmarks.study` keeps it.
 Evidence = dict[str, Any]
+T = TypeVar("T")
+
+# Of camera photos, at most this share may be called generated, and of either kind of generated pictures of validation at most this share
+# camera.
+FALSE_ALARM = 0.01
+MISS = 0.05
+# How sure to be of the share of false alarms, which a hundred photos do not show by themselves.
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Bar:
-    """`value` and `interval`, 95 %, find the figure in the evidence, or raise KeyError or TypeError where it was not measured."""
+    """`value` and `interval`, 95 %, find the figure and its interval in the evidence, or raise KeyError or TypeError where these were not
+    measured."""
 
     key: str
     what: str
@@ -34,7 +46,12 @@ class Bar:
 
     def shown(self, value: float) -> str:
         """A figure, as in tables."""
-        return f"{value:.1f}{self.unit}" if self.unit.strip() in ("%", "points", "ms") else f"{value:.3f}{self.unit}"
+        return f"{self.number(value)}{self.unit}"
+
+    def number(self, value: float) -> str:
+        """The same without its unit."""
+        unit = self.unit.strip()
+        return f"{value:.{0 if unit.startswith('of ') else 1 if unit in ('%', 'points', 'ms') else 3}f}"
 
 
 def _detection(part: str, condition: str, key: str) -> Callable[[Evidence], Any]:
@@ -54,8 +71,13 @@ def _auc(part: str, condition: str, limit: float) -> Bar:
 PARTS = {"zoo": "zoo", "real": "public"}
 
 
+def _whole_photos(e: Evidence) -> dict[str, Any]:
+    found: dict[str, Any] = e["evaluation"]["detection_real"]["mixed"]
+    return found
+
+
 def _called(e: Evidence) -> dict[str, float]:
-    found: dict[str, float] = e["evaluation"]["detection_real"]["mixed"]["camera_called_generated_by_source"]
+    found: dict[str, float] = _whole_photos(e)["camera_called_generated_by_source"]
     return found
 
 
@@ -64,18 +86,40 @@ def _unseen_called(e: Evidence) -> float:
     return 100 * sum(shares) / len(shares)
 
 
+def _called_interval(e: Evidence, names: Iterable[str]) -> list[float]:
+    """Of all photos of these sources, exact (Clopper and Pearson)."""
+    photos = {name: _whole_photos(e)["camera_pictures_by_source"][name] for name in names}
+    called = sum(round(_called(e)[name] * count) for name, count in photos.items())
+    found = binomtest(called, sum(photos.values())).proportion_ci()
+    return [100 * found.low, 100 * found.high]
+
+
+def worst_photos(e: Evidence) -> str:
+    """The source of which the largest share of whole photos is called generated, mixed."""
+    return max(_called(e), key=lambda name: _called(e)[name])
+
+
+def covered(parsing: dict[str, Any]) -> int:
+    """How many continuous parameters' 80 % intervals cover 75 to 85 %."""
+    return sum(0.75 <= figures["interval_coverage"] <= 0.85 for figures in parsing["continuous"].values())
+
+
+def _gain_interval(group: str) -> Callable[[Evidence], list[float]]:
+    return lambda e: e["evaluation"]["parsing"]["mixed"]["gain_intervals"][group]
+
+
 def _of(
     section: Callable[[Evidence], dict[str, Any]], prefix: str, figures: Iterable[tuple[str, str, float]]
 ) -> Iterator[Bar]:
-    """A bar for each figure of a section of the evaluation, by its key there, what it is, and its limit; an AUC has an
-    interval beside it."""
+    """A bar for each figure of a section of the evaluation, by its key there, what it is, and its limit; the figure's interval is
+    beside it."""
     for key, what, limit in figures:
         yield Bar(
             f"{prefix}_{key}",
             what,
             limit,
             lambda e, key=key: section(e)[key],  # type: ignore[misc]
-            interval=(lambda e: section(e)["auc_interval"]) if key == "auc" else None,
+            interval=lambda e, key=key: section(e)[f"{key}_interval"],  # type: ignore[misc]
         )
 
 
@@ -137,6 +181,35 @@ def points_lost(variants: dict[str, dict[str, float]], name: str) -> float:
     return 100 * max(sign * (variants["fp32"][row] - variants[name][row]) for row, sign in signs.items())
 
 
+def _ours_and_published(e: Evidence) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The study's networks that were trained on the same pictures for the same time."""
+    runs = {entry["run"]["name"]: entry for entry in e["study"]["runs"]}
+    return runs["fold-0"], runs["published"]
+
+
+def published_is_better(ours: dict[str, Any], published: dict[str, Any]) -> list[str]:
+    """Keys of the bars in which the published network's figure is better than ours, of those that both have."""
+    bars = {bar.key: bar for bar in BARS}
+    both = ours["figures"].keys() & published["figures"].keys()
+    return [
+        key
+        for key, bar in bars.items()
+        if key in both and (published["figures"][key] - ours["figures"][key]) * (1 if bar.least else -1) > 0
+    ]
+
+
+def _figures_reached(e: Evidence) -> float:
+    ours, published = _ours_and_published(e)
+    both = ours["figures"].keys() & published["figures"].keys()
+    return 100 * (1 - len(published_is_better(ours, published)) / len(both))
+
+
+def _cost_ratio(e: Evidence) -> float:
+    ours, published = _ours_and_published(e)
+    ratio: float = published["multiply_accumulates"] / ours["multiply_accumulates"]
+    return ratio
+
+
 # What a precision may lose in any row, in hundredths, and still be the same network's.
 POINTS_LOST = 0.5
 
@@ -147,19 +220,21 @@ BARS = (
     _auc("real", "social media", 0.80),
     Bar(
         "unseen_cameras_called_generated",
-        "photos of unseen sources called generated, mixed",
+        "whole photos of unseen sources called generated, mixed",
         1,
         _unseen_called,
         " %",
         least=False,
+        interval=lambda e: _called_interval(e, [name for name in _called(e) if name in e["unseen_photos"]]),
     ),
     Bar(
         "worst_cameras_called_generated",
         "the same, the worst of all sources",
         3,
-        lambda e: 100 * max(_called(e).values()),
+        lambda e: 100 * _called(e)[worst_photos(e)],
         " %",
         least=False,
+        interval=lambda e: _called_interval(e, [worst_photos(e)]),
     ),
     *_naming("zoo"),
     *_naming("real"),
@@ -174,22 +249,32 @@ BARS = (
         30,
         lambda e: l1_saved(e["evaluation"]["parsing"]["mixed"]),
         " %",
+        interval=_gain_interval("continuous"),
     ),
     Bar(
         "discrete_f1_above_mode",
         "discrete parameters: macro-F1 above that of the training mode, mean",
         0.25,
         lambda e: above_mode(e["evaluation"]["parsing"]["mixed"], "discrete"),
+        interval=_gain_interval("discrete"),
     ),
     Bar(
         "losses_f1_above_majority",
         "loss types: macro-F1 above that of the training majority, mean",
         0.20,
         lambda e: above_mode(e["evaluation"]["parsing"]["mixed"], "losses"),
+        interval=_gain_interval("losses"),
+    ),
+    Bar(
+        "intervals_that_cover",
+        "continuous parameters whose 80 % interval covers 75 to 85 %, mixed",
+        9,
+        lambda e: covered(e["evaluation"]["parsing"]["mixed"]),
+        " of 9",
     ),
     Bar(
         "int8_points_lost",
-        "INT8 against fp32, the most that is lost in any row",
+        "INT8 against fp32, the most that is lost in any figure of validation",
         POINTS_LOST,
         lambda e: max(points_lost(e["variants"], name) for name in e["variants"] if name.startswith("int8")),
         " points",
@@ -204,17 +289,29 @@ BARS = (
         least=False,
     ),
     Bar("window_ms", "time of a window on a CPU, median", 5, lambda e: float(e["window_ms"]), " ms", least=False),
+    Bar(
+        "published_figures",
+        "figures of the study at least as good as those of the published network, trained on the same pictures as long",
+        100,
+        _figures_reached,
+        " %",
+    ),
+    Bar("published_cost", "multiply-accumulates of that network's pass, to those of a window", 20, _cost_ratio, " x"),
 )
 
 
 def judge(evidence: Evidence) -> Iterator[tuple[Bar, float | None, list[float] | None]]:
     """Each bar with its figure and the figure's interval, or None where they were not measured."""
     for bar in BARS:
-        try:
-            value = bar.value(evidence)
-            yield bar, value, bar.interval and bar.interval(evidence)
-        except (KeyError, TypeError, ValueError, ZeroDivisionError):
-            yield bar, None, None
+        value = _found(bar.value, evidence)
+        yield bar, value, None if value is None or bar.interval is None else _found(bar.interval, evidence)
+
+
+def _found(find: Callable[[Evidence], T], evidence: Evidence) -> T | None:
+    try:
+        return find(evidence)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
 
 
 def headline(evidence: Evidence) -> dict[str, float]:

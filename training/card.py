@@ -10,6 +10,7 @@ import click
 
 from edgeparse.bundle import default_folder, open_bundle
 from training.answers import LABELS
+from training.bars import CONFIDENCE, FALSE_ALARM, MISS
 from training.edited import FEW, QUALITY, RESULT
 from training.embedding import EDITED
 from training.labels import FAMILIES
@@ -59,10 +60,25 @@ def _detection(result: dict) -> list[str]:
     return lines
 
 
+def _judged(title: str, figures: dict) -> str:
+    """What detection comes to beside its AUC, mixed."""
+    return (
+        f"{title}, mixed: average precision {figures['average_precision']:.3f}, balanced accuracy at one half "
+        f"{percent(figures['balanced_accuracy_at_half'])}, at the threshold of `generated` {percent(figures['balanced_accuracy'])}, "
+        f"expected calibration error {figures['calibration_error']:.3f}, inconclusive on "
+        f"{percent(figures['camera']['inconclusive'])} of photos and "
+        f"{percent(figures['generated']['inconclusive'])} of generated pictures."
+    )
+
+
 def _sources(result: dict) -> list[str]:
     real = result["detection_real"]["mixed"]
-    lines = ["| photo source | called generated |", "|---|---|"]
-    lines += [f"| {name} | {percent(share)} |" for name, share in real["camera_called_generated_by_source"].items()]
+    photos = real["camera_pictures_by_source"]
+    lines = ["| photo source | photos | called generated |", "|---|---|---|"]
+    lines += [
+        f"| {name} | {photos[name]} | {percent(share)} |"
+        for name, share in real["camera_called_generated_by_source"].items()
+    ]
     lines += ["", "| generator, never trained on | AUC | called generated |", "|---|---|---|"]
     for part in ("detection_real", "detection_zoo"):
         for name, figure in result[part]["mixed"]["by_generator"].items():
@@ -288,7 +304,7 @@ def begun_table(label: str, training: dict) -> str:
         step = step.get("begun")
     heads = (
         "network",
-        "steps",
+        "steps of the whole network",
         "minutes",
         "on",
         "zoo generators",
@@ -344,6 +360,7 @@ def render(folder: Path, result: dict, edited: dict) -> str:
     edits = edited["edits"]
     misleading = max(edits, key=lambda name: edits[name]["public"]["camera"]["generated"])
     alarms = edits[misleading]["public"]["camera"]["generated"]
+    hardest = min(result["detection_zoo"], key=lambda condition: float(result["detection_zoo"][condition]["auc"]))
     network = fields.get("network_of", bundle.label)
     history = begun_table(network, training)
     sections = [
@@ -366,8 +383,8 @@ def render(folder: Path, result: dict, edited: dict) -> str:
         ),
         *(
             [
-                "It began with the weights of the network below it in this table, and so did each of the others; all had the same training "
-                "photos and public generators.",
+                "Each network began with the weights of the one below it in this table; all had the same training photos and public "
+                "generators.",
                 history,
             ]
             if history
@@ -397,10 +414,13 @@ def render(folder: Path, result: dict, edited: dict) -> str:
         f"{real['pictures']['camera']} photos against {real['pictures']['generated']} pictures of unseen public generators. "
         "Intervals: bootstrap over generators.",
         "\n".join(_detection(result)),
-        f"Public generators, mixed: average precision {real['average_precision']:.3f}, balanced accuracy at one half "
-        f"{percent(real['balanced_accuracy_at_half'])}, expected calibration error {real['calibration_error']:.3f}, "
-        f"inconclusive on {percent(real['camera']['inconclusive'])} of photos and {percent(real['generated']['inconclusive'])} of "
-        "generated pictures.",
+        '"Social media" shrinks to 1080 pixels on the longest side, which these pictures do not have: of them it is the JPEG alone.',
+        _judged("Zoo generators", zoo),
+        _judged("Public generators", real),
+        f"A picture is called generated from {percent(bundle.calibration.generated)} on, camera below "
+        f"{percent(bundle.calibration.camera)}, and inconclusive in between. Of photos like those of validation, of all and of each set, "
+        f"at most {percent(FALSE_ALARM)} are to lie above the first, with a confidence of {percent(CONFIDENCE)}; {percent(MISS)} of "
+        "validation's generated pictures lie below the second, of the zoo's or of public ones, whichever are harder to tell.",
         "\n".join(_sources(result)),
         "### Edited pictures",
         f"What misleads most is _{misleading}_: {percent(alarms)} of photos are called generated after it.",
@@ -431,7 +451,8 @@ def render(folder: Path, result: dict, edited: dict) -> str:
         "should change was decided knowing them. The folds in docs/accuracy.md leave others out.\n"
         "- Few generators: with so few in validation and test, a figure over generators is rough, and the intervals over them are wide.\n"
         "- The zoo's generators are small and their traces strong; public diffusion models leave weaker ones.\n"
-        "- Heavy resizing or recompression removes what the network reads: see the table's last rows.\n"
+        "- Heavy resizing or recompression removes what the network reads: of the zoo's pictures most after "
+        f"_{hardest}_, where the AUC is {result['detection_zoo'][hardest]['auc']:.3f}.\n"
         "- Pictures that were composited, retouched in places, or photographed from a screen were not tested.\n"
         "- A low probability is not proof of a camera, and a high one not proof of a generator.",
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +14,10 @@ from training import metrics
 from training.dataset import Collection, Sample
 from training.predictions import Predictions, few
 
-# Pictures by which a generator is enrolled.
+# Pictures by which a generator is enrolled; a zoo's generator has fifty of unseen photos, and some are to be looked for.
 ENROLLED = (10, 25)
+# How often a draw's generators are drawn again, for an interval.
+REDRAWN = 10
 # Pictures of each generator of a gallery's background (training/results/tried.json: five times as many).
 BACKGROUND = 10
 
@@ -56,11 +59,12 @@ class Near:
 
 @dataclass(frozen=True)
 class Enrolled:
-    """Unseen generators enrolled in one draw, and pictures looked for among them: who made each query, int64[Q]; how near it comes to
-    the names; the same of pictures of strangers; and every name's source, int64[N], -1 of a generator of the bundle's."""
+    """Unseen generators enrolled in one draw, and pictures looked for among them: who made each query, int64[Q], and how near it
+    comes to the names; the same of pictures of strangers; and every name's source, int64[N], -1 of a generator of the bundle's."""
 
     made_by: np.ndarray
     queries: Near
+    strangers_made_by: np.ndarray
     strangers: Near
     names: np.ndarray
 
@@ -92,17 +96,20 @@ def enrolled_draws(
         yield Enrolled(
             made.source[queries],
             Near.of(vectors[queries], centres, gallery.background),
+            made.source[strangers],
             Near.of(vectors[strangers], centres, gallery.background),
             np.array([*members, *np.full(own, -1)]),
         )
 
 
-def enrolment(made: Predictions, gallery: Gallery, calibration: Calibration, pictures: int) -> dict[str, float] | None:
+def enrolment(made: Predictions, gallery: Gallery, calibration: Calibration, pictures: int) -> dict[str, Any] | None:
     """How well unseen generators are named once enrolled, as `gallery.identify` does, means of `enrolled_draws`; None where these are none.
 
     `unknown_auroc` is of how much nearer the first candidate comes than it needs to; the rates are of what is named at the threshold.
+    Intervals, 95 %, are of a single draw's generators drawn again, with the luck of the draw in them.
     """
-    figures, names = [], np.empty(0)
+    figures, redrawn, names = [], [], np.empty(0)
+    rng = np.random.default_rng(0)
     for draw in enrolled_draws(made, gallery, pictures):
         names = draw.names
         queries, strangers = (of.beyond(names >= 0, calibration) for of in (draw.queries, draw.strangers))
@@ -117,12 +124,18 @@ def enrolment(made: Predictions, gallery: Gallery, calibration: Calibration, pic
                 "unknown_named": (far >= 0).mean(),
             }
         )
+        for _ in range(REDRAWN):
+            mine, others = (metrics.redrawn(of, rng) for of in (draw.made_by, draw.strangers_made_by))
+            redrawn.append((right[mine].mean(), metrics.auc(far[others], near[mine])))
     if not figures:
         return None
+    accuracies, aurocs = zip(*redrawn, strict=True)
     mean = {key: float(np.mean([figure[key] for figure in figures])) for key in figures[0]}
     return mean | {
         "pictures": pictures,
         "enrolled": int((names >= 0).sum()),
         "names": len(names),
         "draws": len(figures),
+        "accuracy_interval": metrics.interval(accuracies),
+        "unknown_auroc_interval": metrics.interval(aurocs),
     }

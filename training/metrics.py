@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -20,16 +20,27 @@ def average_precision(camera: np.ndarray, generated: np.ndarray) -> float:
     return float(average_precision_score(truth, np.r_[camera, generated], sample_weight=weights))
 
 
-def interval_over_groups(
-    groups: np.ndarray, figure: Callable[[np.ndarray], float], draws: int = 200, seed: int = 0
-) -> tuple[float, float]:
-    """95% bootstrap interval of a figure over groups (generators): `figure` gets the indices of the drawn groups' samples."""
-    rng = np.random.default_rng(seed)
+def redrawn(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Indices of the samples of as many groups (generators) as there are, drawn with replacement."""
     names = np.unique(groups)
-    members = {name: np.flatnonzero(groups == name) for name in names}
-    values = [figure(np.concatenate([members[name] for name in rng.choice(names, len(names))])) for _ in range(draws)]
+    order = np.argsort(groups, kind="stable")
+    members = dict(zip(names, np.split(order, np.searchsorted(groups[order], names[1:])), strict=True))
+    return np.concatenate([members[name] for name in rng.choice(names, len(names))])
+
+
+def interval(values: Sequence[float]) -> list[float]:
+    """95% of redrawn figures lie between these two."""
     low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
+    return [float(low), float(high)]
+
+
+def interval_over_groups(
+    figure: Callable[..., float], *groups: np.ndarray, draws: int = 200, seed: int = 0
+) -> list[float]:
+    """95% bootstrap interval of a figure over groups (generators): `figure` gets, of each population, whose samples' groups are given,
+    the indices of the drawn groups' samples."""
+    rng = np.random.default_rng(seed)
+    return interval([figure(*(redrawn(of, rng) for of in groups)) for _ in range(draws)])
 
 
 def expected_calibration_error(probability: np.ndarray, truth: np.ndarray, bins: int = 10) -> float:
@@ -55,8 +66,11 @@ def oscr(known_scores: np.ndarray, correct: np.ndarray, unknown_scores: np.ndarr
     """Open-set classification rate (arXiv 1811.04110): area under correct classification of known against false acceptance
     of unknown samples, over all thresholds."""
     thresholds = np.unique(np.r_[known_scores, unknown_scores, np.inf])[::-1]
-    accepted = [(unknown_scores >= t).mean() for t in thresholds]
-    right = [((known_scores >= t) & correct).mean() for t in thresholds]
+
+    def reach(scores: np.ndarray) -> np.ndarray:
+        return len(scores) - np.searchsorted(np.sort(scores), thresholds)
+
+    accepted, right = reach(unknown_scores) / len(unknown_scores), reach(known_scores[correct]) / len(known_scores)
     return float(np.trapezoid(right, accepted))
 
 

@@ -67,6 +67,27 @@ def headline(truth: Answers, said: Answers) -> dict[str, float]:
     }
 
 
+def _macro_f1_above_mode(true: np.ndarray, said: np.ndarray, known: np.ndarray) -> float:
+    columns = zip(true.T, said.T, known.T, strict=True)
+    return float(
+        np.mean([metrics.macro_f1(t, s) - metrics.macro_f1(t, np.full(len(t), _mode(k))) for t, s, k in columns])
+    )
+
+
+def _l1_below_median(true: Answers, said: Answers, known: Answers) -> float:
+    without = np.abs(np.median(known.continuous, axis=0) - true.continuous).mean()
+    return float(100 * (1 - np.abs(said.continuous - true.continuous).mean() / without))
+
+
+# How far answers lie above what knowing the training generators reaches, on average over parameters: the figures of `training.bars`,
+# from what is true, what is said, and what is true of the training generators.
+GAINS: dict[str, Callable[[Answers, Answers, Answers], float]] = {
+    "continuous": _l1_below_median,
+    "discrete": lambda true, said, known: _macro_f1_above_mode(true.discrete, said.discrete, known.discrete),
+    "losses": lambda true, said, known: _macro_f1_above_mode(true.losses, said.losses, known.losses),
+}
+
+
 def beats(figure: dict[str, float], margin: float = 0.0) -> bool:
     """Whether an answer is better, by more than a margin, than the most frequent one and than random ones as frequent as in training."""
     constant = max(figure["mode_macro_f1"], figure["random_macro_f1"])
