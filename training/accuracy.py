@@ -46,8 +46,8 @@ TRIED_FOR = {
 @dataclass(frozen=True)
 class Sources:
     """All that the pages say comes from here: an evaluation, figures and cost of its bundle, milliseconds of a window on a CPU, the study,
-    what lines tell alone, all three None where there is none, what the evaluation pack's pictures give, and what was tried outside the
-    study."""
+    what lines tell alone, generators trained again, all four None where there is none, what the evaluation pack's pictures give, and what
+    was tried outside the study."""
 
     evaluation: dict[str, Any]
     variants: dict[str, dict[str, float]]
@@ -56,6 +56,7 @@ class Sources:
     window_ms: float | None
     study: dict[str, Any] | None
     lines: dict[str, Any] | None
+    again: dict[str, Any] | None
     pack: dict[str, Any]
     tried: list[dict[str, Any]]
 
@@ -70,7 +71,7 @@ class Sources:
         evaluation = json.loads((RESULTS / "default.json").read_text())
         if evaluation["bundle_sha256"] != bundle.sha256:
             raise ValueError("the evaluation is of another bundle; run `python -m training.evaluate` again")
-        study, lines = RESULTS / "study.json", RESULTS / "lines.json"
+        study, lines, again = (RESULTS / f"{name}.json" for name in ("study", "lines", "trained_again"))
         return Sources(
             evaluation,
             bundle.metrics["variants"],
@@ -79,6 +80,7 @@ class Sources:
             window_ms((ROOT / "benchmarks" / "results").glob("*.json"), bundle.sha256),
             json.loads(study.read_text()) if study.exists() else None,
             json.loads(lines.read_text()) if lines.exists() else None,
+            json.loads(again.read_text()) if again.exists() else None,
             json.loads((RESULTS / "pack.json").read_text()),
             json.loads((RESULTS / "tried.json").read_text()),
         )
@@ -373,10 +375,29 @@ def _parsing(evaluation: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _same(evaluation: dict[str, Any]) -> Iterator[str]:
+def _same(evaluation: dict[str, Any], again: dict[str, Any] | None) -> Iterator[str]:
     yield "## Which generator"
     yield attribution_table(evaluation)
     yield from comparing_sections(evaluation)
+    if again is None:
+        return
+    yield (
+        f"The hardest pairs: {again['generators']} test generators of the zoo and the same ones trained again, with the same architecture, "
+        f"losses and steps, and other first weights and photos (`python -m benchmarks.trained_again`; bundle {again['bundle']}). Of a pair "
+        "of two, here, one picture is of each."
+    )
+    yield table(
+        ("condition", "AUC (95%)", "accuracy", "same called same", "different called same"),
+        [
+            (
+                condition,
+                f"{f['auc']:.3f} ({_range(f['auc_interval'])})",
+                f"{f['accuracy']:.3f}",
+                *(percent(f[key]) for key in ("same_called_same", "different_called_same")),
+            )
+            for condition, f in again["conditions"].items()
+        ],
+    )
 
 
 def _cost(sources: Sources) -> Iterator[str]:
@@ -448,7 +469,7 @@ def render(sources: Sources) -> str:
         _generators(sources.evaluation),
         _cameras(sources.evaluation),
         _parsing(sources.evaluation),
-        _same(sources.evaluation),
+        _same(sources.evaluation, sources.again),
         _cost(sources),
         _pack(sources.pack),
         study_sections(sources.study),
