@@ -199,7 +199,12 @@ def scenario(
 
     opened = open_bundle(bundle)
     network = create(backend, opened, threads=threads)
-    found: dict[str, Any] = {"performance": [], "accuracy": []}
+    found: dict[str, Any] = {
+        "bundle": opened.label,
+        "bundle_sha256": opened.sha256,
+        "performance": [],
+        "accuracy": [],
+    }
     for name in names:
         load = Load(name, seconds, batch, rate, patience)
         _say(f"{name}: accuracy")
@@ -235,6 +240,7 @@ def gpu(
     only: tuple[str, ...],
 ) -> None:
     """A GPU: batches on the device and from host to host, beside others, against what the GPU can do."""
+    from benchmarks.bars import judge
     from benchmarks.gpu import BATCHES, facts, machine_name, measure, named
     from edgeparse.errors import BackendError
 
@@ -259,8 +265,9 @@ def gpu(
     for entry in found["contenders"]:
         times = "  ".join(f"{size}: {ms:.3f}" for size, ms in entry["ms"]["device"].items())
         click.echo(f"{times} ms  {' / '.join(entry[key] for key in ('network', 'runtime', 'precision'))}")
-    for bar in found["bars"]:
-        click.echo(f"{bar['what']}: {bar['value']:.3g} of {bar['limit']}, {'met' if bar['met'] else 'not met'}")
+    for bar, value, _ in judge({"gpu": found}):
+        if value is not None:
+            click.echo(f"{bar.what}: {bar.shown(value)}, {bar.text}: {'reached' if bar.reached(value) else 'missed'}")
 
 
 @main.command("all")
@@ -279,12 +286,12 @@ def everything(context: click.Context, machine: str | None, folder: Path) -> Non
 def render(folder: Path, output: Path) -> None:
     """Render BENCHMARKS.md and the pictures from the results."""
     from benchmarks.plots import draw
-    from benchmarks.render import write
+    from benchmarks.render import TRIED, write
 
     stored = [results.load(file) for file in sorted(folder.glob("*.json"))]
     for machine in stored:
         draw(machine, folder)
-    write(output, stored)
+    write(output, stored, json.loads(TRIED.read_text()), open_bundle())
     click.echo(output)
 
 

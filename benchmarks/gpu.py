@@ -232,7 +232,9 @@ def bars(found: dict[str, Any]) -> list[dict[str, Any]]:
     entry = _ours(found)
     if entry and "1" in entry["ms"]["device"]:
         one = entry["ms"]["device"]["1"]
-        judged.append({"what": "one window on the device, ms", "limit": ONE_MS, "value": one, "met": one <= ONE_MS})
+        judged.append(
+            {"what": "one window on the device", "unit": "ms", "limit": ONE_MS, "value": one, "met": one <= ONE_MS}
+        )
     if line := found.get("roofline"):
         for name, what in (("moved", "bytes that layers move"), ("least", "fewest bytes")):
             matrix = line[name]["binds"] == "matrix"
@@ -242,6 +244,7 @@ def bars(found: dict[str, Any]) -> list[dict[str, Any]]:
             judged.append(
                 {
                     "what": f"{LARGEST} windows, {what}: share of the {peak}, which binds",
+                    "unit": "share",
                     "limit": limit,
                     "value": share,
                     "met": share >= limit,

@@ -139,7 +139,8 @@ def lost_in_openvino(
 
 
 def accuracy(contender: Contender, bundle: Bundle) -> dict[str, float] | None:
-    """What the bundle's evaluation says of a precision of ours; of networks with random weights nothing can be said."""
+    """What the bundle's manifest says of a precision of ours, of validation pictures, mixed; of networks with random weights nothing can
+    be said."""
     return bundle.metrics.get("variants", {}).get(contender.precision) if contender.network == OURS else None
 
 

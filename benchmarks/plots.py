@@ -11,7 +11,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
-from benchmarks.growth import shares
+from benchmarks.growth import MANY, USUAL, shares
 
 # Of an axis of areas under the ROC curve.
 LEAST_SPAN = 0.05
@@ -52,7 +52,7 @@ def peers(found: dict[str, Any]) -> Figure:
             verticalalignment="bottom" if side > 0 else "top",
         )
     accuracies.margins(x=0.2)
-    accuracies.set(xscale="log", xlabel="ms", ylabel="AUC of detection, unseen generators of the zoo")
+    accuracies.set(xscale="log", xlabel="ms", ylabel="AUC of detection, zoo, validation, mixed")
     accuracies.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     accuracies.xaxis.set_major_formatter(ScalarFormatter())
     accuracies.xaxis.set_minor_formatter(NullFormatter())
@@ -75,10 +75,10 @@ def growth(found: dict[str, Any]) -> Figure:
     parts.stackplot(pixels, [[share[name] for share in split] for name in split[0]], labels=list(split[0]))
     parts.set(xscale="log", ylim=(0, 1), xlabel="megapixels", ylabel="share of the time")
     parts.legend(fontsize="small")
-    _course(windows, found["windows"], "windows", "report")
-    _course(threads, found["threads"], "threads", "report")
-    _rate(batches, found["batches"], "batch", "windows a second")
-    _rate(processes, found["processes"], "processes", "reports a second")
+    _course(windows, found["windows"], "windows", f"windows of {MANY:g} megapixels")
+    _course(threads, found["threads"], "threads", f"threads, {USUAL:g} megapixel")
+    _rate(batches, found["batches"], "batch", "batch", "windows a second")
+    _rate(processes, found["processes"], "processes", f"processes, {USUAL:g} megapixel", "reports a second")
     return figure
 
 
@@ -86,15 +86,15 @@ def _whole(entry: dict[str, Any]) -> str:
     return "all" if "all" in entry["ms"] else "parsing + deepfake"
 
 
-def _course(axes: Axes, points: list[dict[str, Any]], name: str, part: str) -> None:
-    axes.plot([point[name] for point in points], [point["ms"][part]["p50"] for point in points], marker=".")
-    axes.set(xlabel=name, ylabel="ms a report")
+def _course(axes: Axes, points: list[dict[str, Any]], name: str, label: str) -> None:
+    axes.plot([point[name] for point in points], [point["ms"]["report"]["p50"] for point in points], marker=".")
+    axes.set(xlabel=label, ylabel="ms a report")
     _from_nothing(axes)
 
 
-def _rate(axes: Axes, points: list[dict[str, Any]], name: str, unit: str) -> None:
+def _rate(axes: Axes, points: list[dict[str, Any]], name: str, label: str, unit: str) -> None:
     axes.plot([point[name] for point in points], [point["per_second"] for point in points], marker=".")
-    axes.set(xlabel=name, ylabel=unit)
+    axes.set(xlabel=label, ylabel=unit)
     _from_nothing(axes)
 
 

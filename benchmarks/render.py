@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.bars import Bar, judge
 from benchmarks.contenders import OURS
-from benchmarks.growth import shares, speed_up
+from benchmarks.growth import MANY, USUAL, shares, speed_up
 from benchmarks.worker import LATE
+from edgeparse.backends.select import NAMES
+from edgeparse.bundle import Bundle
+
+# Not among the results, each of which is a machine's.
+TRIED = Path(__file__).parent / "tried.json"
 
 HEAD = """# Benchmarks
 
@@ -20,19 +25,20 @@ Rendered by `python -m benchmarks render` from [benchmarks/results](benchmarks/r
 Ratios are medians over rounds in which every contender had its turn, in a process of its own that slept while the others ran; they are
 what to compare. Times in milliseconds are medians and hold for the machine that is named. What a network costs does not depend on its
 weights: the published networks, our network in PyTorch and the light detector have random ones. The scenarios under load are those of
-MLPerf's load generator; these are not MLPerf results: nobody has reviewed them.
+MLPerf's load generator; these are not MLPerf results: nobody has reviewed them. What was tried for the bars of speed, kept or not, is
+[at the end](#tried-for-speed).
 """
 
 
-def render(results: Iterable[dict[str, Any]]) -> str:
-    """The document for machines' results, in their order."""
+def render(results: Iterable[dict[str, Any]], tried: Iterable[dict[str, Any]], shipped: Bundle) -> str:
+    """The document for machines' results, in their order, with what was tried; `shipped` is the bundle that figures should be of."""
     parts = [HEAD]
     for stored in results:
-        parts += machine(stored)
-    return "\n".join(parts)
+        parts += machine(stored, shipped)
+    return "\n".join([*parts, *_tried(tried)])
 
 
-def machine(stored: dict[str, Any]) -> Iterator[str]:
+def machine(stored: dict[str, Any], shipped: Bundle) -> Iterator[str]:
     """A machine's part, block by block."""
     sections = stored["sections"]
     yield f"## {stored['name']}\n"
@@ -40,42 +46,62 @@ def machine(stored: dict[str, Any]) -> Iterator[str]:
     beside = f", {told['gpu']['name']}" if told["gpu"] else ""
     instructions = f" ({', '.join(told['instructions'])})" if told["instructions"] else ""
     yield f"{told['cpu']}{instructions}, {told['cores']} cores{beside}, {told['system']}.\n"
+    yield from _other_bundles(sections, shipped)
     yield "### Bars\n"
-    yield _bars(sections)
-    for name, block in (
-        ("peers", peers),
-        ("rewrites", rewrites),
-        ("report", report),
-        ("growth", growth),
-        ("soak", soak),
-        ("scenarios", scenarios),
-        ("gpu", gpu),
-    ):
+    yield _bars(sections, shipped)
+    for name, (title, block) in BLOCKS.items():
         if name in sections:
+            yield f"### {title}\n"
             yield from block(sections[name], stored["name"])
-            yield from _foot(sections[name])
+            yield from _foot(sections[name], shipped)
 
 
-def _bars(sections: dict[str, Any]) -> str:
-    heads = ("what", "bar", "figure", "", "with `--backend openvino`")
-    if "gpu" not in sections:
-        return table(heads, [_bar(*judged) for judged in judge(sections)])
-    # Of a machine whose GPU was measured, only what was measured.
-    rows = [_bar(*judged) for judged in judge(sections) if judged[1] is not None]
-    rows += [_gpu_bar(bar) for bar in sections["gpu"]["bars"]]
-    return table(heads, rows)
+def _other_bundles(sections: dict[str, Any], shipped: Bundle) -> Iterator[str]:
+    """What of a machine was not measured with the bundle that is shipped now."""
+    others: dict[str, list[str]] = {}
+    for name, (title, _) in BLOCKS.items():
+        if name in sections and not _is_of(sections[name], shipped):
+            others.setdefault(_label(sections[name]), []).append(title)
+    if others:
+        told = "; ".join(f"{', '.join(titles)} (bundle {label})" for label, titles in others.items())
+        yield f"Not measured with {shipped.label}, which is shipped now: {told}.\n"
 
 
-def _gpu_bar(bar: dict[str, Any]) -> tuple[str, ...]:
-    what, verdict = f"GPU: {bar['what']}", "reached" if bar["met"] else "**missed**"
-    if "share" in what:
-        return what, f"≥ {100 * bar['limit']:g} %", f"{100 * bar['value']:.3g} %", verdict, ""
-    return what.removesuffix(", ms"), f"≤ {bar['limit']:g} ms", f"{bar['value']:.3g} ms", verdict, ""
+def _told(section: dict[str, Any]) -> dict[str, Any]:
+    """What names the bundle that a section was measured with: `edgeparse bench` keeps it with its setup, load scenarios of 2026-11-25 with
+    each of them. Empty where nothing does."""
+    places = (section, section.get("setup", {}), *section.get("performance", ()))
+    return next((place for place in places if "bundle" in place), {})
 
 
-def _bar(bar: Bar, value: float | None, in_openvino: float | None) -> tuple[str, ...]:
-    if value is None:
-        return bar.what, bar.text, "not measured", "", ""
+def _label(section: dict[str, Any]) -> str:
+    return str(_told(section).get("bundle", "not recorded"))
+
+
+def _is_of(section: dict[str, Any], bundle: Bundle) -> bool:
+    told = _told(section)
+    # Not everything that was measured up to 2026-11-27 has the hash.
+    return told.get("bundle") == bundle.label and told.get("bundle_sha256", bundle.sha256) == bundle.sha256
+
+
+def _bundle(section: dict[str, Any], shipped: Bundle) -> str:
+    """What a section was measured with, marked where that is not what is shipped now."""
+    return _label(section) + (" (not shipped now)" if _told(section) and not _is_of(section, shipped) else "")
+
+
+def _bars(sections: dict[str, Any], shipped: Bundle) -> str:
+    rows = []
+    for bar, value, in_openvino in judge(sections):
+        section = bar.section(sections)
+        # Of a machine whose GPU was measured, only what was measured.
+        if value is not None and section is not None:
+            rows.append((*_bar(bar, value, in_openvino), _bundle(section, shipped)))
+        elif "gpu" not in sections:
+            rows.append((bar.what, bar.text, "not measured", "", "", ""))
+    return table(("what", "bar", "figure", "", "with `--backend openvino`", "bundle"), rows)
+
+
+def _bar(bar: Bar, value: float, in_openvino: float | None) -> tuple[str, ...]:
     other = "" if in_openvino is None else f"{bar.shown(in_openvino)}, {_verdict(bar, in_openvino)}"
     return bar.what, bar.text, bar.shown(value), _verdict(bar, value), other
 
@@ -86,13 +112,12 @@ def _verdict(bar: Bar, value: float) -> str:
 
 def peers(found: dict[str, Any], name: str) -> Iterator[str]:
     """Everyone's time and ratio, the fastest first."""
-    yield "### Beside others\n"
     reference = found["reference"]
     yield (
         f"One window, every output, {found['threads']} threads, {found['rounds']} rounds; the last column is how many times as long "
-        f"it takes as ours ({reference['runtime']}, {reference['precision']}, bundle {found['bundle']}), with the middle half of the "
-        "rounds. AUC is of detection, on generators of the zoo and on real ones, where the bundle's evaluation has it; of ours in "
-        "OpenVINO what the figure of the evaluation pack loses against fp32 that loses most, where it was measured.\n"
+        f"it takes as ours ({reference['runtime']}, {reference['precision']}), with the middle half of the rounds. AUC is of detection, "
+        "of the zoo's validation generators / of public ones, mixed, as the bundle's manifest has it; of ours in OpenVINO what the figure "
+        "of the evaluation pack loses against fp32 that loses most, where it was measured.\n"
     )
     lost = found.get("openvino_points_lost", {})
     ratios = {(_who(entry), entry["parts"]): entry for entry in found["ratios"]}
@@ -115,7 +140,7 @@ def peers(found: dict[str, Any], name: str) -> Iterator[str]:
                     ),
                 )
             )
-    heads = ("network", "runtime", "precision", "p50 ms", "p90 ms", "AUC", "times ours")
+    heads = ("network", "runtime", "precision", "p50 ms", "p90 ms", "AUC, validation, mixed", "times ours")
     yield table(heads, [row for _, row in sorted(rows, key=lambda row: row[0])])
     for entry in found["failed"]:
         yield f"- {' / '.join(_who(entry))} could not run: {entry['error']}"
@@ -135,10 +160,9 @@ def _accuracy(entry: dict[str, Any], lost: dict[str, float]) -> str:
 
 def rewrites(found: dict[str, Any], _name: str) -> Iterator[str]:
     """What changes of the INT8 file's layout are worth."""
-    yield "### Layout of the INT8 file\n"
     yield (
-        f"One window, every output, {found['threads']} threads, {found['rounds']} rounds, bundle {found['bundle']}: without one change "
-        "that leaves what is computed alone (export/onnx_rewrite.py), a window takes so many times as long as with all of them; beside it "
+        f"One window, every output, {found['threads']} threads, {found['rounds']} rounds: without one change that "
+        "leaves what is computed alone (export/onnx_rewrite.py), a window takes so many times as long as with all of them; beside it "
         "the middle half of the rounds.\n"
     )
     of = {(entry["without"], entry["runtime"]): entry for entry in found["files"]}
@@ -166,10 +190,9 @@ def report(found: dict[str, Any], _name: str) -> Iterator[str]:
     """What `edgeparse bench` said."""
     setup = found["setup"]
     picture = setup["pictures"][0]
-    yield "### One picture\n"
     yield (
         f"`edgeparse bench`: {picture['width']}x{picture['height']} {picture['format']}, {picture['windows']} windows, "
-        f"{setup['backend']}, {setup['precision']}, {setup['threads']} threads, bundle {setup['bundle']}.\n"
+        f"{setup['backend']}, {setup['precision']}, {setup['threads']} threads.\n"
     )
     rows = [("report", found["report_ms"]), *found["stages_ms"].items()]
     yield table(
@@ -188,7 +211,6 @@ def report(found: dict[str, Any], _name: str) -> Iterator[str]:
 
 def growth(found: dict[str, Any], name: str) -> Iterator[str]:
     """How cost grows."""
-    yield "### How cost grows\n"
     yield f"![How cost grows](benchmarks/results/{name}-growth.svg)\n"
     yield table(
         ("megapixels", "report ms", "decoding", "network", "peak MB"),
@@ -203,14 +225,16 @@ def growth(found: dict[str, Any], name: str) -> Iterator[str]:
             for point in found["sizes"]
         ],
     )
-    for key, what in (("windows", "windows"), ("threads", "threads")):
+    for key, picture in (("windows", MANY), ("threads", USUAL)):
+        yield f"With more {key}, a picture of {picture:g} megapixel{'s' if picture > 1 else ''}:\n"
         yield table(
-            (what, "report ms", "network ms"),
+            (key, "report ms", "network ms"),
             [
                 (str(point[key]), ms(point["ms"]["report"]["p50"]), ms(point["ms"]["network"]["p50"]))
                 for point in found[key]
             ],
         )
+    yield "The network alone, on more windows at once:\n"
     yield table(
         ("batch", "ms", "windows a second"),
         [
@@ -218,6 +242,7 @@ def growth(found: dict[str, Any], name: str) -> Iterator[str]:
             for point in found["batches"]
         ],
     )
+    yield f"With more processes of one thread, a picture of {USUAL:g} megapixel:\n"
     yield table(
         ("processes", "reports a second"),
         [(str(point["processes"]), f"{point['per_second']:.1f}") for point in found["processes"]],
@@ -227,7 +252,6 @@ def growth(found: dict[str, Any], name: str) -> Iterator[str]:
 
 def soak(found: dict[str, Any], _name: str) -> Iterator[str]:
     """Memory over many pictures."""
-    yield "### Steady memory\n"
     last = found["resident_mb"][-1][1]
     yield (
         f"{found['pictures']} pictures in one process: {found['growth_mb']:+.1f} MB after the first {found['settled']}, "
@@ -237,7 +261,6 @@ def soak(found: dict[str, Any], _name: str) -> Iterator[str]:
 
 def scenarios(found: dict[str, Any], _name: str) -> Iterator[str]:
     """What the load generator said."""
-    yield "### Under load\n"
     yield table(
         ("scenario", "backend", "asked", "found", "valid"),
         [
@@ -261,14 +284,14 @@ def scenarios(found: dict[str, Any], _name: str) -> Iterator[str]:
 
 def gpu(found: dict[str, Any], _name: str) -> Iterator[str]:
     """A GPU: everyone's times, and how near ours comes to what the GPU can do."""
-    yield "### On the GPU\n"
     device = found["device"]
     told = [f"{device['name']} ({device['capability']}, {device['memory_bytes'] / 2**30:.0f} GiB)"]
     told += [f"driver {device['driver']}, {device['power_limit_w']:.0f} W"] if "driver" in device else []
-    yield f"{', '.join(told)}; bundle {found['bundle']}.\n"
+    yield f"{', '.join(told)}.\n"
     yield from _gpu_times(found)
     yield from _gpu_in_the_same_runtime(found)
     yield from _gpu_failed(found)
+    yield from _gpu_left_out(found)
     if found.get("roofline"):
         yield from _gpu_roofline(found)
     for name in ("device", "host", "batch", "published", "fp32", "tf32", "fp16, bf16", "graphs", "ratio"):
@@ -340,6 +363,13 @@ def _gpu_failed(found: dict[str, Any]) -> Iterator[str]:
         yield ""
 
 
+def _gpu_left_out(found: dict[str, Any]) -> Iterator[str]:
+    """Which of the runtime's backends for GPUs nobody was measured with."""
+    measured = {entry["runtime"] for entry in (*found["contenders"], *found["failed"])}
+    if missing := [f"`{name}`" for name in NAMES if "tensorrt" in name and name not in measured]:
+        yield f"Backends that were not measured: {', '.join(missing)}.\n"
+
+
 def _gpu_roofline(found: dict[str, Any]) -> Iterator[str]:
     """How near ours by default comes to what the GPU can do."""
     most, line, definitions = found["ceilings"], found["roofline"], found["definitions"]
@@ -391,14 +421,41 @@ def _who(entry: dict[str, Any]) -> tuple[str, str, str]:
     return entry["network"], entry["runtime"], entry["precision"]
 
 
-def _foot(found: dict[str, Any]) -> Iterator[str]:
+# A machine's sections in the document's order, with their titles.
+BLOCKS: dict[str, tuple[str, Callable[[dict[str, Any], str], Iterator[str]]]] = {
+    "peers": ("Beside others", peers),
+    "rewrites": ("Layout of the INT8 file", rewrites),
+    "report": ("One picture", report),
+    "growth": ("How cost grows", growth),
+    "soak": ("Steady memory", soak),
+    "scenarios": ("Under load", scenarios),
+    "gpu": ("On the GPU", gpu),
+}
+
+
+def _foot(found: dict[str, Any], shipped: Bundle) -> Iterator[str]:
     # What a GPU was measured with is what was loaded there, not what else is installed.
     told = found.get("device", found["machine"])["versions"]
     versions = ", ".join(f"{name} {value}" for name, value in told.items() if value)
-    yield f"<sub>{found['date']}, commit {found['commit']}; {versions}</sub>\n"
+    yield f"<sub>{found['date']}, commit {found['commit']}, bundle {_bundle(found, shipped)}; {versions}</sub>\n"
     warnings = [*found.get("warnings", ()), *(w for e in found.get("performance", ()) for w in e["warnings"])]
     for warning in dict.fromkeys(warnings):
         yield f"**Not to be believed:** {warning}.\n"
+
+
+def _tried(tried: Iterable[dict[str, Any]]) -> Iterator[str]:
+    yield "## Tried for speed\n"
+    yield (
+        "What makes a window faster in ONNX Runtime serves every ratio, and stands by that to OpenVINO. A percentage alone is how much "
+        "longer a window takes without the change, in brackets for the middle half of the rounds.\n"
+    )
+    yield table(
+        ("bar", "what", "gain", "kept", "source"),
+        [
+            (entry["bar"], entry["tried"], entry["gain"], "yes" if entry["kept"] else "no", entry["source"])
+            for entry in tried
+        ],
+    )
 
 
 def ms(value: float | None) -> str:
@@ -414,6 +471,6 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def write(target: Path, results: Sequence[dict[str, Any]]) -> None:
+def write(target: Path, results: Sequence[dict[str, Any]], tried: Sequence[dict[str, Any]], shipped: Bundle) -> None:
     """Write the document."""
-    target.write_text(render(results), encoding="utf-8")
+    target.write_text(render(results, tried, shipped), encoding="utf-8")

@@ -68,6 +68,7 @@ def measure(
                     del turns[each]
     return {
         "bundle": bundle.label,
+        "bundle_sha256": bundle.sha256,
         "threads": threads,
         "rounds": rounds,
         "turn_seconds": seconds,

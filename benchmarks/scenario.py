@@ -127,8 +127,6 @@ def performance(backend: Backend, bundle: Bundle, load: Load) -> dict[str, Any]:
         "scenario": load.scenario,
         "backend": backend.name,
         "precision": precision_of(bundle, backend.name),
-        "bundle": bundle.label,
-        "bundle_sha256": bundle.sha256,
         "asked": told,
         "found": found,
         "warnings": watch.warnings(),

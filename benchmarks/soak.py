@@ -45,6 +45,7 @@ def measure(
         "growth_mb": growth([memory for number, memory in resident if number >= settled]),
         "resident_mb": resident,
         "bundle": parser.bundle.label,
+        "bundle_sha256": parser.bundle.sha256,
         "backend": parser.backend,
         "warnings": [],
     }

@@ -141,18 +141,20 @@ def test_everyone_has_turns_and_who_fails_is_named(one_gpu: None) -> None:
 
 def test_bars_are_met_or_not(one_gpu: None) -> None:
     found = gpu.measure([gpu.REFERENCE], open_bundle(), rounds=1)
-    assert [(bar["limit"], bar["met"]) for bar in found["bars"]] == [(0.5, True), (0.6, True), (0.3, False)]
+    judged = [(bar["limit"], bar["unit"], bar["met"]) for bar in found["bars"]]
+    assert judged == [(0.5, "ms", True), (0.6, "share", True), (0.3, "share", False)]
     assert gpu.measure([EAGER], open_bundle(), rounds=1)["bars"] == []
 
 
 def test_the_command_keeps_and_the_document_says_it(one_gpu: None, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["gpu", "--results", str(tmp_path), "--rounds", "2"])
     assert done.exit_code == 0, done.output
-    assert "one window on the device, ms: 0.01 of 0.5, met" in done.output
+    assert "GPU: one window on the device: 0.01 ms, ≤ 0.5 ms: reached" in done.output
     stored = results.load(tmp_path / "nvidia-made-up-80gb.json")
-    text = render.render([stored])
+    text = render.render([stored], [], open_bundle())
     for words in (
         "### On the GPU",
+        "Backends that were not measured: `tensorrt`, `tensorrt-rtx`, `onnxruntime-tensorrt`, `onnxruntime-tensorrt-rtx`.",
         "NVIDIA Made-Up 80GB (sm90, 80 GiB)",
         "| GPU: one window, transfers included | ≤ 0.5 ms | 0.01 ms | reached |",
         "| GPU: one window on the device | ≤ 0.5 ms | 0.01 ms | reached |",
@@ -167,7 +169,7 @@ def test_the_command_keeps_and_the_document_says_it(one_gpu: None, tmp_path: Pat
     del stored["sections"]["gpu"]
     stored["sections"]["soak"] = {"date": "", "commit": "", "machine": results.machine.describe(), "pictures": 1}
     stored["sections"]["soak"] |= {"settled": 1, "growth_mb": 0.0, "resident_mb": [[1, 1.0]]}
-    assert "On the GPU" not in render.render([stored])
+    assert "On the GPU" not in render.render([stored], [], open_bundle())
 
 
 def test_a_document_without_ceilings_is_rendered_too(one_gpu: None) -> None:
@@ -188,7 +190,11 @@ def test_who_opened_too_late_is_not_called_broken(one_gpu: None) -> None:
 
 def test_the_document_has_the_measured_gpu() -> None:
     stored = results.load(results.FOLDER / "nvidia-h200.json")
-    assert "\n".join(render.machine(stored)) in DOCUMENT.read_text()
+    text = "\n".join(render.machine(stored, open_bundle()))
+    assert text in DOCUMENT.read_text()
+    # These results name no unit.
+    for words in ("| GPU: one window on the device | ≤ 0.5 ms | 0.574 ms |", "which binds | ≥ 60 % | 23.3 % |"):
+        assert words in text, words
 
 
 def test_without_a_gpu_the_command_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -39,6 +39,13 @@ MACHINE = {
 }
 
 
+TRIED = [{"bar": "cold start", "tried": "something", "gain": "none", "kept": False, "source": "a trial"}]
+
+
+def rendered(stored: dict[str, Any]) -> str:
+    return render.render([stored], TRIED, open_bundle())
+
+
 def ms(*values: float) -> dict[str, Any]:
     return summarize(values).to_json()
 
@@ -173,7 +180,7 @@ def test_speed_that_is_bought_with_accuracy_does_not_count(stored: dict[str, Any
         peers["openvino_points_lost"] = {"fp32": 0.0, "int8": 0.3} | ({} if bf16 is None else {"bf16": bf16})
         (judged,) = (found for bar, *found in bars.judge(stored["sections"]) if "in OpenVINO" in bar.what)
         assert judged == [value, pytest.approx(value / 0.97)]
-        text = render.render([stored])
+        text = rendered(stored)
         assert ("| edgeparse | openvino | bf16 | 2.3 | - | loses 1.66 points |" in text) == (bf16 == 1.66)
     peers["openvino_points_lost"] = {"fp32": 0.6, "int8": 0.7}
     assert [found for bar, *found in bars.judge(stored["sections"]) if "in OpenVINO" in bar.what] == [[None, None]]
@@ -191,11 +198,15 @@ def test_openvino_answers_as_the_bundle_does() -> None:
 
 
 def test_the_document_says_what_was_measured(stored: dict[str, Any]) -> None:
-    text = render.render([stored])
+    text = rendered(stored)
     for words in (
         "## a-machine",
-        "| ≥ 100x | 101x | reached |",
+        "| ≥ 100x | 101x | reached | 104x, reached | default-1 (not shipped now) |",
         "| ≥ 70x | 65x | **missed** |",
+        "| p90 ms | AUC, validation, mixed | times ours |",
+        "With more windows, a picture of 12 megapixels:",
+        "With more threads, a picture of 1 megapixel:",
+        "| cold start | something | none | no | a trial |",
         "| not measured |",
         "| published: all three | pytorch | fp32 | 250 | - |  | 140.00 (139.00 to 141.00) |",
         "| edgeparse | onnxruntime | int8 | 2.5 | - | 0.811 / 0.628 | 1 |",
@@ -217,14 +228,56 @@ def test_render_reads_files_and_draws(stored: dict[str, Any], tmp_path: Path) ->
     (tmp_path / "a-machine.json").write_text(json.dumps(stored))
     done = CliRunner().invoke(main, ["render", "--results", str(tmp_path), "-o", str(tmp_path / "BENCHMARKS.md")])
     assert done.exit_code == 0, done.output
-    assert (tmp_path / "BENCHMARKS.md").read_text() == render.render([stored])
+    tried = json.loads(render.TRIED.read_text())
+    assert (tmp_path / "BENCHMARKS.md").read_text() == render.render([stored], tried, open_bundle())
     drawn = {path.name: path.read_bytes() for path in tmp_path.glob("*.svg")}
     assert set(drawn) == {"a-machine-peers.svg", "a-machine-growth.svg"}
 
 
+def test_the_document_says_which_bundle_a_figure_is_of(stored: dict[str, Any]) -> None:
+    bundle, sections = open_bundle(), stored["sections"]
+    now = {"bundle": bundle.label, "bundle_sha256": bundle.sha256}
+    sections["peers"] |= now
+    sections["rewrites"] |= {"bundle": bundle.label}
+    sections["report"]["setup"] |= now | {"bundle_sha256": "0" * 64}
+    sections["growth"]["bundle"] = "default-1"
+    sections["scenarios"]["performance"][0]["bundle"] = "default-1"
+    text = rendered(stored)
+    for words in (
+        f"Not measured with {bundle.label}, which is shipped now: One picture (bundle {bundle.label}); How cost grows, Under load "
+        "(bundle default-1); Steady memory (bundle not recorded).",
+        f"| ≥ 100x | 101x | reached | 104x, reached | {bundle.label} |",
+        f"| ≤ 45 ms | 30.5 ms | reached |  | {bundle.label} (not shipped now) |",
+        "| ≤ 400 MB | 120 MB | reached |  | default-1 (not shipped now) |",
+        "| ≤ 2 MB | 0.4 MB | reached |  | not recorded |",
+        "commit 0123456789ab, bundle not recorded; numpy 2",
+        "commit 0123456789ab, bundle default-1 (not shipped now); numpy 2",
+    ):
+        assert words in text, words
+    stored["sections"] = {"peers": sections["peers"]}
+    assert "shipped now" not in rendered(stored)
+
+
+def test_what_was_tried_is_for_a_bar_and_has_a_source() -> None:
+    tried = json.loads(render.TRIED.read_text())
+    assert len(tried) > 20
+    for entry in tried:
+        assert set(entry) == {"bar", "tried", "gain", "kept", "source"}
+        assert entry["bar"] in {bar.short for bar in bars.BARS}
+        assert entry["gain"]
+        assert entry["source"]
+    assert len({bar.short for bar in bars.BARS}) == len(bars.BARS)
+
+
+def test_bars_are_found_in_the_section_that_they_name(stored: dict[str, Any]) -> None:
+    for bar in bars.BARS:
+        others = {name: found for name, found in stored["sections"].items() if name not in bar.measured_in}
+        assert {found for other, found, _ in bars.judge(others) if other is bar} == {None}, bar.what
+
+
 def test_a_machine_with_one_section_is_rendered_too(stored: dict[str, Any], tmp_path: Path) -> None:
     stored["sections"] = {"soak": stored["sections"]["soak"]}
-    assert "Steady memory" in render.render([stored])
+    assert "Steady memory" in rendered(stored)
     assert plots.draw(stored, tmp_path) == []
 
 
@@ -284,6 +337,7 @@ def test_files_are_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     few = [("all", CPU), ("with_channels_last", replace(CPU, after=CPU.after[:1]))]
     monkeypatch.setattr(rewrites, "schemes", lambda: few)
     found = rewrites.measure(open_bundle(), 1, 2, 0.0)
+    assert found["bundle_sha256"] == open_bundle().sha256
     assert [(entry["without"], entry["runtime"]) for entry in found["files"]] == [
         (without, runtime) for without in (None, "with_channels_last") for runtime in ("onnxruntime", "openvino")
     ]
@@ -356,6 +410,15 @@ def test_scenarios_give_what_mlperf_gives(few: np.ndarray, name: str, key: str) 
     assert found["found"]["result_validity"] in ("VALID", "INVALID")
 
 
+def test_load_scenarios_name_their_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scenario, "performance", lambda *_: {"found": {}})
+    monkeypatch.setattr(scenario, "accuracy", lambda *_: {})
+    arguments = ["scenario", "--scenario", "Offline", "--backend", "cpu", "--machine", "m", "--results", str(tmp_path)]
+    assert CliRunner().invoke(main, arguments).exit_code == 0
+    section = results.load(tmp_path / "m.json")["sections"]["scenarios"]
+    assert (section["bundle"], section["bundle_sha256"]) == (open_bundle().label, open_bundle().sha256)
+
+
 def test_growth_measures_each_point(tmp_path: Path) -> None:
     measured = growth.Growth(open_bundle(), "cpu", 0.0, tmp_path, lambda _text: None)
     (size,) = measured.sizes((0.1,))
@@ -384,6 +447,7 @@ def test_memory_is_watched(parser: Parser, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(soak, "MEGAPIXELS", (0.02, 0.03))
     found = soak.measure(parser, 12, settled=4)
     assert [number for number, _ in found["resident_mb"]] == [2, 4, 6, 8, 10, 12]
+    assert (found["bundle"], found["bundle_sha256"]) == (parser.bundle.label, parser.bundle.sha256)
     assert abs(found["growth_mb"]) < 100
     with pytest.raises(ValueError, match="too few"):
         soak.measure(parser, 5, settled=4)
