@@ -77,6 +77,10 @@ def test_shares_of_photos_have_exact_intervals_and_intervals_are_counted() -> No
         pytest.approx([3.58, 41.42], abs=0.01),
     ]
     assert judged["intervals_that_cover"][0] == 3
+    bar = next(bar for bar in BARS if bar.key == "interval_coverage")
+    assert judged[bar.key][0] == pytest.approx(80)
+    assert [bar.met(value) for value in (74.9, 75, 85, 85.1)] == [False, True, True, False]
+    assert (bar.text, bar.better(79, 82), bar.better(78, 81)) == ("75 to 85 %", True, False)
 
 
 def test_the_published_network_beside_ours_is_judged() -> None:

@@ -29,7 +29,9 @@ def test_model_card_is_rendered_from_this_bundles_evaluation() -> None:
 
 
 def test_accuracy_is_rendered_from_its_json() -> None:
-    assert accuracy.PAGE.read_text() == accuracy.render(accuracy.Sources.read())
+    sources = accuracy.Sources.read()
+    assert accuracy.PAGE.read_text() == accuracy.render(sources)
+    assert accuracy.TRIED_PAGE.read_text() == accuracy.render_tried(sources.tried)
 
 
 def test_every_sample_has_its_licence_named() -> None:
@@ -54,7 +56,14 @@ def test_python_in_documents_runs(document: str, tmp_path: Path, monkeypatch: py
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    for document in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/embedding.md", "docs/accuracy.md"):
+    for document in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/embedding.md",
+        "docs/accuracy.md",
+        "docs/tried.md",
+    ):
         text = (ROOT / document).read_text()
         for link in re.findall(r"\]\(([^)#]+)\)|(?:src|srcset)=\"([^\"]+)\"", text):
             target = link[0] or link[1]

@@ -37,7 +37,7 @@ TRIED_FOR = {
     "same_generator_real": r"one generator or two, .*public|public .*called one",
     "enrolment": r"enrolled by",
     "continuous": r"continuous parameters",
-    "intervals": r"interval",
+    "interval": r"interval",
     "discrete": r"discrete parameters",
     "losses": r"loss types",
 }
