@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,13 +34,14 @@ from training import parsing
 from training.bars import CONFIDENCE, FALSE_ALARM, MISS, above_mode, l1_saved
 from training.card import comparing_sections
 from training.dataset import Collection, Generator
-from training.edited import EDITS, FEW, looked_at, measure
+from training.edited import EDITS, FEW, measure
+from training.edited import looked_at as looked_at_edited
 from training.enrolment import centroids, enrolment
-from training.evaluate import attribution, check_splits, main, pairs_of, same_generator
-from training.index.lines import Entry, Index, Place
+from training.evaluate import attribution, check_splits, looked_at, main, pairs_of, same_generator
+from training.index.lines import Entry, Index, Place, source_key
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
 from training.parsing import GAINS, Answers
-from training.predictions import Predictions
+from training.predictions import Predictions, few
 
 DIMENSION = 32
 
@@ -183,6 +185,35 @@ def test_gains_that_are_redrawn_are_those_that_are_judged() -> None:
     assert GAINS["continuous"](true, said, trained) == pytest.approx(l1_saved(figures), abs=1e-4)
     for group in ("discrete", "losses"):
         assert GAINS[group](true, said, trained) == pytest.approx(above_mode(figures, group))
+
+
+def test_an_evaluation_reads_no_picture_that_it_does_not_look_at() -> None:
+    """And all that it looks at, in the same order."""
+    collection = made_collection()
+    sources = {source_key(source): source for source in collection.sources}
+    keys = list(sources)
+    entries = [
+        Entry(Place(Path(f"{i}.png")), keys[sample.source], sample.split, sample.photo, None, made=sample.made)
+        for i, sample in enumerate(collection.samples)
+    ]
+    kept = looked_at(Index(sources, entries), "test", (3, 2, 1)).entries
+    numbers = [int(entry.place.file.stem) for entry in kept]
+    narrowed = Collection(collection.sources, [collection.samples[i] for i in numbers])
+    asked: list[tuple[dict[str, Any], int | None]] = [
+        ({"split": "test", "camera": True, "zoo": True}, None),
+        ({"split": "test", "camera": True, "zoo": False}, None),
+        *(({"split": "test", "camera": False, "zoo": zoo, "source_split": "test"}, None) for zoo in (True, False)),
+        ({"split": "test", "camera": False, "zoo": False, "source_split": "train"}, None),
+        ({"split": "test", "camera": False, "zoo": True, "source_split": "train"}, 2),
+        ({"split": "train", "camera": False, "zoo": True, "source_split": "train"}, 3),
+    ]
+    needed = []
+    for question, count in asked:
+        there, left = (few(of.select(**question), count or 10**6) for of in (collection, narrowed))
+        assert there
+        assert list(map(id, there)) == list(map(id, left))
+        needed += there
+    assert sorted(map(id, needed)) == sorted(map(id, narrowed.samples))
 
 
 def test_an_evaluation_needs_pictures() -> None:
@@ -345,7 +376,7 @@ def test_only_what_edits_are_tried_on_is_loaded() -> None:
         for key in sources
         for split in ("train", "test")
     ]
-    kept = Counter(entry.source for entry in looked_at(Index(sources, entries)).entries)
+    kept = Counter(entry.source for entry in looked_at_edited(Index(sources, entries)).entries)
     assert kept == {"zoo/photos": FEW + 2, "photos": FEW + 2, "zoo/unseen": FEW, "unseen": FEW + 2}
 
 
