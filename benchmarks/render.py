@@ -206,7 +206,8 @@ def report(found: dict[str, Any], _name: str) -> Iterator[str]:
         phases = ", ".join(f"{phase} {value:.0f}" for phase, value in cold["phases_ms"].items())
         yield f"In a new process, ms: {phases}; `edgeparse check` {cold['command_ms']:.0f}.\n"
     if found["energy_j_per_report"] is not None:
-        yield f"{found['energy_j_per_report'] * 1e3:.1f} mJ of the GPU a report.\n"
+        # Results from before there was another meter were all of the GPU.
+        yield f"{found['energy_j_per_report'] * 1e3:.1f} mJ of {found.get('energy_of', 'the GPU')} a report.\n"
 
 
 def growth(found: dict[str, Any], name: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ import io
 import itertools
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from edgeparse.backends.base import Timed
 from edgeparse.backends.onnxruntime import usable_cores
 from edgeparse.backends.plans import Store
 from edgeparse.bundle import Bundle
+from edgeparse.errors import BackendError, BundleError
 from edgeparse.gallery import identify
 from edgeparse.latency import Latency, summarize
 from edgeparse.parser import Parser
@@ -33,6 +35,11 @@ STAGES = ("decode", "windows", "network", "readout")
 
 WARM_UP = 10
 LEAST, MOST = 100, 10_000
+# Reports at each precision, for a plot.
+TRADED = 30
+PRECISIONS = ("fp32", "fp16", "int8")
+# What a manifest tells of each precision, by what it is of: the area under the curve of camera or generated, on validation.
+ACCURACY = {"zoo": "detection_zoo_auc", "public generators": "detection_real_auc"}
 # Beyond these, runs of one picture are too unlike to be one figure.
 SPREAD, DRIFT = 0.25, 0.1
 
@@ -48,7 +55,8 @@ class Measurement:
         samples: each whole run, in order.
         cold: of new processes; None where it was not measured.
         peak_memory_mb: of this process, which has measured and drawn besides; `cold` has the honest one.
-        energy_j: of the GPU for a report, in joules; None where nothing tells.
+        energy_j: of `energy_of` for a report, in joules; None where nothing tells.
+        energy_of: "the GPU", or the supply lines of a Jetson, which other parts share.
         warnings: why the figures should not be believed; none where they may be.
     """
 
@@ -60,6 +68,7 @@ class Measurement:
     cold: ColdStart | None
     peak_memory_mb: float | None
     energy_j: float | None
+    energy_of: str | None
     warnings: tuple[str, ...]
 
     @property
@@ -80,6 +89,7 @@ class Measurement:
             "cold_start": None if self.cold is None else self.cold.to_json(),
             "peak_memory_mb": self.peak_memory_mb,
             "energy_j_per_report": self.energy_j,
+            "energy_of": self.energy_of,
             "warnings": list(self.warnings),
         }
 
@@ -143,6 +153,7 @@ def measure(
         peak_memory_mb=machine.peak_memory_mb(),
         # Each picture was looked at twice, whole and apart.
         energy_j=None if watch.energy_j is None else watch.energy_j / len(whole) / 2,
+        energy_of=watch.energy_of,
         warnings=(*watch.warnings(), *doubts(whole, len(sources))),
     )
 
@@ -215,6 +226,44 @@ def precision_of(bundle: Bundle, backend: str, wanted: str | None = None) -> str
         return build.find(bundle, backend, Store(), wanted).key.precision
     plain = {"onnxruntime-cpu": "cpu", "onnxruntime-cuda": "cuda"}.get(backend, backend)
     return variant_for(bundle, plain, wanted)
+
+
+@dataclass(frozen=True)
+class Trade:
+    """What a precision costs and what it is worth: the median milliseconds of a report, and `ACCURACY` as far as the bundle has it."""
+
+    precision: str
+    ms: float
+    accuracy: dict[str, float]
+
+
+def trades(sources: Sequence[Source], settings: dict[str, Any], backend: str) -> list[Trade]:
+    """Time a few reports at each precision that a backend, by its name in reports, has here; in turn, as the machine may change.
+
+    Raises:
+        EdgeparseError: as `measure`.
+    """
+    parsers: dict[str, Parser] = {}
+    for wanted in PRECISIONS:
+        with suppress(BackendError, BundleError):
+            parser = Parser(**settings | {"variant": wanted})
+            if parser.backend == backend:
+                parsers[precision_of(parser.bundle, backend, wanted)] = parser
+    taken: dict[str, list[float]] = {precision: [] for precision in parsers}
+    for number in range(WARM_UP + TRADED):
+        for precision, parser in parsers.items():
+            started = time.perf_counter()
+            parser.parse(sources[number % len(sources)])
+            taken[precision].append((time.perf_counter() - started) * 1e3)
+    return [
+        Trade(precision, float(np.median(taken[precision][WARM_UP:])), _accuracy(parser.bundle, precision))
+        for precision, parser in parsers.items()
+    ]
+
+
+def _accuracy(bundle: Bundle, precision: str) -> dict[str, float]:
+    figures = bundle.metrics.get("variants", {}).get(precision, {})
+    return {name: float(figures[key]) for name, key in ACCURACY.items() if figures.get(key) is not None}
 
 
 def made_picture(megapixels: float, seed: int = 0) -> bytes:

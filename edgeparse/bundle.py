@@ -1,13 +1,19 @@
 """A model bundle on disk: a folder with `bundle.json` and the files that it vouches for by SHA-256.
 
-Nothing in a bundle can run code: JSON, ONNX, and NumPy archives read without pickle.
+Nothing in a bundle can run code: JSON, ONNX, and NumPy archives read without pickle. What is wrong in a manifest is said when it is
+opened, and its names can be printed anywhere.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
+import re
+import reprlib
+import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +23,11 @@ from edgeparse.errors import BundleError
 SCHEMA = 1
 FRAMINGS = ("windows", "resize")
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+# No ONNX file is larger: protobuf reads none.
+MAX_FILE_BYTES = 2**31
+# The smallest and the largest side of a window, in pixels: smaller ones have no texture to choose by, and of larger ones the most windows
+# that a parser looks at would fill the memory of a small device.
+MIN_WINDOW, MAX_WINDOW = 16, 1024
 
 
 @dataclass(frozen=True)
@@ -123,6 +134,7 @@ class Bundle:
     same: SameGenerator | None
     gallery: str | None
     hashes: dict[str, str]
+    sizes: dict[str, int]
     metrics: dict[str, Any]
 
     @property
@@ -135,6 +147,40 @@ class Bundle:
         """SHA-256 of the network in fp32: what embeddings of two bundles must share to be comparable, whatever precision ran."""
         return self.hashes[self.variants.get("fp32", self.variants[self.default_variant])]
 
+    def must_fit(self, shapes: Mapping[str, tuple[int | None, ...]], embedding: int | None) -> None:
+        """That a network takes this bundle's windows and gives what its labels speak of; `shapes` as `backends.base.Shaped` tells them,
+        `embedding` how many numbers the gallery's vectors have, None where there are none.
+
+        Raises:
+            BundleError: it lacks an output, or has one of another shape.
+        """
+        side = self.window
+        # None is any width: of an output that no label names there is nothing to say.
+        widths: dict[str, int | None] = dict.fromkeys(self.outputs)
+        widths |= {
+            "generated": 1,
+            "embedding": embedding,
+            "family": len(self.families),
+            "continuous": len(self.continuous),
+            "losses": len(self.losses),
+            "attribution": len(self.attribution),
+            **{discrete.name: len(discrete.values) for discrete in self.discrete},
+        }
+        wanted: dict[str, tuple[int | None, ...]] = {name: (widths[name],) for name in self.outputs}
+        if "fingerprint" in wanted:
+            wanted["fingerprint"] = (3, side, side)
+        for name, shape in {**wanted, "windows": (side, side, 3)}.items():
+            if name not in shapes:
+                raise BundleError(
+                    f"the model of bundle {self.label} has no {name}, only {list(shapes)}; export the bundle again"
+                )
+            got = shapes[name]
+            if len(got) != len(shape) or any(each not in (None, has) for each, has in zip(shape, got, strict=True)):
+                raise BundleError(
+                    f"the model of bundle {self.label} has {name} in the shape {_shown(got)}, its manifest is for {_shown(shape)}; "
+                    "export the bundle again"
+                )
+
     def read(self, file: str) -> bytes:
         """A file's bytes, after its hash was compared. The caller uses these bytes, so that nothing can be exchanged in between.
 
@@ -144,9 +190,14 @@ class Bundle:
         if file not in self.hashes:
             raise BundleError(f"{self.folder / file} is not listed in bundle.json; export the bundle again")
         try:
-            data = (self.folder / file).read_bytes()
+            data = _bytes(self.folder / file, self.sizes[file])
         except OSError as error:
             raise BundleError(f"{self.folder / file} cannot be read: {error.strerror or error}") from error
+        if len(data) > self.sizes[file]:
+            raise BundleError(
+                f"{self.folder / file} has more than the {self.sizes[file]} bytes of its manifest; it was changed or damaged: install or "
+                "export the bundle again"
+            )
         digest = hashlib.sha256(data).hexdigest()
         if digest != self.hashes[file]:
             raise BundleError(
@@ -181,8 +232,7 @@ def open_bundle(folder: Path | str | None = None) -> Bundle:
     place = Path(folder) if folder is not None else default_folder()
     manifest = place / "bundle.json"
     try:
-        with manifest.open("rb") as file:
-            data = file.read(MAX_MANIFEST_BYTES + 1)
+        data = _bytes(manifest, MAX_MANIFEST_BYTES)
     except OSError as error:
         raise BundleError(
             f"{manifest} cannot be read ({error.strerror or error}); name a folder made by `python -m export bundle`"
@@ -195,63 +245,196 @@ def open_bundle(folder: Path | str | None = None) -> Bundle:
         fields = json.loads(data)
     except ValueError as error:
         raise BundleError(f"{manifest} is not JSON: {error}") from error
+    except RecursionError as error:
+        raise BundleError(f"{manifest} is nested too deeply; this is not a bundle's manifest") from error
     schema = fields.get("schema") if isinstance(fields, dict) else None
     if schema != SCHEMA:
         raise BundleError(
-            f"{manifest} has schema {schema!r}, this edgeparse reads schema {SCHEMA}; use the edgeparse that it was made for"
+            f"{manifest} has schema {reprlib.repr(schema)}, this edgeparse reads schema {SCHEMA}; use the edgeparse that it was made for"
         )
     try:
         return _parse(place, fields, hashlib.sha256(data).hexdigest())
     except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = str(error) if isinstance(error, ValueError) else repr(error)
         raise BundleError(
-            f"{manifest} lacks something or holds it in another form: {error!r}; export the bundle again"
+            f"{manifest} lacks something or holds it in another form: {what}; export the bundle again"
         ) from error
 
 
+def _shown(shape: tuple[int | None, ...]) -> str:
+    return f"[N, {', '.join('any' if side is None else str(side) for side in shape)}]"
+
+
+def _bytes(path: Path, limit: int) -> bytes:
+    """What is in a file, and of one that is larger than `limit` one byte more than that.
+
+    Raises:
+        OSError: it cannot be read, or is a device or pipe, which may never end.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("it is no file")
+    with path.open("rb") as file:
+        # As much as is asked for is allocated first.
+        return file.read(min(limit, status.st_size) + 1)
+
+
 def _parse(folder: Path, fields: dict[str, Any], sha256: str) -> Bundle:
-    hashes = {name: str(entry["sha256"]) for name, entry in fields["files"].items()}
+    files, variants, labels = fields["files"], fields["variants"], fields["labels"]
+    hashes = {name: _sha256(entry["sha256"], f"files: {name!r}") for name, entry in files.items()}
     for name in hashes:
-        if Path(name).name != name:
+        if Path(_name(name, "files")).name != name:
             raise ValueError(f"file name {name!r} leads out of the folder")
-    for variant, file in fields["variants"].items():
-        if file not in hashes:
-            raise ValueError(f"variant {variant!r} is the file {file!r}, which `files` does not list")
-    if fields["default_variant"] not in fields["variants"]:
-        raise ValueError(f"default_variant {fields['default_variant']!r} is none of {', '.join(fields['variants'])}")
-    labels = fields["labels"]
+    # `bytes` is optional, so that bundles open that others made before it was looked at.
+    sizes = {
+        name: _number(entry.get("bytes", MAX_FILE_BYTES), f"files: bytes of {name}", 0, MAX_FILE_BYTES, whole=True)
+        for name, entry in files.items()
+    }
+    gallery = fields.get("gallery")
+    for what, file in (*variants.items(), *([] if gallery is None else [("gallery", gallery)])):
+        if not isinstance(file, str) or file not in hashes:
+            raise ValueError(f"{what!r} is the file {reprlib.repr(file)}, which `files` does not list")
+    _names(list(variants), "variants")
+    if fields["default_variant"] not in variants:
+        raise ValueError(f"default_variant {fields['default_variant']!r} is none of {', '.join(variants)}")
     framing = fields.get("framing", "windows")
     if framing not in FRAMINGS:
-        raise ValueError(f"framing {framing!r} is none of {', '.join(FRAMINGS)}")
-    if "attribution" in fields["outputs"] and "camera" not in labels["attribution"]:
-        raise ValueError("labels.attribution has no class named camera")
-    # `same` is optional, so that bundles made before pictures could be compared still open.
-    calibration = None if fields["calibration"] is None else dict(fields["calibration"])
-    same = None if calibration is None else calibration.pop("same", None)
-    for numbers in (calibration or {}, same or {}):
-        for name, value in numbers.items():
-            if not math.isfinite(value):
-                raise ValueError(f"calibration has {name} {value!r}")
-    if same is not None and not (same["scale"] != 0 and 0 < same["threshold"] < 1):
-        raise ValueError(f"calibration.same has scale {same['scale']!r} and threshold {same['threshold']!r}")
+        raise ValueError(f"framing {reprlib.repr(framing)} is none of {', '.join(FRAMINGS)}")
+    if not isinstance(fields["metrics"], dict):
+        raise ValueError(f"metrics is {reprlib.repr(fields['metrics'])}, and not by name")
+    outputs = _names(fields["outputs"], "outputs")
+    if not outputs:
+        raise ValueError("outputs names nothing that the model computes")
+    attribution = _names(labels.get("attribution", []), "labels.attribution")
+    if "attribution" in outputs and not ("camera" in attribution and attribution[1:]):
+        raise ValueError("labels.attribution has no class named camera, or no other")
+    continuous, discrete, losses = _answers(labels)
+    if continuous and "continuous" not in outputs and any(each.name in outputs for each in discrete):
+        raise ValueError("labels.continuous has parameters, but outputs has no continuous")
+    calibration, same = _calibrations(fields["calibration"])
     return Bundle(
         folder=folder,
-        name=str(fields["name"]),
-        version=str(fields["version"]),
+        name=_name(str(fields["name"]), "name"),
+        version=_name(str(fields["version"]), "version"),
         sha256=sha256,
-        window=int(fields["window"]),
+        window=_number(fields["window"], "window", MIN_WINDOW, MAX_WINDOW, whole=True),
         framing=framing,
-        outputs=tuple(fields["outputs"]),
-        variants={str(k): str(v) for k, v in fields["variants"].items()},
-        default_variant=str(fields["default_variant"]),
-        families=tuple(labels["family"]),
+        outputs=outputs,
+        variants=dict(variants),
+        default_variant=fields["default_variant"],
+        families=_names(labels["family"], "labels.family"),
         family_reported=bool(labels["family_reported"]),
-        continuous=tuple(Parameter(**entry) for entry in labels["continuous"]),
-        discrete=tuple(Discrete(e["name"], tuple(e["values"]), e["reported"]) for e in labels["discrete"]),
-        losses=tuple(Loss(**entry) for entry in labels["losses"]),
-        attribution=tuple(labels.get("attribution", ())),
-        calibration=None if calibration is None else Calibration(**calibration),
-        same=None if same is None else SameGenerator(**same),
-        gallery=fields.get("gallery"),
+        continuous=continuous,
+        discrete=discrete,
+        losses=losses,
+        attribution=attribution,
+        calibration=calibration,
+        same=same,
+        gallery=gallery,
         hashes=hashes,
+        sizes=sizes,
         metrics=fields["metrics"],
     )
+
+
+def _answers(labels: dict[str, Any]) -> tuple[tuple[Parameter, ...], tuple[Discrete, ...], tuple[Loss, ...]]:
+    """What is answered of an unknown generator.
+
+    Raises:
+        KeyError, TypeError, ValueError: what is wrong.
+    """
+    continuous = tuple(Parameter(**entry) for entry in labels["continuous"])
+    for parameter in continuous:
+        _name(parameter.unit, f"the unit of {parameter.name!r}")
+        for value in (parameter.low, parameter.high, parameter.half_width):
+            _number(value, f"labels.continuous: a number of {parameter.name!r}", 0)
+        if not parameter.low < parameter.high:
+            raise ValueError(f"labels.continuous: {parameter.name!r} has the range {parameter.low} to {parameter.high}")
+    discrete = tuple(
+        Discrete(entry["name"], _names(entry["values"], "labels.discrete: values"), entry["reported"])
+        for entry in labels["discrete"]
+    )
+    losses = tuple(Loss(**entry) for entry in labels["losses"])
+    for loss in losses:
+        _number(loss.threshold, f"labels.losses: the threshold of {loss.name!r}", 0, 1)
+    names = [parameter.name for parameter in continuous] + [parameter.name for parameter in discrete]
+    _names(names, "labels.continuous and labels.discrete")
+    _names([loss.name for loss in losses], "labels.losses")
+    return continuous, discrete, losses
+
+
+def _calibrations(fields: dict[str, Any] | None) -> tuple[Calibration | None, SameGenerator | None]:
+    """Both, None where there is none.
+
+    Raises:
+        TypeError, ValueError: what is wrong.
+    """
+    if fields is None:
+        return None, None
+    # `same` is optional, so that bundles made before pictures could be compared still open.
+    numbers = dict(fields)
+    same = numbers.pop("same", None)
+    for each in (numbers, same or {}):
+        for name, value in each.items():
+            _number(value, f"calibration: {name!r}")
+    if same is not None and not (same["scale"] != 0 and 0 < same["threshold"] < 1):
+        raise ValueError(f"calibration.same has scale {same['scale']!r} and threshold {same['threshold']!r}")
+    calibration = Calibration(**numbers)
+    if not 0 <= calibration.camera <= calibration.generated <= 1:
+        raise ValueError(
+            f"calibration has the thresholds camera {calibration.camera!r} and generated {calibration.generated!r}, which are not "
+            "in order between 0 and 1"
+        )
+    return calibration, None if same is None else SameGenerator(**same)
+
+
+def _number(value: Any, what: str, low: float = -math.inf, high: float = math.inf, whole: bool = False) -> Any:
+    """A number of a manifest, which may have any value in JSON.
+
+    Raises:
+        ValueError: it is none, not finite, or not from `low` to `high`.
+    """
+    wanted = int if whole else (int, float)
+    with contextlib.suppress(OverflowError):  # a whole number of more digits than a float has
+        if isinstance(value, wanted) and not isinstance(value, bool) and math.isfinite(value) and low <= value <= high:
+            return value
+    raise ValueError(
+        f"{what} is {reprlib.repr(value)}, not a {'whole' if whole else 'finite'} number{_range(low, high)}"
+    )
+
+
+def _range(low: float, high: float) -> str:
+    if math.isfinite(high):
+        return f" from {low} to {high}"
+    return f" from {low}" if math.isfinite(low) else ""
+
+
+def _name(value: Any, what: str) -> str:
+    """A text that steers no terminal that it is printed to.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise ValueError(f"{what} has {reprlib.repr(value)}, which is no name of printable characters")
+    return value
+
+
+def _names(values: Any, what: str) -> tuple[str, ...]:
+    """Different names, in order.
+
+    Raises:
+        ValueError: it is no list of them.
+    """
+    if not isinstance(values, list):
+        raise ValueError(f"{what} is {reprlib.repr(values)}, not a list of names")
+    names = tuple(_name(value, what) for value in values)
+    if len(set(names)) < len(names):
+        raise ValueError(f"{what} has a name twice: {', '.join(names)}")
+    return names
+
+
+def _sha256(value: Any, what: str) -> str:
+    if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{64}", value):
+        raise ValueError(f"{what} has the SHA-256 {reprlib.repr(value)}, not 64 hexadecimal digits")
+    return value

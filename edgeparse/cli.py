@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +20,7 @@ from edgeparse.commands.common import (
     EXIT_INPUT,
     EXIT_INTERRUPTED,
     EXIT_SETUP,
+    PICTURE,
     Interruptible,
     backend_option,
     bundle_option,
@@ -25,6 +28,7 @@ from edgeparse.commands.common import (
     examples,
     expand,
     gallery_option,
+    gallery_to_read,
     is_read_by_a_person,
     notice,
     open_parser,
@@ -32,9 +36,9 @@ from edgeparse.commands.common import (
     progress_console,
     quiet_option,
     recursive_option,
+    refuse_address,
     sources_of,
     track,
-    user_gallery,
     windows_option,
     writable,
     write,
@@ -52,6 +56,8 @@ if TYPE_CHECKING:
 
 # How many known generators `--explain` measures the distance to.
 EXPLAINED = 8
+# What a fingerprint can be written as.
+FINGERPRINTS = (".png", ".npy")
 
 
 class _Commands(click.Group):
@@ -91,6 +97,9 @@ class _Commands(click.Group):
 )
 def main() -> None:
     """Was a picture made by a camera or by a generative model, by which one, and what is that model like inside?"""
+    # A name that the terminal's encoding lacks is no reason to lose an answer. What standard error lacks is escaped anyway.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")
 
 
 @main.command()
@@ -108,7 +117,7 @@ def main() -> None:
     "--fingerprint",
     "fingerprint_file",
     type=click.Path(path_type=Path),
-    help="Write the fingerprint of one picture to this PNG.",
+    help="Write the fingerprint of one picture to this PNG, or .npy.",
 )
 @click.option("--show", "shown", is_flag=True, help="Show each fingerprint, small, in the terminal.")
 @click.option(
@@ -154,11 +163,20 @@ def check(
     names = expand(paths, recursive)
     if fingerprint_file is not None and len(names) != 1:
         raise click.UsageError(f"--fingerprint takes one picture, {len(names)} were given")
+    _names_a_fingerprint(fingerprint_file)
+    if report_file is not None:
+        from edgeparse.page import MOST
+
+        if len(names) > MOST:
+            raise click.UsageError(
+                f"--report holds at most {MOST} pictures on its page, {len(names)} were given; make a page for each part of them, or take "
+                "--jsonl"
+            )
     for output in (report_file, fingerprint_file):
         writable(output)
     run = Interruptible()
     with errors_end_the_run():
-        enrolled = gallery or user_gallery()
+        enrolled = gallery_to_read(gallery)
         parser = open_parser(backend, bundle, windows, enrolled)
         _tell_of_other_networks(parser, enrolled, quiet)
         watchers: list[Callable[[Report, Look | None], None]] = []
@@ -179,34 +197,35 @@ def check(
             watchers.append(partial(show_fingerprint, console=console))
         failed: list[BackendError] = []
         looks = _until_failure(_look_at(parser, sources_of(names), EXPLAINED if explain else 3, watchers), failed)
+        tally = _Tally()
         with run.listening():
             if as_json or as_jsonl:
                 bar = None if as_jsonl and sys.stdout.isatty() else progress_console(quiet)
-                done = []
-                for report in run.until(track(looks, len(names), bar, "checking")):
-                    if as_jsonl:
+                reports = tally.of(run.until(track(looks, len(names), bar, "checking")))
+                if as_jsonl:
+                    for report in reports:
                         click.echo(json.dumps(report.to_json(), allow_nan=False))
-                    done.append(report)
-                if as_json:
-                    click.echo(json.dumps([report.to_json() for report in done], indent=2, allow_nan=False))
+                else:
+                    done = [report.to_json() for report in reports]
+                    click.echo(json.dumps(done, indent=2, allow_nan=False))
             else:
                 from edgeparse.table import show
 
-                reports = run.until(track(looks, len(names), progress_console(quiet, console), "checking"))
-                done = show(reports, parser, console, explain)
+                bar = progress_console(quiet, console)
+                show(tally.of(run.until(track(looks, len(names), bar, "checking"))), parser, console, explain)
         if report_file is not None:
             write(report_file, page.render(len(names)).encode())
         if failed:
             raise failed[0]
-    if run.interrupted and len(done) < len(names):
-        click.echo(f"interrupted: {len(done)} of {len(names)} pictures done", err=True)
+    if run.interrupted and tally.done < len(names):
+        click.echo(f"interrupted: {tally.done} of {len(names)} pictures done", err=True)
         sys.exit(EXIT_INTERRUPTED)
-    if any(report.status == "error" for report in done):
+    if tally.failed:
         sys.exit(EXIT_INPUT)
 
 
 @main.command()
-@click.argument("image", type=click.Path(allow_dash=True))
+@click.argument("image", type=PICTURE)
 @click.option(
     "-o",
     "--output",
@@ -226,7 +245,12 @@ def check(
     "edgeparse fingerprint photo.jpg -o fingerprint.npy",
 )
 def fingerprint(image: str, output: Path, spectrum: bool, backend: str, bundle: Path | None, windows: int) -> None:
-    """Write the fingerprint of IMAGE: amplified, its windows side by side; or as numbers."""
+    """Write the fingerprint of IMAGE: amplified, its windows side by side; or as numbers. Exit status: as of check."""
+    refuse_address(image)
+    if image != "-" and os.path.isdir(image):
+        raise click.UsageError(printable(f"{image} is a folder; fingerprint takes one picture"))
+    _names_a_fingerprint(output)
+    writable(output)
     with errors_end_the_run():
         parser = open_parser(backend, bundle, windows)
         try:
@@ -246,10 +270,25 @@ def doctor(bundle: Path | None) -> None:
     healthy = True
     for line in examine(bundle):
         mark = {True: "ok  ", False: "--  ", None: "    "}[line.good]
-        click.echo(f"{mark}{line.name}: {line.text}")
+        click.echo(printable(f"{mark}{line.name}: {line.text}"))
         healthy = healthy and not (line.required and line.good is False)
     if not healthy:
         sys.exit(EXIT_SETUP)
+
+
+class _Tally:
+    """How many reports went by, and whether one of them was of a failure: nobody has to keep them."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.failed = False
+
+    def of(self, reports: Iterable[Report]) -> Iterator[Report]:
+        """The same reports, counted."""
+        for report in reports:
+            self.done += 1
+            self.failed = self.failed or report.status == "error"
+            yield report
 
 
 def _look_at(
@@ -298,6 +337,20 @@ def _tell_of_other_networks(parser: Parser, gallery: Path, quiet: bool) -> None:
         notice(
             f"not looked for: {', '.join(names)}, enrolled with the network of bundle {label}; enrol them again for {parser.bundle.label}",
             quiet,
+        )
+
+
+def _names_a_fingerprint(output: Path | None) -> None:
+    """A file's ending is what other programs believe.
+
+    Raises:
+        click.UsageError: the file is named as something that is not written.
+    """
+    if output is not None and output.suffix and output.suffix.lower() not in FINGERPRINTS:
+        raise click.UsageError(
+            printable(
+                f"{output} does not end as a fingerprint is written: {' (to look at) or '.join(FINGERPRINTS)} (numbers)"
+            )
         )
 
 

@@ -1,4 +1,4 @@
-"""What a first report costs in a process that has loaded nothing. `python -m edgeparse.coldstart` is that process."""
+"""What a first report costs in a process that has loaded nothing. Run by itself, this module is that process."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def measure(picture: str | PathLike[str], runs: int, settings: dict[str, Any]) -
     options = [f"--{name}={settings[name]}" for name in ("bundle", "backend", "windows") if settings.get(name)]
     for _ in range(runs):
         order = json.dumps({"picture": str(picture), "settings": settings, "begun": time.time()})
-        answers.append(json.loads(_run([sys.executable, "-m", "edgeparse.coldstart", order])))
+        answers.append(json.loads(_run("edgeparse.coldstart", order)))
         begun = time.perf_counter()
-        _run([sys.executable, "-m", "edgeparse", "check", "--jsonl", *options, str(picture)])
+        _run("edgeparse", "check", "--jsonl", *options, "--", str(picture))
         commands.append((time.perf_counter() - begun) * 1e3)
     peaks = [answer["peak_memory_mb"] for answer in answers if answer["peak_memory_mb"] is not None]
     return ColdStart(
@@ -60,8 +60,14 @@ def measure(picture: str | PathLike[str], runs: int, settings: dict[str, Any]) -
     )
 
 
-def _run(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _run(module: str, *arguments: str) -> str:
+    """What a module prints as a program of its own, found where this process finds its modules: `python -m` would look first into the
+    working directory, where a file of any name may lie."""
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}; from runpy import run_module; "
+        f"run_module({module!r}, run_name='__main__', alter_sys=True)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise EdgeparseError(f"a new process failed: {done.stderr.strip() or f'exit status {done.returncode}'}")
     return done.stdout

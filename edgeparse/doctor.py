@@ -57,6 +57,7 @@ def examine(folder: Path | None = None) -> list[Line]:
     lines.append(_engines())
     for finding in select.survey(bundle):
         lines.append(Line(f"backend {finding.name}", finding.reason or "can run", finding.usable))
+    lines.append(_openvino())
     try:
         backend = select.create("auto", bundle)
     except BackendError as error:
@@ -72,6 +73,13 @@ def _engines() -> Line:
         return Line("engines", f"{len(store.records())} in {store.folder}")
     except BackendError as error:
         return Line("engines", str(error), False)
+
+
+def _openvino() -> Line:
+    """It compiles at a process's first picture, so that only a name takes it."""
+    if openvino.version() is None:
+        return Line("backend openvino", 'not installed; pip install "openvino>=2025.0"', False)
+    return Line("backend openvino", "can run, by name only: --backend openvino", True)
 
 
 def _gpu() -> Line:

@@ -23,18 +23,15 @@ from numpy.typing import NDArray
 from edgeparse import files
 from edgeparse.bundle import Bundle
 from edgeparse.errors import GalleryError
-from edgeparse.gallery import Gallery, centre
+from edgeparse.gallery import MAX_BYTES, Gallery, centre, must_be_small, unit_length
 
 SCHEMA = 1
 # Fewer pictures do not tell a generator's traces from what the pictures happen to show.
 MIN_PICTURES = 10
-MAX_BYTES = 256 * 1024 * 1024
 MAX_NAME = 100
 LOCK_SECONDS = 30.0
 # Two embeddings closer than this are of one picture.
 SAME_PICTURE = 1 - 1e-6
-# How far from one an embedding's length may be.
-UNIT = 1e-3
 
 _FILE = re.compile(r"gallery-[0-9a-f]{16}\.npz")
 
@@ -130,7 +127,7 @@ class Store:
             ValueError: the name is empty, too long or not printable.
         """
         check_name(name)
-        if not _unit_length(vectors):
+        if not unit_length(vectors):
             raise GalleryError(f"the embeddings of {name} have not unit length; give them as Parser.embed gives them")
 
         def change(content: _Content) -> None:
@@ -155,7 +152,7 @@ class Store:
         self._change(change)
 
     def export(self, path: Path | str, names: Sequence[str] = ()) -> list[Entry]:
-        """Write the named generators, by default all, to a file for another machine."""
+        """Write the named generators, by default all, to a file for another machine, or to the pipe or device of that name."""
         content = self._read()
         chosen = list(names) or sorted(content.entries)
         for name in chosen:
@@ -168,7 +165,7 @@ class Store:
             {name: content.entries[name] for name in chosen},
             {name: content.vectors[name] for name in chosen},
         )
-        _replace(Path(path), _dump(part))
+        _write(files.deliver, Path(path), _dump(part))
         return [part.entries[name] for name in chosen]
 
     def take(self, path: Path | str) -> list[Entry]:
@@ -241,7 +238,7 @@ class Store:
                 raise GalleryError(
                     f"embeddings of {' and of '.join(map(str, widths))} numbers cannot be in one gallery; give those of {self._label}"
                 )
-            _replace(self._file, _dump(content))
+            _write(files.replace, self._file, _dump(content))
             return content
 
     @contextmanager
@@ -350,9 +347,7 @@ def _parse(path: Path, data: bytes) -> _Content:
     """A gallery's file, checked; nothing in it can run code."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-            if size > MAX_BYTES:
-                raise GalleryError(f"{path} unpacks to {size / 2**20:.0f} MiB; no gallery of embeddings is so large")
+            must_be_small(archive, MAX_BYTES)
             fields: dict[str, Any] = json.loads(archive.read("gallery.json"))
         if fields["schema"] != SCHEMA:
             raise GalleryError(
@@ -388,7 +383,7 @@ def _check(fields: dict[str, Any], entries: list[Entry], vectors: NDArray[np.flo
             raise ValueError(f"{name} is {fields[name]!r}")
     if vectors.ndim != 2 or owner.shape != (len(vectors),) or owner.dtype.kind not in "iu":
         raise ValueError(f"vectors of shape {vectors.shape}, owners of shape {owner.shape}")
-    if not _unit_length(vectors):
+    if not unit_length(vectors):
         raise ValueError("not every vector has unit length")
     if len({entry.name for entry in entries}) != len(entries):
         raise ValueError("a generator is listed twice")
@@ -404,14 +399,8 @@ def _check(fields: dict[str, Any], entries: list[Entry], vectors: NDArray[np.flo
         raise ValueError("some vectors belong to no generator")
 
 
-def _unit_length(vectors: NDArray[np.float32]) -> bool:
-    """Whether every row of float32[P, D] has length one; what is no number has no length."""
-    return bool((np.abs(np.linalg.norm(vectors, axis=1) - 1) <= UNIT).all())
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """The whole file or the old one."""
+def _write(how: Callable[[Path, bytes], None], path: Path, data: bytes) -> None:
     try:
-        files.replace(path, data)
+        how(path, data)
     except OSError as error:
         raise GalleryError(f"{path} cannot be written: {error.strerror or error}") from error

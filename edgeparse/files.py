@@ -33,6 +33,21 @@ def replace(path: Path, data: bytes, mode: int = 0o600) -> None:
             os.close(folder)
 
 
+def deliver(path: Path, data: bytes) -> None:
+    """Write a file that somebody named and may give away: with the permissions that it has, or else those that the user's mask leaves.
+
+    What a symbolic link leads to is written, and a pipe or a device takes the bytes as they come; any other file is replaced whole.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+        return
+    target = Path(os.path.realpath(path))
+    replace(target, data, stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666)
+
+
 def strangers(path: Path) -> str | None:
     """Who else may have written a file or folder: another owner, or everybody. None where neither may; a group's members are trusted, as
     many systems give each user a group. Elsewhere than on POSIX nobody is asked.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,10 @@ from edgeparse.report import Candidate, GeneratorAnswer
 
 # So many of the background's vectors, the nearest ones, tell how near a generator usually comes to a picture.
 NEAREST = 3
+# What an archive of vectors may unpack to.
+MAX_BYTES = 256 * 1024 * 1024
+# How far from one a vector's length may be.
+UNIT = 1e-3
 
 
 def _nothing() -> NDArray[np.float32]:
@@ -51,23 +55,20 @@ class Gallery:
             BundleError: it is no such archive.
         """
         try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                must_be_small(archive, MAX_BYTES)
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
-                names = tuple(str(name) for name in file["names"])
-                vectors = file["vectors"].astype(np.float32)
-                background = (
-                    np.atleast_2d(file["background"].astype(np.float32)) if "background" in file else _nothing()
-                )
-        except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise BundleError(f"the gallery is not an archive of names and vectors: {error}") from error
-        if vectors.ndim != 2 or len(names) != len(vectors):
+                background = file["background"] if "background" in file else _nothing()
+                return _checked(file["names"], file["vectors"], background)
+        except Exception as error:  # zipfile, zlib and NumPy raise a dozen unrelated classes on forged archives
             raise BundleError(
-                f"the gallery has {len(names)} names and vectors of shape {vectors.shape}; export the bundle again"
-            )
-        if len(background) and background.shape[1:] != vectors.shape[1:]:
-            raise BundleError(
-                f"the gallery has vectors of shape {vectors.shape} and a background of shape {background.shape}; export the bundle again"
-            )
-        return Gallery(names, vectors, background)
+                f"the gallery is not an archive of names and vectors: {str(error) or type(error).__name__}; export the bundle again"
+            ) from error
+
+    @property
+    def width(self) -> int | None:
+        """How many numbers a vector has; None where there is none."""
+        return next((int(held.shape[1]) for held in (self.vectors, self.background) if len(held)), None)
 
     def save(self, file: io.BufferedIOBase) -> None:
         """Write the archive that `load` reads."""
@@ -104,6 +105,55 @@ class Gallery:
     def similarity(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         """Of every name to a unit vector, float32[D]: float32[K], -1 to 1."""
         return self.vectors @ embedding if self.names else np.empty(0, np.float32)
+
+
+def must_be_small(archive: zipfile.ZipFile, most: int) -> None:
+    """To be asked before anything is unpacked.
+
+    Raises:
+        ValueError: it would unpack to more than `most` bytes.
+    """
+    size = sum(member.file_size for member in archive.infolist())
+    if size > most:
+        raise ValueError(f"it unpacks to {size / 2**20:.0f} MiB; no gallery of embeddings is so large")
+
+
+def unit_length(vectors: NDArray[np.float32]) -> bool:
+    """Whether every row of float32[P, D] has length one; what is no number has no length."""
+    return bool((np.abs(np.linalg.norm(vectors, axis=1) - 1) <= UNIT).all())
+
+
+def _checked(names: NDArray[Any], vectors: NDArray[Any], background: NDArray[Any]) -> Gallery:
+    """What a gallery's archive holds.
+
+    Raises:
+        ValueError: what is wrong.
+    """
+    texts = tuple(map(str, names.tolist()))
+    # A list of no names is of no type.
+    if (
+        names.ndim != 1
+        or (texts and names.dtype.kind != "U")
+        or vectors.dtype.kind != "f"
+        or background.dtype.kind != "f"
+    ):
+        raise ValueError(
+            f"{names.dtype}{list(names.shape)}, {vectors.dtype} and {background.dtype} are no names and floats"
+        )
+    if vectors.ndim != 2 or len(texts) != len(vectors):
+        raise ValueError(f"{len(texts)} names and vectors of shape {vectors.shape}")
+    background = np.atleast_2d(background)
+    if len(background) and background.shape[1:] != vectors.shape[1:]:
+        raise ValueError(f"vectors of shape {vectors.shape} and a background of shape {background.shape}")
+    for name in texts:
+        if not name.strip() or not name.isprintable():
+            raise ValueError(f"{name!r} is no name of printable characters")
+    if len(set(texts)) < len(texts):
+        raise ValueError("a name is there twice")
+    made = Gallery(texts, vectors.astype(np.float32), background.astype(np.float32))
+    if not (unit_length(made.vectors) and unit_length(made.background)):
+        raise ValueError("not every vector has unit length")
+    return made
 
 
 def identify(

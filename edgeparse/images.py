@@ -134,6 +134,7 @@ def read(source: Source) -> Picture:
     if isinstance(source, (str, os.PathLike)):
         return _decode(_from_path(Path(source)))
     if isinstance(source, (bytes, bytearray, memoryview)):
+        _check_bytes(memoryview(source).nbytes)
         return _decode(bytes(source))
     if hasattr(source, "read"):
         return _decode(_from_file(source))
@@ -208,6 +209,11 @@ def _check_size(width: int, height: int) -> None:
         )
 
 
+def _check_bytes(length: int) -> None:
+    if length > MAX_BYTES:
+        raise ImageError("too_large", f"the file is larger than {MAX_BYTES // 2**20} MiB; no ordinary picture is")
+
+
 def _from_path(path: Path) -> bytes:
     name = _as_text(str(path))
     try:
@@ -233,17 +239,18 @@ def _from_file(file: Any) -> bytes:
         while part := _bytes_of(file.read(CHUNK)):
             parts.append(part)
             length += len(part)
-            if length > MAX_BYTES:
-                raise ImageError(
-                    "too_large", f"the file is larger than {MAX_BYTES // 2**20} MiB; no ordinary picture is"
-                )
+            _check_bytes(length)
         return b"".join(parts)
+    except ImageError:
+        raise
     except UnicodeDecodeError as error:
         raise ImageError("unsupported", "the file object reads text; open it in binary mode") from error
-    except (OSError, ValueError) as error:  # ValueError: it is closed
-        raise ImageError("unreadable", f"the file cannot be read: {error}") from error
     except MemoryError as error:
         raise ImageError("too_large", f"the file needs more memory than there is, after {length} bytes") from error
+    except Exception as error:  # OSError; ValueError: it is closed; EOFError, BadZipFile: what it unpacks is damaged
+        raise ImageError(
+            "unreadable", f"the file cannot be read: {_as_text(str(error)) or type(error).__name__}"
+        ) from error
 
 
 def _bytes_of(part: object) -> bytes:

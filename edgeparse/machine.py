@@ -9,12 +9,12 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from edgeparse import __version__
+from edgeparse import __version__, rails
 from edgeparse.backends.onnxruntime import usable_cores
 
 # Where Linux keeps /proc and /sys.
@@ -71,11 +71,11 @@ def instructions() -> list[str] | None:
 
 def clock_mhz() -> float | None:
     """The median clock of the cores, now."""
-    files = sorted((ROOT / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))
-    scaled = [float(file.read_text()) / 1e3 for file in files]
-    found = scaled or [
-        float(value) for value in re.findall(r"^cpu MHz\s*:\s*([\d.]+)$", _read("proc/cpuinfo") or "", re.MULTILINE)
-    ]
+    told = _numbers((ROOT / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))
+    scaled = [kilohertz / 1e3 for kilohertz in told if kilohertz > 0]
+    written = re.findall(r"^cpu MHz\s*:\s*(\d+\.?\d*)$", _read("proc/cpuinfo") or "", re.MULTILINE)
+    # Some virtual machines say 0, which is none.
+    found = scaled or [megahertz for value in written if (megahertz := float(value)) > 0]
     return statistics.median(found) if found else None
 
 
@@ -104,7 +104,8 @@ class Watch:
         stolen: the share of the cores' time that a hypervisor gave to others.
         slower: how much the processor's clock fell, as a share.
         throttled: times that cores were slowed down for heat.
-        energy_j: what the GPU used, in joules.
+        energy_j: what `energy_of` used, in joules.
+        energy_of: what that is of: "the GPU", or the lines of a Jetson, which others share.
         gpu_throttled: whether the GPU was slowed down for heat or power.
     """
 
@@ -116,13 +117,20 @@ class Watch:
         self.slower: float | None = None
         self.throttled: int | None = None
         self.energy_j: float | None = None
+        self.energy_of: str | None = None
         self.gpu_throttled = False
 
     def __enter__(self) -> Watch:
         self._before = self._now()
+        # Asked for all the while, so only where nobody counts.
+        lines = [] if self._before["energy"] is not None else rails.find(ROOT)
+        self._meter = rails.Meter(lines) if lines else None
+        if self._meter is not None:
+            self._meter.start()
         return self
 
     def __exit__(self, *_error: object) -> None:
+        metered = None if self._meter is None else self._meter.stop()
         before, after = self._before, self._now()
         self.seconds = after["time"] - before["time"]
         spent = {name: _difference(before[name], after[name]) for name in before}
@@ -132,8 +140,10 @@ class Watch:
             self.stolen = spent["stolen"] / self.seconds / (os.cpu_count() or 1)
         if spent["clock"] is not None:
             self.slower = max(0.0, -spent["clock"] / before["clock"])
-        self.throttled = None if spent["throttles"] is None else int(spent["throttles"])
-        self.energy_j = spent["energy"]
+        self.throttled = None if spent["throttles"] is None else max(0, int(spent["throttles"]))
+        self.energy_j, self.energy_of = spent["energy"], None if spent["energy"] is None else "the GPU"
+        if self._meter is not None and metered is not None:
+            self.energy_j, self.energy_of = metered, self._meter.names
         self.gpu_throttled = _gpu_throttled()
 
     def _now(self) -> dict[str, Any]:
@@ -178,6 +188,15 @@ def _read(path: str) -> str | None:
         return None
 
 
+def _numbers(files: Iterable[Path]) -> list[float]:
+    """What each of the files says; those that are there and cannot be read, as in some containers, are left out."""
+    found = []
+    for file in files:
+        with contextlib.suppress(OSError, ValueError):
+            found.append(float(file.read_text()))
+    return found
+
+
 def _processor_seconds() -> tuple[float | None, float | None]:
     """Seconds that all cores together have been busy, and that a hypervisor took, since the machine started."""
     line = (_read("proc/stat") or "").partition("\n")[0].split()
@@ -189,8 +208,8 @@ def _processor_seconds() -> tuple[float | None, float | None]:
 
 
 def _throttles() -> int | None:
-    files = list((ROOT / "sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
-    return sum(int(file.read_text()) for file in files) if files else None
+    told = _numbers((ROOT / "sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
+    return int(sum(told)) if told else None
 
 
 def _memory_mb() -> float | None:

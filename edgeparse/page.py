@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from edgeparse.parser import Look
 
 MAX_PICTURE_BYTES = 450_000
+# What the command line puts on a page: a hundred megabytes, in memory as on disk, and about what a browser still opens.
+MOST = 1000
 THUMBNAIL = 96
 
 
@@ -99,7 +101,7 @@ class Page:
     """
 
     def __init__(self, bundle: Bundle, expected: int) -> None:
-        if bundle.calibration is None:
+        if bundle.calibration is None or not {"generated", "attribution"} & set(bundle.outputs):
             raise BundleError(
                 f"bundle {bundle.label} does not tell camera from generated: there is no page, but --json"
             )
@@ -166,6 +168,7 @@ class Page:
             asked=asked or len(self._entries),
             bundle=self._bundle,
             calibration=self._calibration,
+            hint=words.hint(self._bundle),
             json=[entry.report.to_json() for entry in self._entries],
             inside=any(name in self._bundle.outputs for name in _inside(self._bundle)),
             measure="probability" if "attribution" in self._bundle.outputs else "similarity",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeparse import images, readout, windows
-from edgeparse.backends.base import Backend
+from edgeparse.backends.base import Backend, Shaped
 from edgeparse.backends.select import create
 from edgeparse.budget import TimeBudget
 from edgeparse.bundle import Bundle, open_bundle
@@ -23,9 +23,13 @@ from edgeparse.enrolment import Store
 from edgeparse.errors import BundleError, ImageError
 from edgeparse.gallery import Gallery, identify
 from edgeparse.report import Failure, GeneratorAnswer, ImageInfo, Report, Timing
+from edgeparse.windows import GRID
 
 if TYPE_CHECKING:
     from edgeparse.images import Source
+
+# As many places as a window is cut from.
+MAX_WINDOWS = GRID**2
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Parser:
     Args:
         bundle: a bundle's folder; by default the one in the package.
         backend: "auto" or a name of `edgeparse.backends.select.NAMES`.
-        windows: most windows looked at in a picture; more are slower and steadier.
+        windows: most windows looked at in a picture, 1 to 64; more are slower and steadier.
         variant: the precision to run ("fp32", "fp16", "int8"); by default the best for the backend.
         threads: threads of one run; by default all cores that this process may use.
         time_budget_ms: what a picture may take, reading included: as many windows are looked at as fit, at least one and at most
@@ -81,7 +85,7 @@ class Parser:
         BundleError: the bundle is missing, damaged or of another schema.
         BackendError: the backend cannot run here.
         GalleryError: the enrolled generators cannot be read.
-        ValueError: `windows` is below 1, or `time_budget_ms` is not above 0.
+        ValueError: `windows` is below 1 or above 64, or `time_budget_ms` is not above 0.
     """
 
     def __init__(
@@ -94,16 +98,19 @@ class Parser:
         time_budget_ms: float | None = None,
         gallery: str | PathLike[str] | None = None,
     ) -> None:
-        if windows < 1:
-            raise ValueError(f"windows is {windows}; at least 1 is needed")
+        if not 1 <= windows <= MAX_WINDOWS:
+            raise ValueError(f"windows is {windows}; take 1 to {MAX_WINDOWS}: of no picture are more looked at")
         self._bundle = open_bundle(None if bundle is None else os.fspath(bundle))
         own = Gallery.load(self._bundle.read(self._bundle.gallery)) if self._bundle.gallery else Gallery.empty()
         enrolled = Store(Path(gallery), self._bundle).gallery() if gallery is not None else Gallery.empty()
         self._gallery, self._enrolled = enrolled.over(own), frozenset(enrolled.names)
         self._backend = create(backend, self._bundle, variant, threads)
+        if isinstance(self._backend, Shaped):
+            self._bundle.must_fit(self._backend.shapes, own.width)
         self._windows = windows
         self._budget = TimeBudget(time_budget_ms, windows) if time_budget_ms is not None else None
-        self._outputs = [name for name in self._bundle.outputs if name != "fingerprint"]
+        # Of a bundle that has nothing else, the fingerprint: to ask for nothing is to ask a library for all, or is an error.
+        self._outputs = [name for name in self._bundle.outputs if name != "fingerprint"] or ["fingerprint"]
         if self._budget is not None:
             self.warm_up()
 
@@ -164,7 +171,7 @@ class Parser:
     def look(self, source: Source, candidates: int = readout.CANDIDATES) -> Look:
         """The report about one picture with its windows, their scores, fingerprints and the embedding; arguments and errors as `parse`."""
         self._must_answer("fingerprint")
-        seen = self._see(source, ["fingerprint", *self._outputs], candidates)
+        seen = self._see(source, list(dict.fromkeys(["fingerprint", *self._outputs])), candidates)
         readout.must_be_finite({"fingerprint": seen.outputs["fingerprint"]}, self.backend)
         scores = readout.scores(seen.outputs, self._bundle)
         # A camera loop writes its next frame into the same array.

@@ -9,6 +9,7 @@ from edgeparse.errors import BundleError
 # of an INT8 file one by one. TensorRT's INT8 is symmetric, a CPU's is not: each has its own file.
 _GPU = ("fp16", "fp32")
 _TENSORRT = {"fp32": "fp32", "fp16": "fp16", "int8": "int8-tensorrt"}
+_OF_TENSORRT = set(_TENSORRT.values()) - set(_TENSORRT)
 
 
 def variant_for(bundle: Bundle, backend: str, precision: str | None = None) -> str:
@@ -22,8 +23,9 @@ def variant_for(bundle: Bundle, backend: str, precision: str | None = None) -> s
         variant = _TENSORRT.get(precision, precision) if tensorrt else precision
         if variant not in bundle.variants:
             which = f"{precision} model for {'TensorRT' if tensorrt else backend}"
+            others = [name for name in bundle.variants if tensorrt or name not in _OF_TENSORRT]
             raise BundleError(
-                f"bundle {bundle.label} has no {which}; it has {', '.join(bundle.variants)}: take one of these, or export it again"
+                f"bundle {bundle.label} has no {which}; it has {', '.join(others)}: take one of these, or export it again"
             )
         return variant
     if backend in ("cpu", "openvino"):

@@ -13,7 +13,7 @@ from rich.text import Text
 from edgeparse.compare import Comparison, Pair
 from edgeparse.report import GeneratorAnswer, Interval, Report
 from edgeparse.text import printable
-from edgeparse.words import VERDICTS, count
+from edgeparse.words import VERDICTS, count, hint
 
 if TYPE_CHECKING:
     from edgeparse.bundle import Bundle
@@ -25,25 +25,24 @@ WIDEST = 16
 _COLOURS = {"camera": "green", "generated": "red", "inconclusive": "yellow"}
 
 
-def show(
-    reports: Iterable[Report], parser: Parser, console: Console | None = None, explain: bool = False
-) -> list[Report]:
-    """Print each of a parser's reports as it comes, to explain with the distances to the known generators; returns them all."""
+def show(reports: Iterable[Report], parser: Parser, console: Console | None = None, explain: bool = False) -> None:
+    """Print each of a parser's reports as it comes, to explain with the distances to the known generators."""
     console = console or Console()
-    done = []
     for report in reports:
         console.print(panel(report, parser, explain))
-        done.append(report)
-    return done
+
+
+def _text(text: str, style: str = "") -> Text:
+    """What comes from files and bundles: no markup, and nothing that steers a terminal."""
+    return Text(printable(text), style=style)
 
 
 def panel(report: Report, parser: Parser, explain: bool = False) -> Panel:
     """One report as a panel."""
-    # Names come from files and bundles: as Text, nothing in them is markup.
-    title = Text(printable(report.source or "(no name)"))
+    title = _text(report.source or "(no name)")
     if report.error is not None or report.image is None:
         failure = report.error
-        text = Text(printable(f"{failure.kind}: {failure.message}") if failure else "no answer", style="red")
+        text = _text(f"{failure.kind}: {failure.message}" if failure else "no answer", style="red")
         return Panel(text, title=title, title_align="left", border_style="red")
     colour = _COLOURS[report.verdict] if report.verdict else "default"
     words = VERDICTS[report.verdict] if report.verdict else "this bundle does not tell camera from generated"
@@ -55,11 +54,13 @@ def panel(report: Report, parser: Parser, explain: bool = False) -> Panel:
         parts.append(Text("If a generator made it:", style="dim"))
     if report.verdict != "camera":
         parts.append(_answers(report, parser.bundle))
-    if explain and report.generator is not None:
-        parts.append(_distances(report.generator, parser))
+    if (report.family or report.architecture or report.losses) and (worth := hint(parser.bundle)) is not None:
+        parts.append(_text(worth, style="dim"))
+    if explain:
+        parts.append(_distances(report.generator, parser) if report.generator else Text(_why_none(report), style="dim"))
     image, timing = report.image, report.timing_ms
     foot = f"{image.width}x{image.height} {image.format or 'array'}, {report.windows} windows, {report.backend}, {report.bundle}"
-    parts.append(Text(foot + (f", {timing.total:.0f} ms" if timing else ""), style="dim"))
+    parts.append(_text(foot + (f", {timing.total:.0f} ms" if timing else ""), style="dim"))
     return Panel(Group(*parts), title=title, title_align="left", border_style=colour)
 
 
@@ -70,22 +71,29 @@ def _answers(report: Report, bundle: Bundle) -> Table:
     if report.generator is not None:
         near = ", ".join(f"{candidate.name} {candidate.score:.2f}" for candidate in report.generator.candidates[:3])
         name = report.generator.name or "unknown"
-        table.add_row("generator", Text(f"{name}  (nearest known: {near})"))
+        table.add_row("generator", _text(f"{name}  (nearest known: {near})"))
     if report.family is not None:
         ranked = sorted(report.family.probabilities.items(), key=lambda item: -item[1])[:3]
-        table.add_row("family", Text(", ".join(f"{name} {chance:.2f}" for name, chance in ranked)))
+        table.add_row("family", _text(", ".join(f"{name} {chance:.2f}" for name, chance in ranked)))
     for name, answer in (report.architecture or {}).items():
         if isinstance(answer, Interval):
             text = f"{count(answer.value)}  ({count(answer.low)} to {count(answer.high)})"
         else:
             text = f"{answer.value}  {answer.probability:.2f}"
-        table.add_row(Text(name.replace("_", " ")), Text(text))
+        table.add_row(_text(name.replace("_", " ")), _text(text))
     if report.losses:
         ranked = sorted(report.losses.items(), key=lambda item: -item[1])
         needed = {loss.name: loss.threshold for loss in bundle.losses}
         likely = ", ".join(f"{name} {chance:.2f}" for name, chance in ranked if chance >= needed[name])
-        table.add_row("losses", Text(likely or "none likely"))
+        table.add_row("losses", _text(likely or "none likely"))
     return table
+
+
+def _why_none(report: Report) -> str:
+    """Why there is no generator to explain."""
+    if report.verdict == "camera":
+        return "no distances to known generators: of what looks like a camera photo none is looked for"
+    return "no distances to known generators: this bundle knows none, or has no embedding to measure them by"
 
 
 def _distances(generator: GeneratorAnswer, parser: Parser) -> Table:
@@ -99,7 +107,7 @@ def _distances(generator: GeneratorAnswer, parser: Parser) -> Table:
     for candidate in generator.candidates:
         missing = candidate.needed - candidate.score
         table.add_row(
-            Text(candidate.name),
+            _text(candidate.name),
             f"{candidate.score:.3f}",
             f"{candidate.needed:.3f}",
             f"{missing:.3f}" if missing > 0 else "near enough",
@@ -120,9 +128,9 @@ def comparison(done: Comparison, bundle: Bundle) -> Group:
         parts.append(_sentence(done.pairs[0], done.threshold))
     else:
         if done.groups is None:
-            parts.append(Text('groups need scipy: pip install "edgeparse[groups]"', style="yellow"))
+            parts.append(Text('groups need scipy: pip install "scipy>=1.11"', style="yellow"))
         for number, members in enumerate(done.groups or (), 1):
-            what = "one generator" if len(members) > 1 else "alone"
+            what = "perhaps one generator" if len(members) > 1 else "alone"
             parts.append(Text(f"group {number} ({what}): {' '.join(str(i + 1) for i in members)}", style="bold"))
         if len(names) <= WIDEST:
             parts.append(_matrix(done))
@@ -136,7 +144,7 @@ def _sentence(pair: Pair, threshold: float) -> Text:
     if pair.probability_same is None:
         return Text(f"not comparable: {printable(pair.reason or '')}", style="bold yellow")
     if pair.same:
-        words, colour = "probably one generator", "green"
+        words, colour = "perhaps one generator", "green"
     elif pair.probability_same < 1 - threshold:
         words, colour = "probably two generators", "red"
     else:
@@ -163,7 +171,7 @@ def _matrix(done: Comparison) -> Table:
 
 
 def _rests_on(bundle: Bundle) -> str:
-    """What the probability means, what it was fitted on, and how well it fits there and on public generators."""
+    """What the probability means, what it was fitted on, and how well it fits there and on the few public generators of validation."""
     meaning = "The probability supposes that generators made both, and that one is as likely as two."
     figures = bundle.metrics.get("validation_same_generator", {})
     zoo, public = figures.get("zoo"), figures.get("real")
@@ -173,4 +181,11 @@ def _rests_on(bundle: Bundle) -> str:
         f"Fitted on {zoo['pairs']} pairs of {zoo['generators']} validation generators of the zoo, where it errs by "
         f"{zoo['calibration_error']:.3f} on average"
     )
-    return f"{meaning} {held}" + (f", and by {public['calibration_error']:.3f} on public ones." if public else ".")
+    if not public:
+        return f"{meaning} {held}."
+    wrong = public.get("different_called_same")
+    called = "" if wrong is None else f", and {wrong:.0%} of the pairs that two of them made were said to be of one"
+    return (
+        f"{meaning} {held}. Of public generators there were {public['generators']}, on which it errs by {public['calibration_error']:.3f}"
+        f"{called}: take it for a hint."
+    )

@@ -38,7 +38,7 @@ def show_fingerprint(_report: Report, look: Look | None, console: Console) -> No
         from textual_image.renderable import Image
     except ImportError as error:
         raise EdgeparseError(
-            f'pictures in the terminal need another package ({error}); install it with pip install "edgeparse[show]"'
+            f'pictures in the terminal need another package ({error}); install it with pip install "textual-image>=0.8"'
         ) from error
     from PIL import Image as pillow
 

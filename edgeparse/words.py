@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeparse.bundle import Calibration
+from edgeparse.bundle import Bundle, Calibration
 from edgeparse.report import Report, Verdict
 
 VERDICTS: dict[Verdict, str] = {
@@ -41,6 +41,16 @@ def reason(report: Report, calibration: Calibration) -> str:
     return (
         f"From {high} on it would be called generated, below {low} a camera photo. In between, either may have made it."
     )
+
+
+def hint(bundle: Bundle) -> str | None:
+    """What answers about a generator's inside are worth. None of the published networks, which learnt from models as they are in use.
+
+    The range of a label says nothing of it: it leaves room for generators far larger than any that was learnt from.
+    """
+    if bundle.framing == "resize":
+        return None
+    return "Learnt from small generators: of the large models that are in use, a hint at best."
 
 
 def count(value: int) -> str:

@@ -1,7 +1,7 @@
 """Frames of a camera or a video, with the verdict on the picture: `python examples/camera_loop.py 0`, or a file in place of 0.
 
-Needs `pip install "edgeparse[cpu]" opencv-python`. Press q to end. A camera's frames are seldom untouched: many are scaled and
-compressed by its driver, and the verdict says so by being inconclusive.
+Needs `pip install ".[cpu]" opencv-python` in a clone of the repository. Press q to end. A camera's frames are seldom untouched: many are
+scaled and compressed by its driver, and the verdict says so by being inconclusive.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Package examples/app.py with PyInstaller, run it where there is no Python, and print its size: `python examples/package_app.py [FOLDER]`.
 
-Run it in an environment that holds only `pip install "edgeparse[cpu]" pyinstaller`: what else is installed may be packaged, too.
+Run it in an environment that holds only `pip install ".[cpu]" pyinstaller`, of a clone: what else is installed may be packaged, too.
 """
 
 import json

@@ -1,6 +1,6 @@
 """An endpoint that reports on uploaded pictures: `fastapi run examples/server.py`, then `curl -F picture=@photo.jpg localhost:8000/check`.
 
-Needs `pip install "edgeparse[cpu]" "fastapi[standard]"`.
+Needs `pip install ".[cpu]" "fastapi[standard]"` in a clone of the repository.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """Say of every picture that appears in a folder what it looks like: `python examples/watch_folder.py FOLDER`.
 
-Needs `pip install "edgeparse[cpu]" watchfiles`.
+Needs `pip install ".[cpu]" watchfiles` in a clone of the repository.
 """
 
 import json

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ class Cuda:
         self.blocks: dict[int, Any] = {}
         self.streams = 0
         self.recording: list[Any] | None = None
+        # What is recorded is lost, as where the work went to another stream.
+        self.forgets = False
         self.launched = 0
         self.lock = threading.Lock()
         self.devices = threading.local()
@@ -92,6 +95,10 @@ class Cuda:
         ctypes.memmove(to, source, size)
         return self._done("cudaMemcpyAsync")
 
+    def cudaMemsetAsync(self, address: int, value: int, size: int, _stream: int) -> tuple[Any, ...]:
+        ctypes.memset(address, value, size)
+        return self._done("cudaMemsetAsync")
+
     def cudaStreamCreateWithFlags(self, _flags: int) -> tuple[Any, ...]:
         self.streams += 1
         return self._done("cudaStreamCreateWithFlags", self.streams)
@@ -108,7 +115,7 @@ class Cuda:
         return self._done("cudaStreamBeginCapture")
 
     def cudaStreamEndCapture(self, _stream: int) -> tuple[Any, ...]:
-        recorded, self.recording = self.recording, None
+        recorded, self.recording = [] if self.forgets else self.recording, None
         return self._done("cudaStreamEndCapture", recorded)
 
     def cudaGraphInstantiate(self, graph: Any, _flags: int) -> tuple[Any, ...]:
@@ -128,13 +135,20 @@ class Cuda:
 
 
 class Context:
-    """An execution context: `generated` is the sum of a window, `fingerprint` its pixels, channels first."""
+    """An execution context: `generated` is the sum of a window, `fingerprint` its pixels, channels first. It computes in the block at
+    `scratch`, where it was made without memory of its own. What was recorded before another shape was set is of no use after."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, own_memory: bool) -> None:
         self.engine = engine
         self.addresses: dict[str, int] = {}
         self.shape: tuple[int, ...] = ()
+        self.shapes = self.ran = 0
+        self.scratch = None if own_memory else 0
         self.busy = False
+
+    def set_device_memory(self, memory: int, size: int) -> None:
+        assert size >= self.engine.device_memory_size_v2
+        self.scratch = memory
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self.addresses[name] = address
@@ -142,6 +156,7 @@ class Context:
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.shape = shape
+        self.shapes += 1
         return name == "windows" and 1 <= shape[0] <= self.engine.largest
 
     def execute_async_v3(self, _stream: int) -> bool:
@@ -149,13 +164,17 @@ class Context:
             return False
         self.engine.devices.add(self.engine.cuda.cudaGetDevice()[1])
         if self.engine.cuda.recording is not None:
-            self.engine.cuda.recording.append(self.compute)
+            assert self.ran == self.shapes, "recorded before a run of this shape"
+            self.engine.cuda.recording.append(partial(self.compute, self.shapes))
             return True
+        self.ran = self.shapes
         self.compute()
         return True
 
-    def compute(self) -> None:
+    def compute(self, shapes: int | None = None) -> None:
         assert not self.busy, "two threads are in one context"
+        assert shapes in (None, self.shapes), "a graph was launched after its context got another shape"
+        assert self.scratch is None or self.scratch in self.engine.cuda.blocks, "it has no memory to compute in"
         self.busy = True
         self.engine.computed.append(self.shape[0])
         given = self._view("windows", self.shape, np.uint8).astype(np.float32)
@@ -198,11 +217,11 @@ class Engine:
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return next(t.shape for t in TENSORS if t.name == name)
 
-    def create_execution_context(self, runtime_config: Any = None) -> Context | None:
+    def create_execution_context(self, strategy: Any = None, *, runtime_config: Any = None) -> Context | None:
         if self.contexts >= self.most_contexts:
             return None
         self.contexts += 1
-        return Context(self)
+        return Context(self, strategy != self.trt.ExecutionContextAllocationStrategy.USER_MANAGED)
 
     def create_runtime_config(self) -> RuntimeConfig:
         return RuntimeConfig()

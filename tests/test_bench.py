@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import time
 from pathlib import Path
 
 import jsonschema
@@ -14,7 +15,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import edgeparse
-from edgeparse import Parser, bench, coldstart, machine
+from edgeparse import Parser, bench, coldstart, machine, rails
 from edgeparse.backends.base import TRANSFERS
 from edgeparse.bundle import open_bundle
 from edgeparse.cli import main
@@ -76,6 +77,19 @@ def test_a_first_report_is_timed_in_a_new_process(small: Path) -> None:
 def test_a_process_that_fails_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(edgeparse.EdgeparseError, match="new process failed"):
         coldstart.measure(tmp_path / "missing.jpg", 1, {})
+
+
+def test_a_new_process_runs_nothing_of_the_working_directory(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("click", "json", "runpy", "numpy"):
+        (tmp_path / f"{name}.py").write_text("open('owned', 'w').close()")
+    small.rename(tmp_path / "-h.jpg")
+    monkeypatch.chdir(tmp_path)
+    # As where the console script was started, and not Python in this folder.
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in ("", str(tmp_path))])
+    coldstart.measure("-h.jpg", 1, {"backend": "cpu", "windows": 1})
+    assert not (tmp_path / "owned").exists()
 
 
 def test_stages_answer_as_the_parser_does(parser: Parser) -> None:
@@ -153,6 +167,56 @@ def test_a_board_says_its_name(fake_machine: Path) -> None:
     assert machine.clock_mhz() == 2000
 
 
+def test_what_a_machine_does_not_tell_is_left_out(fake_machine: Path) -> None:
+    cpus = fake_machine / "sys/devices/system/cpu"
+    (cpus / "cpu0/cpufreq/scaling_cur_freq").mkdir()  # cannot be read, by root neither
+    (cpus / "cpu1/thermal_throttle/core_throttle_count").mkdir(parents=True)
+    (fake_machine / "proc/cpuinfo").write_text("cpu MHz : 0.000\n")
+    with machine.Watch(own=lambda: 0.0) as watch:
+        pass
+    assert machine.clock_mhz() is None
+    assert (watch.slower, watch.throttled) == (None, 0)
+    (cpus / "cpu1/cpufreq").mkdir()
+    (cpus / "cpu1/cpufreq/scaling_cur_freq").write_text("1500000\n")
+    assert machine.clock_mhz() == 1500
+
+
+def sensors(root: Path, **lines: tuple[str, str]) -> None:
+    """A Jetson's sensor, with millivolts and milliamperes by the name of the line."""
+    folder = root / "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon4"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, (name, (millivolts, milliamperes)) in enumerate(lines.items(), 1):
+        (folder / f"in{number}_label").write_text(f"{name}\n")
+        (folder / f"in{number}_input").write_text(f"{millivolts}\n")
+        (folder / f"curr{number}_input").write_text(f"{milliamperes}\n")
+
+
+def test_a_jetsons_sensors_tell_its_energy(fake_machine: Path, small: Path) -> None:
+    assert rails.find(fake_machine) == []
+    sensors(fake_machine, VDD_GPU_SOC=("5000", "1000"), VDD_CPU_CV=("5000", "2000"), VIN_SYS_5V0=("broken", "0"))
+    with machine.Watch(own=lambda: 0.0) as watch:
+        time.sleep(0.05)
+    assert watch.energy_of == "VDD_GPU_SOC"
+    assert watch.energy_j == pytest.approx(5 * watch.seconds, rel=0.2)
+    # Where a line is the whole module's, it is that which counts.
+    sensors(fake_machine, VDD_CPU_GPU_CV=("5000", "1000"), VDD_IN=("5000", "4000"))
+    done = run("--runs", 3, "--cold", 0, "--windows", 1, "--json", small)
+    result = json.loads(done.stdout)
+    jsonschema.validate(result, SCHEMA)
+    assert result["energy_of"] == "VDD_IN"
+    assert "mJ of VDD_IN a report" in run("--runs", 3, "--cold", 0, "--windows", 1, small).stdout
+
+
+def test_a_sensor_that_stops_is_no_measurement(fake_machine: Path) -> None:
+    sensors(fake_machine, VDD_IN=("5000", "4000"))
+    (rail,) = rails.find(fake_machine)
+    meter = rails.Meter([rail], seconds=0.001)
+    meter.start()
+    (fake_machine / "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon4/in1_input").unlink()
+    time.sleep(0.05)
+    assert meter.stop() is None
+
+
 def test_what_disturbs_a_measurement_is_told(fake_machine: Path) -> None:
     with machine.Watch(own=lambda: 0.0) as watch:
         (fake_machine / "proc/stat").write_text("cpu  100000 0 100 1000 0 0 0 90000 0 0\n")
@@ -212,7 +276,7 @@ def test_a_gpu_tells_its_energy_and_heat(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "pynvml", fake)
     with machine.Watch() as watch:
         pass
-    assert watch.energy_j == 1
+    assert (watch.energy_j, watch.energy_of) == (1, "the GPU")
     assert "the GPU was slowed down" in " ".join(watch.warnings())
     assert machine.describe()["gpu"] == {"name": "A GPU", "clock_mhz": None}
     assert fake.open == 0
@@ -228,10 +292,40 @@ def test_doubtful_figures_fail_a_strict_run(small: Path, monkeypatch: pytest.Mon
 def test_wrong_usage_ends_before_anything_is_measured(small: Path, tmp_path: Path) -> None:
     assert run("--plot", tmp_path / "latency.doc", small).exit_code == 2
     assert run("--plot", tmp_path / "no" / "latency.png", small).exit_code == 2
+    (tmp_path / "folder.png").mkdir()
+    assert run("--plot", tmp_path / "folder.png", small).exit_code == 2
     missing = run("--runs", 1, "--cold", 0, tmp_path / "missing.jpg")
     assert missing.exit_code == 1
     assert "not_found" in missing.stderr or "no file" in missing.stderr
     assert run("--bundle", tmp_path, small).exit_code == 3
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no folder that nobody can write to")
+def test_a_plot_that_cannot_be_written_is_said_before_the_measurement(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(*_arguments: object) -> None:
+        raise AssertionError("measured")
+
+    monkeypatch.setattr(bench, "measure", measured)
+    done = run("--plot", "/proc/x.png", small)
+    assert done.exit_code == 2
+    assert "/proc/x.png cannot be written" in " ".join(done.stderr.split())
+
+
+def test_a_plot_shows_accuracy_against_latency(small: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(bench, "TRADED", 2)
+    traded = bench.trades([str(small)], {"windows": 1, "backend": "cpu"}, "onnxruntime-cpu")
+    figures = open_bundle().metrics["variants"]
+    assert [trade.precision for trade in traded] == ["fp32", "fp16", "int8"]
+    for trade in traded:
+        assert trade.ms > 0
+        assert trade.accuracy["public generators"] == figures[trade.precision]["detection_real_auc"]
+    assert bench.trades([str(small)], {"windows": 1, "backend": "cpu"}, "onnxruntime-cuda") == []
+    done = run("--runs", 1, "--cold", 0, "--windows", 1, "--backend", "cpu", "--plot", tmp_path / "p.svg", small)
+    assert done.exit_code == 0, done.stderr
+    # Letters are drawn as shapes, with what they say beside them.
+    assert "AUC, camera or generated" in (tmp_path / "p.svg").read_text()
 
 
 def test_a_made_picture_is_the_same_everywhere_and_as_large_as_asked() -> None:

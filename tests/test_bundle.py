@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import edgeparse
-from edgeparse import BundleError, Parser
+from edgeparse import BundleError, Parser, gallery
 from edgeparse.bundle import Calibration, Parameter, open_bundle
 from edgeparse.gallery import Gallery, identify, usual
 from tests.conftest import edit_manifest
@@ -88,7 +88,31 @@ def test_other_schema(bundle_copy: Path, schema: object) -> None:
         lambda fields: fields["calibration"].update(bias=math.nan),
         lambda fields: fields["calibration"].update(bias="0"),
         lambda fields: fields.update(default_variant="int4"),
-        lambda fields: fields["files"].update({"/etc/passwd": {"sha256": "0"}}),
+        lambda fields: fields["files"].update({"/etc/passwd": {"sha256": "0" * 64}}),
+        lambda fields: fields.update(window=1),
+        lambda fields: fields.update(window=-5),
+        lambda fields: fields.update(window=10**6),
+        lambda fields: fields.update(window=128.0),
+        lambda fields: fields.update(window=True),
+        lambda fields: fields.update(window=math.inf),
+        lambda fields: fields["calibration"].update(bias=10**400),
+        lambda fields: fields["calibration"].update(camera=0.9, generated=0.2),
+        lambda fields: fields["calibration"].update(generated=1.1),
+        lambda fields: fields.update(gallery=["x"]),
+        lambda fields: fields.update(gallery="other.npz"),
+        lambda fields: fields.update(metrics=[]),
+        lambda fields: fields.update(outputs="generated"),
+        lambda fields: fields.update(outputs=[]),
+        lambda fields: fields["outputs"].remove("continuous"),
+        lambda fields: fields["files"]["model.onnx"].update(bytes=-1),
+        lambda fields: fields["files"]["model.onnx"].update(bytes=2**50),
+        lambda fields: fields["files"]["model.onnx"].update(sha256="\x1b[2J"),
+        lambda fields: fields["labels"]["family"].append(fields["labels"]["family"][0]),
+        lambda fields: fields["labels"]["continuous"][0].update(high=math.inf),
+        lambda fields: fields["labels"]["continuous"][0].update(low=-1),
+        lambda fields: fields["labels"]["continuous"][0].update(low=70),
+        lambda fields: fields["labels"]["losses"][0].update(threshold="1"),
+        lambda fields: (fields["outputs"].append("attribution"), fields["labels"].update(attribution=["camera"])),
     ],
 )
 def test_manifest_that_lacks_something(bundle_copy: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -97,11 +121,60 @@ def test_manifest_that_lacks_something(bundle_copy: Path, change: Callable[[dict
         open_bundle(bundle_copy)
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "{", "null"])
+HOSTILE = "\x1b]0;title\x07"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda fields: fields.update(name=HOSTILE),
+        lambda fields: fields.update(version="1\n2"),
+        lambda fields: fields["labels"]["family"].__setitem__(0, HOSTILE),
+        lambda fields: fields["labels"]["continuous"][0].update(name=HOSTILE),
+        lambda fields: fields["labels"]["continuous"][0].update(unit=HOSTILE),
+        lambda fields: fields["labels"]["discrete"][0].update(name=HOSTILE),
+        lambda fields: fields["labels"]["discrete"][0]["values"].append(HOSTILE),
+        lambda fields: fields["labels"]["losses"][0].update(name=HOSTILE),
+        lambda fields: fields["labels"].update(attribution=["camera", HOSTILE]),
+        lambda fields: fields["variants"].update({HOSTILE: "model.onnx"}),
+        lambda fields: fields["files"].update({HOSTILE: fields["files"]["model.onnx"]}),
+        lambda fields: fields["outputs"].append(HOSTILE),
+        lambda fields: fields.update(framing=HOSTILE),
+        lambda fields: fields.update(schema=HOSTILE),
+        lambda fields: fields["calibration"].update({HOSTILE: 1.0}),
+    ],
+)
+def test_no_name_of_a_manifest_steers_a_terminal(bundle_copy: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    edit_manifest(bundle_copy, change)
+    with pytest.raises(BundleError, match=r"bundle\.json") as caught:
+        open_bundle(bundle_copy)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", "null", "[" * 100_000, '{"a":' * 100_000])
 def test_manifest_that_is_no_manifest(bundle_copy: Path, text: str) -> None:
     (bundle_copy / "bundle.json").write_text(text)
     with pytest.raises(BundleError, match=r"bundle\.json"):
         open_bundle(bundle_copy)
+
+
+def test_no_more_is_read_than_the_manifest_says(bundle_copy: Path) -> None:
+    with (bundle_copy / "model.onnx").open("ab") as file:
+        file.write(b"x")
+    bundle = open_bundle(bundle_copy)
+    with pytest.raises(BundleError, match=r"more than the \d+ bytes"):
+        bundle.read("model.onnx")
+    edit_manifest(bundle_copy, lambda fields: fields["files"]["gallery.npz"].pop("bytes"))
+    assert open_bundle(bundle_copy).read("gallery.npz")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs a device that never ends")
+@pytest.mark.parametrize("file", ["model.onnx", "bundle.json"])
+def test_a_device_is_no_file(bundle_copy: Path, file: str) -> None:
+    (bundle_copy / file).unlink()
+    (bundle_copy / file).symlink_to("/dev/zero")
+    with pytest.raises(BundleError, match=f"{file} cannot be read.*it is no file"):
+        open_bundle(bundle_copy).read(file)
 
 
 def test_unlisted_file_and_variant() -> None:
@@ -120,6 +193,67 @@ def test_gallery_without_pickle(tmp_path: Path) -> None:
     np.savez(path, names=np.array(["a"]), vectors=np.zeros((2, 4)))
     with pytest.raises(BundleError, match="1 names"):
         Gallery.load(path.read_bytes())
+
+
+def archived(**arrays: object) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **{"names": np.array(["a", "b"]), "vectors": np.eye(2, 4, dtype=np.float32), **arrays})
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"vectors": np.full((2, 4), np.nan)}, "unit length"),
+        ({"vectors": np.ones((2, 4))}, "unit length"),
+        ({"background": np.full((3, 4), np.inf)}, "unit length"),
+        ({"vectors": np.eye(2, 4, dtype=np.int64)}, "int64"),
+        ({"names": np.array([["a"], ["b"]])}, "no names"),
+        ({"names": np.arange(2)}, "no names"),
+        ({"names": np.array(["a", "a"])}, "twice"),
+        ({"names": np.array(["a", HOSTILE])}, "printable"),
+        ({"names": np.array(["a", " "])}, "printable"),
+    ],
+)
+def test_what_a_gallery_may_not_hold(arrays: dict[str, object], words: str) -> None:
+    assert Gallery.load(archived()).names == ("a", "b")
+    with pytest.raises(BundleError, match=words) as caught:
+        Gallery.load(archived(**arrays))
+    assert str(caught.value).isprintable()
+
+
+def declaring(count: int) -> bytes:
+    """An archive of few bytes whose vectors are said to be many."""
+    buffer, names, header = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    np.save(names, np.array(["a"]))
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (count, 128)})
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("names.npy", names.getvalue())
+        archive.writestr("vectors.npy", header.getvalue())
+    return buffer.getvalue()
+
+
+def packed(offset: int, value: int) -> bytes:
+    """A gallery with two bytes changed in both headers of its first file: 6 are flags, 8 is the method."""
+    data = bytearray(archived())
+    for signature, shift in ((b"PK\x03\x04", 0), (b"PK\x01\x02", 2)):
+        data[data.index(signature) + offset + shift : data.index(signature) + offset + shift + 2] = value.to_bytes(
+            2, "little"
+        )
+    return bytes(data)
+
+
+@pytest.mark.parametrize("data", [declaring(2**33), packed(6, 1), packed(8, 99), b"", b"PK", archived()[:300]])
+def test_archives_that_cannot_be_unpacked(data: bytes) -> None:
+    with pytest.raises(BundleError, match="not an archive of names and vectors"):
+        Gallery.load(data)
+
+
+def test_a_gallery_that_unpacks_to_much_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gallery, "MAX_BYTES", 100)
+    monkeypatch.setattr(np, "load", lambda *_args, **_options: pytest.fail("it was unpacked"))
+    with pytest.raises(BundleError, match="unpacks to"):
+        Gallery.load(archived())
 
 
 def test_gallery_ranks_by_similarity() -> None:

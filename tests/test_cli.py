@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,14 @@ import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from rich.console import Console
 
 import edgeparse
 from edgeparse.bundle import open_bundle
 from edgeparse.cli import main
+from edgeparse.parser import Parser
+from edgeparse.report import Candidate, Choice, FamilyAnswer, GeneratorAnswer, Report
+from edgeparse.table import panel
 from tests.conftest import SAMPLES, comparing, edit_manifest, encoded, noise, sample_files
 
 SCHEMA = json.loads((Path(edgeparse.__file__).parent / "report.schema.json").read_text())
@@ -90,7 +97,14 @@ def test_table_for_people(tmp_path: Path) -> None:
         ["check", "--windows", "0", "x.jpg"],
         ["check", str(SAMPLES)],
         ["check", "--fingerprint", "out.png", "a.jpg", "b.jpg"],
+        ["check", "--fingerprint", "out.jpg", "a.jpg"],
+        ["check", "https://example.org/a.jpg?x=1"],
         ["fingerprint", "x.jpg"],
+        ["fingerprint", "x.jpg", "-o", "out.jpg"],
+        ["fingerprint", str(SAMPLES), "-o", "out.png"],
+        ["fingerprint", "https://example.org/a.jpg", "-o", "out.png"],
+        ["bench", "--precision", "fp99"],
+        ["build", "--batch", "a"],
         ["nonsense"],
     ],
 )
@@ -99,6 +113,117 @@ def test_wrong_usage(arguments: list[str]) -> None:
     assert done.exit_code == 2
     assert done.stdout == ""
     assert "Error" in done.stderr
+
+
+def test_an_address_is_told_how_to_be_fetched() -> None:
+    done = run("check", "https://example.org/a.jpg?x=1&y=2")
+    assert "curl -s 'https://example.org/a.jpg?x=1&y=2' | edgeparse check -" in " ".join(done.stderr.split())
+
+
+def test_a_batch_that_is_no_number_is_told_what_it_should_be() -> None:
+    said = " ".join(run("build", "--batch", "a").stderr.split())
+    assert "--batch" in said
+    assert "as 1,8,32" in said
+    assert "literal" not in said
+
+
+def test_a_picture_that_may_not_be_read_is_one_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As root everything may be read, so the question is answered for it.
+    monkeypatch.setattr(os, "access", lambda *_arguments, **_options: False)
+    assert run("check", "--json", sample_files()[0]).exit_code == 0
+
+
+def test_a_gallery_that_is_named_has_to_be_there(tmp_path: Path) -> None:
+    done = run("check", "--gallery", tmp_path / "typo", sample_files()[0])
+    assert done.exit_code == 3
+    assert "there is no gallery" in done.stderr
+    (tmp_path / "empty").mkdir()
+    assert run("check", "--gallery", tmp_path / "empty", sample_files()[0]).exit_code == 0
+
+
+def test_an_encoding_without_a_letter_loses_the_letter_alone(tmp_path: Path) -> None:
+    (tmp_path / "\u65e5.png").write_bytes(encoded(noise(140, 140)))
+    command = [sys.executable, "-m", "edgeparse", "check", "-r", str(tmp_path)]
+    done = subprocess.run(
+        command, capture_output=True, check=False, env=os.environ | {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"?.png" in done.stdout
+
+
+def test_what_a_bundle_says_steers_no_terminal(bundle_copy: Path, tmp_path: Path) -> None:
+    comparing(bundle_copy, reported=True)
+    steering = "\x1b]0;owned\x07"
+
+    def change(fields: dict[str, Any]) -> None:
+        fields["name"] = steering
+        fields["labels"]["family"] = [steering + name for name in fields["labels"]["family"]]
+        for entry in fields["labels"]["discrete"]:
+            entry["values"] = [steering + value for value in entry["values"]]
+
+    edit_manifest(bundle_copy, change)
+    with_bundle = ("--bundle", bundle_copy)
+    picture = sample_files()[0]
+    for arguments in (
+        ["check", picture, "--explain"],
+        ["doctor"],
+        ["gallery", "list"],
+        ["gallery", "show", "nobody"],
+        ["bench", "--runs", "1", "--cold", "0", picture],
+    ):
+        done = run(*arguments, *with_bundle)
+        assert "\x1b" not in done.output, arguments
+    (bundle_copy / "model.int8.onnx").write_bytes(b"")
+    failed = run("check", "--bundle", bundle_copy, tmp_path / f"{steering}.png")
+    assert failed.exit_code == 3
+    assert "\x1b" not in failed.output
+
+
+def test_names_in_a_panel_steer_no_terminal(parser: Parser) -> None:
+    name = "\x1b]0;owned\x07"
+    report = replace(
+        parser.parse(sample_files()[0]),
+        verdict="generated",
+        generator=GeneratorAnswer(name, True, 0.9, (Candidate(name, 0.9, 0.8),)),
+        family=FamilyAnswer(name, {name: 1.0}),
+        architecture={name: Choice(name, 1.0)},
+        losses=None,
+        bundle=name,
+    )
+    console = Console(file=io.StringIO(), width=200)
+    console.print(panel(report, parser, explain=True))
+    shown = console.file.getvalue()
+    assert shown.count("owned") >= 6
+    assert "\x1b" not in shown
+
+
+def test_camera_verdicts_and_insides_are_explained(bundle_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def camera(fields: dict[str, Any]) -> None:
+        fields["calibration"] |= {"camera": 1.0, "generated": 1.0}
+
+    edit_manifest(bundle_copy, camera)
+    done = run("check", "--explain", "--bundle", bundle_copy, sample_files()[0])
+    assert "none is looked for" in done.stdout
+    comparing(bundle_copy, reported=True)
+    assert "a hint at best" in run("check", "--bundle", bundle_copy, sample_files()[0]).stdout
+
+
+def test_lines_of_json_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[Report]] = []
+    alive: list[int] = []
+    parse = Parser.parse
+
+    def counted(self: Parser, *arguments: Any) -> Report:
+        alive.append(sum(reference() is not None for reference in made))
+        report = parse(self, *arguments)
+        made.append(weakref.ref(report))
+        return report
+
+    monkeypatch.setattr(Parser, "parse", counted)
+    assert run("check", "--jsonl", *[sample_files()[0]] * 6).exit_code == 0
+    assert max(alive) <= 2
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are text there")
@@ -179,7 +304,7 @@ def test_fingerprint_failures(tmp_path: Path) -> None:
 def test_doctor(bundle_copy: Path) -> None:
     done = run("doctor")
     assert done.exit_code == 0
-    for word in ("onnxruntime", "backend cpu", "right hashes", "takes onnxruntime-"):
+    for word in ("onnxruntime", "backend cpu", "backend openvino", "right hashes", "takes onnxruntime-"):
         assert word in done.stdout
     (bundle_copy / "model.onnx").write_bytes(b"")
     done = run("doctor", "--bundle", bundle_copy)

@@ -114,6 +114,36 @@ def test_both_precisions_of_a_bundle_share_a_gallery() -> None:
     assert bundle.network == bundle.hashes["model.onnx"] == replace(bundle, default_variant="fp32").network
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links, pipes and masks are POSIX's")
+def test_export_writes_to_what_it_names(tmp_path: Path) -> None:
+    mine = store(tmp_path / "mine")
+    mine.add("a", pictures(1))
+    new, link, pipe = tmp_path / "new.npz", tmp_path / "link.npz", tmp_path / "pipe.npz"
+    before = os.umask(0o022)
+    try:
+        mine.export(new)
+        assert new.stat().st_mode & 0o777 == 0o644
+        new.chmod(0o600)
+        mine.export(new)
+        assert new.stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(before)
+    (tmp_path / "elsewhere").mkdir()
+    link.symlink_to(tmp_path / "elsewhere" / "target.npz")
+    mine.export(link)
+    assert link.is_symlink()
+    store(tmp_path / "yours").take(tmp_path / "elsewhere" / "target.npz")
+    os.mkfifo(pipe)
+    # Larger than what is written, so that the pipe needs no second process; reading and writing, so that neither end waits.
+    end = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        mine.export(pipe)
+        assert os.read(end, 4) == b"PK\x03\x04"
+    finally:
+        os.close(end)
+    assert pipe.is_fifo()
+
+
 def test_export_and_import(tmp_path: Path) -> None:
     mine, yours = store(tmp_path / "mine"), store(tmp_path / "yours")
     for seed, name in enumerate("abc"):

@@ -85,6 +85,16 @@ def test_what_is_uploaded_comes_back() -> None:
     np.testing.assert_array_equal(got, values)
 
 
+def test_what_is_spoilt_holds_no_number() -> None:
+    stream, buffer = cuda.Stream(), cuda.Buffer((16, 5), np.float32)
+    buffer.upload(np.zeros((16, 5), np.float32), stream)
+    stream.wait()
+    buffer.spoil(stream)
+    got = buffer.download(16, stream)
+    stream.wait()
+    assert np.isnan(got).all()
+
+
 def copied_by_graph(count: int = 8) -> tuple[cuda.Stream, cuda.Buffer, object]:
     """A recording that copies a buffer's memory on the host to the device and back."""
     stream, buffer = cuda.Stream(), cuda.Buffer((count, 1000), np.float32)

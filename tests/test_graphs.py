@@ -74,13 +74,15 @@ def computed(windows: np.ndarray, name: str) -> np.ndarray:
 
 
 class Session:
-    """`fails` is the number of a graph that cannot be recorded, `wrong` of one that computes something else."""
+    """`fails` is the number of a graph that cannot be recorded, `wrong` of one that computes something else, `idle` of one that does
+    nothing once it is recorded, `stuck` of one that answers for the windows that it was recorded with."""
 
-    fails = wrong = None
+    fails = wrong = idle = stuck = None
 
     def __init__(self, library: Any, settings: dict[str, str]) -> None:
         self.library, self.settings = library, settings
         self.numbers: list[int] = []
+        self.recorded: dict[int, np.ndarray] = {}
         self.threads: set[int] = set()
 
     def get_providers(self) -> list[str]:
@@ -107,8 +109,12 @@ class Session:
         self.threads.add(threading.get_ident())
         if options.number == self.fails:
             raise RuntimeError("cudaErrorStreamCaptureUnsupported")
+        if options.number == self.idle and options.number in self.recorded:
+            return
+        first = self.recorded.setdefault(options.number, binding.given.copy())
+        given = first if options.number == self.stuck else binding.given
         for name, values in binding.outputs.items():
-            values[...] = computed(binding.given, name) + (options.number == self.wrong)
+            values[...] = computed(given, name) + (options.number == self.wrong)
 
 
 class Library:
@@ -134,8 +140,8 @@ class Library:
 def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     made = Library()
     monkeypatch.setattr(onnxruntime, "_library", lambda: made)
-    monkeypatch.setattr(Session, "fails", None)
-    monkeypatch.setattr(Session, "wrong", None)
+    for fault in ("fails", "wrong", "idle", "stuck"):
+        monkeypatch.setattr(Session, fault, None)
     return made
 
 
@@ -192,8 +198,11 @@ def test_what_cannot_be_recorded_runs_plainly(library: Library, caplog: pytest.L
     assert library.sessions[1].settings["prefer_nhwc"] == "1"
 
 
-def test_a_graph_that_computes_something_else_is_not_used(library: Library, caplog: pytest.LogCaptureFixture) -> None:
-    Session.wrong = 4
+@pytest.mark.parametrize("fault", ["wrong", "idle", "stuck"])
+def test_a_graph_that_computes_something_else_is_not_used(
+    library: Library, caplog: pytest.LogCaptureFixture, fault: str
+) -> None:
+    setattr(Session, fault, 4)
     backend = OnnxRuntimeBackend(b"", "cuda")
     check(backend, 3)
     check(backend, 4)

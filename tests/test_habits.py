@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 
 from edgeparse import BackendError, Parser
 from edgeparse.cli import main
-from tests.conftest import ANY, SAMPLES, comparing, encoded, noise, sample_files
+from tests.conftest import ANY, ROOT, SAMPLES, comparing, encoded, noise, sample_files
 
 if sys.platform != "win32":
     from tests.terminal import run_in_terminal
@@ -291,11 +291,13 @@ def enrol(gallery: Path, name: str, bundle: Path | None = None) -> None:
 def test_gallery_from_adding_to_removing(own_gallery: Path, tmp_path: Path, bundle_copy: Path) -> None:
     comparing(bundle_copy, known=ANY)
     with_bundle = ("--bundle", bundle_copy)
-    assert "none yet" in run("gallery", "list").stderr
+    assert "none of your own yet" in run("gallery", "list").stderr
+    assert "sd1  of the bundle default-" in run("gallery", "list").stdout
     enrol(own_gallery, "noisy", bundle_copy)
     assert run("gallery", "list").stdout.startswith("noisy  10 pictures")
     listed = json.loads(run("gallery", "list", "--json").stdout)
     assert [entry["name"] for entry in listed["generators"]] == ["noisy"]
+    assert "sd1" in listed["bundle"]
 
     other = tmp_path / "other.png"
     other.write_bytes(encoded(noise(170, 170, 77)))
@@ -305,6 +307,7 @@ def test_gallery_from_adding_to_removing(own_gallery: Path, tmp_path: Path, bund
     explained = run("check", "--explain", other, *with_bundle).stdout
     assert re.search(r"noisy +[01]\.\d+ +-?\d\.\d+ +near enough +your gallery", explained)
     assert explained.count("the bundle") == 7
+    (tmp_path / "none").mkdir()
     elsewhere = json.loads(run("check", "--json", other, *with_bundle, "--gallery", tmp_path / "none").stdout)
     assert elsewhere[0]["generator"]["name"] != "noisy"
 
@@ -389,10 +392,10 @@ def test_compare_says_what_it_found(tmp_path: Path, bundle_copy: Path) -> None:
     c.write_bytes(SAMPLES.joinpath("camera-dog.jpg").read_bytes())
     two = run("compare", a, b, *with_bundle)
     assert two.exit_code == 0, two.stderr
-    assert re.search(r"probably one generator +probability of one generator 1\.000", two.stdout)
+    assert re.search(r"perhaps one generator +probability of one generator 1\.000", two.stdout)
     assert "supposes that generators made both" in " ".join(two.stdout.split())
     three = run("compare", a, b, c, "--matrix", tmp_path / "m.svg", *with_bundle)
-    assert "group 1 (one generator): 1 2" in three.stdout
+    assert "group 1 (perhaps one generator): 1 2" in three.stdout
     assert (tmp_path / "m.svg").read_text().startswith("<svg")
     done = run("compare", a, b, c, tmp_path / "missing.png", "--json", *with_bundle)
     assert done.exit_code == 1
@@ -426,6 +429,12 @@ def test_compare_states_its_calibration(bundle_copy: Path, tmp_path: Path) -> No
     edit_manifest(bundle_copy, lambda m: m["metrics"].update(validation_same_generator={"zoo": figures, "real": None}))
     text = " ".join(run("compare", *many(tmp_path, 2), "--bundle", bundle_copy).stdout.split())
     assert "20000 pairs of 12 validation generators of the zoo, where it errs by 0.031 on average." in text
+    public = figures | {"generators": 3, "calibration_error": 0.2, "different_called_same": 0.25}
+    edit_manifest(
+        bundle_copy, lambda m: m["metrics"].update(validation_same_generator={"zoo": figures, "real": public})
+    )
+    text = " ".join(run("compare", *many(tmp_path, 2), "--bundle", bundle_copy).stdout.split())
+    assert "Of public generators there were 3, on which it errs by 0.200, and 25% of the pairs" in text
 
 
 def test_report_from_the_command_line(tmp_path: Path) -> None:
@@ -440,6 +449,24 @@ def test_report_from_the_command_line(tmp_path: Path) -> None:
         r["probability_generated"] for r in json.loads(done.stdout)
     ]
     assert run("check", sample_files()[0], "--report", tmp_path / "no" / "out.html").exit_code == 2
+
+
+def test_a_page_of_too_many_is_refused_before_the_run(tmp_path: Path) -> None:
+    from edgeparse.page import MOST
+
+    done = run("check", "--report", tmp_path / "page.html", *["missing.png"] * (MOST + 1))
+    assert done.exit_code == 2
+    assert f"at most {MOST} pictures" in " ".join(done.stderr.split())
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_nobody_is_sent_to_a_strangers_package() -> None:
+    """The registry's package of this name is another project's: only a clone, or a folder of wheels, has ours."""
+    files = [*(ROOT / "edgeparse").rglob("*.py"), *(ROOT / "examples").glob("*.py"), *(ROOT / "docs").glob("*.md")]
+    for file in [*files, ROOT / "README.md"]:
+        for line in file.read_text().splitlines():
+            if "--no-index" not in line:
+                assert not re.search(r"pip install (-\S+ )*[\"']?edgeparse\b", line), f"{file}: {line}"
 
 
 def test_fingerprint_as_numbers(tmp_path: Path) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import os
 import pickle
 import struct
 import sys
 import warnings
+import zipfile
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,7 +23,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from edgeparse import ImageError, images
+from edgeparse import ImageError, Parser, images
 from tests.conftest import encoded, noise
 
 
@@ -290,6 +293,27 @@ def test_decompression_bomb(side: int) -> None:
 def test_file_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "MAX_BYTES", 100)
     assert error_kind(io.BytesIO(encoded(noise(50, 50)))) == "too_large"
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, lambda data: memoryview(data).cast("H")])
+def test_bytes_too_many(monkeypatch: pytest.MonkeyPatch, kind: Callable[[bytes], object]) -> None:
+    data = encoded(noise(50, 50))
+    monkeypatch.setattr(images, "MAX_BYTES", len(data) // 2 * 2 - 1)
+    assert error_kind(kind(data[: len(data) // 2 * 2])) == "too_large"
+
+
+def test_an_archive_that_is_damaged_is_one_picture_that_cannot_be_read(parser: Parser) -> None:
+    data = encoded(noise(64, 64))
+    packed = gzip.compress(data)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.png", data)
+    damaged = bytearray(buffer.getvalue())
+    damaged[200] ^= 1
+    with zipfile.ZipFile(io.BytesIO(damaged)) as archive, archive.open("a.png") as member:
+        sources = [gzip.GzipFile(fileobj=io.BytesIO(packed[:-9])), member, data]
+        reports = list(parser.parse_many(sources))
+    assert [report.error and report.error.kind for report in reports] == ["unreadable", "unreadable", None]
 
 
 def test_what_comes_in_pieces_is_read_whole() -> None:

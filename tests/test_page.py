@@ -18,7 +18,7 @@ from playwright.sync_api import Page as Tab
 
 from docs.screenshots import browser as open_browser
 from docs.screenshots import chromium
-from edgeparse import ImageError, Parser, words
+from edgeparse import BundleError, ImageError, Parser, words
 from edgeparse.page import MAX_PICTURE_BYTES, Page, matrix_svg
 from edgeparse.report import Candidate, Report
 from tests.conftest import ANY, comparing, noise, sample_files
@@ -297,6 +297,13 @@ def test_a_bundle_of_another_size_that_resizes_is_shown_as_it_is(parser: Parser)
     page = Page(replace(parser.bundle, window=64), 1)
     page.add(report, replace(small, corners=((0, 16),)))
     assert 'class="outline" x="16" y="0" width="64" height="64"' in page.render()
+
+
+def test_a_bundle_that_does_not_answer_is_refused(parser: Parser) -> None:
+    mute = replace(parser.bundle, outputs=tuple(name for name in parser.bundle.outputs if name != "generated"))
+    for bundle in (mute, replace(parser.bundle, calibration=None)):
+        with pytest.raises(BundleError, match="does not tell camera from generated"):
+            Page(bundle, 1)
 
 
 def test_more_pictures_get_less_each(parser: Parser) -> None:

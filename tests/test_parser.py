@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import sys
+import tomllib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
@@ -15,11 +18,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeparse import BackendError, ImageError, Parser, readout
+from edgeparse import BackendError, BundleError, ImageError, Parser, readout
 from edgeparse.backends import onnxruntime, plans, select
+from edgeparse.backends.flavours import FLAVOURS
 from edgeparse.bundle import open_bundle
+from edgeparse.gallery import Gallery
 from edgeparse.report import Choice, Interval
-from tests.conftest import SAMPLES, edit_manifest, encoded, noise, sample_files
+from tests.conftest import ROOT, SAMPLES, edit_manifest, encoded, noise, sample_files
 
 GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
 
@@ -107,8 +112,9 @@ def test_fingerprint(parser: Parser) -> None:
 def test_more_windows_are_looked_at_where_asked() -> None:
     assert Parser(windows=2).parse(noise(600, 600)).windows == 2
     assert Parser(windows=30).parse(noise(600, 600)).windows == 30
-    with pytest.raises(ValueError, match="at least 1"):
-        Parser(windows=0)
+    for count in (0, -1, 65, 10**6):
+        with pytest.raises(ValueError, match=f"windows is {count}; take 1 to 64"):
+            Parser(windows=count)
 
 
 def test_one_pixel_is_read(parser: Parser) -> None:
@@ -165,11 +171,36 @@ def test_onnx_runtimes_engines_are_kept_apart_by_their_model(tmp_path: Path, mon
         onnxruntime.OnnxRuntimeBackend(b"other", "onnxruntime-tensorrt")
 
 
-def test_no_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_library_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     assert onnxruntime.version() is None
-    with pytest.raises(BackendError, match=r"edgeparse\[cpu\]"):
+    with pytest.raises(BackendError, match='pip install "onnxruntime>='):
         select.create("auto", open_bundle())
+
+
+def test_messages_name_the_dependencies_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry's `edgeparse` is somebody else's program."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert extras["cpu"] == [onnxruntime.CPU_PACKAGE]
+    assert extras["gpu"] == [onnxruntime.GPU_PACKAGE]
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(BackendError) as caught:
+        select.create("openvino", open_bundle())
+    for said, extra in ((str(caught.value), "openvino"), (FLAVOURS["tensorrt-rtx"].install, "tensorrt-rtx")):
+        assert all(f'"{package}"' in said for package in extras[extra])
+    for path in Path(onnxruntime.__file__).parent.glob("*.py"):
+        assert "edgeparse[" not in path.read_text()
+
+
+def test_a_library_without_cuda_names_the_one_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = SimpleNamespace(get_available_providers=lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "_library", lambda: library)
+    for device, words in (
+        ("cuda", "pip uninstall -y onnxruntime .*onnxruntime-gpu"),
+        ("onnxruntime-tensorrt-rtx", "a build"),
+    ):
+        with pytest.raises(BackendError, match=f"asked for, but .* only CPUExecutionProvider; .*{words}"):
+            select.create(device, open_bundle())
 
 
 def test_broken_model_is_a_backend_error() -> None:
@@ -221,6 +252,45 @@ def saying(folder: Path, monkeypatch: pytest.MonkeyPatch, classes: tuple[str, ..
 
     monkeypatch.setattr("edgeparse.parser.create", lambda *_: Said(**outputs))
     return Parser(edit_manifest(folder, change))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda fields: fields["labels"]["family"].pop(),
+            r"has family in the shape \[N, 7\], its manifest is for \[N, 6\]",
+        ),
+        (lambda fields: fields["labels"]["losses"].pop(), "has losses in"),
+        (lambda fields: fields["labels"]["continuous"].pop(), "has continuous in"),
+        (lambda fields: fields["labels"]["discrete"][0]["values"].pop(), "has normalization in"),
+        (lambda fields: fields.update(window=64), r"has windows in the shape \[N, 128, 128, 3\]|has fingerprint in"),
+        (lambda fields: fields["outputs"].append("age"), "has no age, only"),
+    ],
+)
+@pytest.mark.parametrize("backend", ["cpu", "openvino"])
+def test_labels_that_do_not_fit_the_model_are_said_when_it_is_opened(
+    bundle_copy: Path, change: Callable[[dict[str, Any]], object], words: str, backend: str
+) -> None:
+    with pytest.raises(BundleError, match=words):
+        Parser(edit_manifest(bundle_copy, change), backend=backend, variant="fp32")
+
+
+def test_a_bundle_that_has_nothing_but_fingerprints_answers_with_them(bundle_copy: Path) -> None:
+    parser = Parser(edit_manifest(bundle_copy, lambda fields: fields.update(outputs=["fingerprint"])))
+    look = parser.look(noise(128, 128))
+    assert parser.parse(noise(128, 128)).verdict is look.report.verdict is None
+    assert np.array_equal(look.fingerprint, parser.fingerprint(noise(128, 128)))
+
+
+def test_a_gallery_of_another_width_is_said_when_it_is_opened(bundle_copy: Path) -> None:
+    with (bundle_copy / "gallery.npz").open("wb") as file:
+        Gallery(("a",), np.eye(1, 64, dtype=np.float32)).save(file)
+    data = (bundle_copy / "gallery.npz").read_bytes()
+    entry = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    edit_manifest(bundle_copy, lambda fields: fields["files"].update({"gallery.npz": entry}))
+    with pytest.raises(BundleError, match=r"has embedding in the shape \[N, 128\], its manifest is for \[N, 64\]"):
+        Parser(bundle_copy)
 
 
 def test_look_scores_windows_by_the_classes_of_attribution(bundle_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

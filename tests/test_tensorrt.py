@@ -62,6 +62,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
         TensorIOMode=tensorrt_rtx.TensorIOMode,
         DataType=tensorrt_rtx.DataType,
         CudaGraphStrategy=tensorrt_rtx.CudaGraphStrategy,
+        ExecutionContextAllocationStrategy=tensorrt_rtx.ExecutionContextAllocationStrategy,
     )
     monkeypatch.setattr(cuda, "runtime", lambda: fake)
     monkeypatch.setattr(flavours, "library", lambda _flavour: library)
@@ -106,6 +107,7 @@ def test_the_gpu_that_is_none_has_only_what_the_real_libraries_have() -> None:
 def test_batches_of_every_size(gpu: SimpleNamespace, flavour: str, count: int) -> None:
     backend = TensorRTBackend(record(flavour), PLAN)
     assert backend.name == flavour
+    assert backend.shapes == {"windows": (4, 4, 3), "generated": (1,), "fingerprint": (3, 4, 4)}
     for seed in range(3):
         given = windows(count, seed)
         right(given, backend.run(given, BOTH))
@@ -137,7 +139,8 @@ def test_many_threads_share_a_few_contexts(gpu: SimpleNamespace) -> None:
     with ThreadPoolExecutor(8) as pool:
         for each, got in zip(given, pool.map(lambda w: backend.run(w, BOTH), given), strict=True):
             right(each, got)
-    assert 1 <= gpu.engine.contexts <= LANES
+    # Of each lane, one for each of the three recorded sizes and one for the others.
+    assert 1 <= gpu.engine.contexts <= LANES * 4
 
 
 def test_memory_is_allocated_once(gpu: SimpleNamespace) -> None:
@@ -146,7 +149,9 @@ def test_memory_is_allocated_once(gpu: SimpleNamespace) -> None:
     for seed in range(500):
         backend.run(windows(1 + seed % 6, seed), BOTH)
     assert set(gpu.cuda.blocks) == before
-    assert len(before) == 2 * len(fake_gpu.TENSORS)
+    # Of each tensor one on the device and one on the host; and one that all contexts compute in.
+    assert len(before) == 2 * len(fake_gpu.TENSORS) + 1
+    assert gpu.engine.contexts == 4
 
 
 def test_graphs_are_captured_for_the_engines_own_batch_sizes(gpu: SimpleNamespace) -> None:
@@ -160,6 +165,33 @@ def test_graphs_are_captured_for_the_engines_own_batch_sizes(gpu: SimpleNamespac
     assert gpu.cuda.launched == launched
     backend.run(windows(4), BOTH)
     assert gpu.cuda.launched == launched + 1
+
+
+def test_a_recorded_size_keeps_its_context(gpu: SimpleNamespace) -> None:
+    """With another shape set, TensorRT changes what a graph relies on; the GPU that is none then refuses to launch it."""
+    backend = TensorRTBackend(record(), PLAN)
+    for seed, count in enumerate((1, 4, 3, 1, 2, 3, 4, 1, 7)):
+        given = windows(count, seed)
+        right(given, backend.run(given, BOTH))
+    assert gpu.cuda.launched > 3
+
+
+def test_a_graph_that_does_nothing_is_not_used(gpu: SimpleNamespace, caplog: pytest.LogCaptureFixture) -> None:
+    gpu.cuda.forgets = True
+    backend = TensorRTBackend(record(), PLAN)
+    assert "computes something else" in caplog.text
+    launched = gpu.cuda.launched
+    right(windows(1), backend.run(windows(1), BOTH))
+    assert gpu.cuda.launched == launched
+
+
+def test_without_memory_for_a_graphs_context_runs_go_on(gpu: SimpleNamespace, caplog: pytest.LogCaptureFixture) -> None:
+    gpu.engine.most_contexts = 1
+    backend = TensorRTBackend(record(), PLAN)
+    for count in (1, 4, 1):
+        right(windows(count), backend.run(windows(count), BOTH))
+    assert gpu.cuda.launched == 0
+    assert "no CUDA graph for 4 windows" in caplog.text
 
 
 def test_a_timed_run_tells_its_stages_and_computes_the_same(gpu: SimpleNamespace) -> None:

@@ -35,3 +35,12 @@ class Timed(Protocol):
         self, windows: NDArray[np.uint8], outputs: Sequence[str]
     ) -> tuple[dict[str, NDArray[np.float32]], dict[str, float]]:
         """As `Backend.run`, with the milliseconds of each of `TRANSFERS`."""
+
+
+@runtime_checkable
+class Shaped(Protocol):
+    """A backend that tells what its network takes and gives, before it runs."""
+
+    @property
+    def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """Of `windows` and of every output, without the number of windows; None is a side that the model's file leaves open."""

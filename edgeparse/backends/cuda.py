@@ -163,18 +163,25 @@ class Stream:
         check(self._cuda.cudaGraphLaunch(graph, self._stream))
 
 
-class Buffer:
+class Memory:
+    """Device memory of so many bytes, at least one, aligned as CUDA aligns, to 256."""
+
+    def __init__(self, size: int) -> None:
+        self._cuda = runtime()
+        self.size = max(1, size)
+        self.address = int(check(self._cuda.cudaMalloc(self.size)))
+        _at_end(self, self._cuda.cudaFree, self.address)
+
+
+class Buffer(Memory):
     """Device memory, and page-locked host memory of the same size that the GPU copies to and from.
 
     `host` is a view for the next copy only: copy out of it what is to be kept.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
-        self._cuda = runtime()
-        size = max(1, int(np.prod(shape))) * np.dtype(dtype).itemsize
-        self.address = int(check(self._cuda.cudaMalloc(size)))
-        _at_end(self, self._cuda.cudaFree, self.address)
-        page_locked = int(check(self._cuda.cudaMallocHost(size)))
+        super().__init__(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        page_locked = int(check(self._cuda.cudaMallocHost(self.size)))
         _at_end(self, self._cuda.cudaFreeHost, page_locked)
         self.host: NDArray[Any] = np.asarray(_View(page_locked, shape, np.dtype(dtype)))
 
@@ -182,6 +189,10 @@ class Buffer:
         """Copy `values`, float or int [n, ...] with n no more than the buffer's, to the device."""
         self.host[: len(values)] = values
         self._copy(self.address, self.host.ctypes.data, values.nbytes, "cudaMemcpyHostToDevice", stream)
+
+    def spoil(self, stream: Stream) -> None:
+        """Set every bit on the device, where floats are then no numbers: what nothing was written to since is found out."""
+        check(self._cuda.cudaMemsetAsync(self.address, 0xFF, self.size, stream.handle))
 
     def download(self, count: int, stream: Stream) -> NDArray[Any]:
         """Begin to copy the first `count` rows back; they are in the view that is returned once the stream has been waited for."""

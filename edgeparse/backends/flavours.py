@@ -50,7 +50,7 @@ FLAVOURS = {
             name="tensorrt-rtx",
             module="tensorrt_rtx",
             minimum=(1, 4),
-            install='pip install "edgeparse[tensorrt-rtx]"',
+            install='install it with pip install "tensorrt-rtx>=1.7" "cuda-python>=13"',
             capabilities=("sm75", "sm80", "sm86", "sm89", "sm120", "sm121"),
             graphs=True,
             dla=False,

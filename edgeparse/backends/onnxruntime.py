@@ -22,14 +22,22 @@ from edgeparse import files
 from edgeparse.backends.graphs import Batch, Graphs
 from edgeparse.errors import BackendError, EngineUntrustedError
 
+# As in pyproject.toml; by their own names, as the registry's `edgeparse` is somebody else's.
+CPU_PACKAGE = "onnxruntime>=1.20"
+GPU_PACKAGE = "onnxruntime-gpu[cuda,cudnn]>=1.20"
+# With one of the two left, pip would say that it is there, though the other has overwritten it.
+_FOR_GPU = f'pip uninstall -y onnxruntime onnxruntime-gpu, then pip install "{GPU_PACKAGE}": of the two only one can be installed'
+
 
 @dataclass(frozen=True)
 class Provider:
-    """An execution provider. `options` are given to it; `folder` names the options that take the folder of compiled engines."""
+    """An execution provider. `options` are given to it; `folder` names the options that take the folder of compiled engines; `remedy` is
+    what to do where ONNX Runtime was built without it."""
 
     name: str
     options: dict[str, str]
     folder: tuple[str, ...] = ()
+    remedy: str = "take another --backend, or a build of ONNX Runtime that has it"
 
 
 # GPU memory grows by what is asked for, not to the next power of two: on a Jetson it is the CPU's memory too.
@@ -42,11 +50,13 @@ PROVIDERS = {
         # Only its global logger could be told not to, which is the application's. The fp16 file, too, has spectra in fp32 whose smallest
         # energies ten bits drown (training/results/tried.json).
         {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"},
+        remedy=_FOR_GPU,
     ),
     "onnxruntime-tensorrt": Provider(
         "TensorrtExecutionProvider",
         {"trt_engine_cache_enable": "1", "trt_timing_cache_enable": "1", "trt_max_workspace_size": str(2**30)},
         folder=("trt_engine_cache_path", "trt_timing_cache_path"),
+        remedy=_FOR_GPU,
     ),
     "onnxruntime-tensorrt-rtx": Provider("NvTensorRTRTXExecutionProvider", {}, folder=("nv_runtime_cache_path",)),
 }
@@ -59,7 +69,8 @@ def _library() -> Any:
         import onnxruntime
     except ImportError as error:
         raise BackendError(
-            f'ONNX Runtime cannot be imported ({error}); install it with pip install "edgeparse[cpu]" or "edgeparse[gpu]", not both'
+            f'ONNX Runtime cannot be imported ({error}); install it with pip install "{CPU_PACKAGE}" or, for an NVIDIA GPU, '
+            f'"{GPU_PACKAGE}", not both'
         ) from error
     return onnxruntime
 
@@ -73,7 +84,7 @@ def available() -> dict[str, str | None]:
     return {
         device: None
         if provider.name in present
-        else f"this ONNX Runtime has no {provider.name}; it has {', '.join(present)}"
+        else f"this ONNX Runtime has no {provider.name}, only {', '.join(present)}; {provider.remedy}"
         for device, provider in PROVIDERS.items()
     }
 
@@ -201,6 +212,13 @@ class OnnxRuntimeBackend:
     def outputs(self) -> list[str]:
         """The names of all that the model computes."""
         return [output.name for output in self._session.get_outputs()]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        return {
+            tensor.name: tuple(side if isinstance(side, int) else None for side in tensor.shape[1:])
+            for tensor in (*self._session.get_inputs(), *self._session.get_outputs())
+        }
 
     @property
     def graphs(self) -> bool:

@@ -22,7 +22,7 @@ def _library() -> Any:
         import openvino
     except ImportError as error:
         raise BackendError(
-            f'OpenVINO cannot be imported ({error}); install it with pip install "edgeparse[openvino]"'
+            f'OpenVINO cannot be imported ({error}); install it with pip install "openvino>=2025.0"'
         ) from error
     return openvino
 
@@ -91,6 +91,14 @@ class OpenVinoBackend:
         self._compiled: dict[tuple[str, ...], Any] = {}
         self._compiling = threading.Lock()
         self._own = threading.local()
+
+    @property
+    def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        return {
+            name: tuple(side.get_length() if side.is_static else None for side in list(tensor.get_partial_shape())[1:])
+            for tensor in (*self._model.inputs, *self._model.outputs)
+            for name in tensor.get_names()
+        }
 
     def run(self, windows: NDArray[np.uint8], outputs: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         try:

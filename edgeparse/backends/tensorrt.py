@@ -7,7 +7,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from edgeparse.backends.flavours import Flavour
 from edgeparse.backends.plans import MODE, Record, Tensor
 from edgeparse.errors import BackendError, DeviceMemoryError, EngineDamagedError
 
-# Runs that may be on the GPU at a time; each has a context with its own device memory, and more would only wait for one another.
+# Runs that may be on the GPU at a time; each has device memory of its own, and more would only wait for one another.
 LANES = 4
 
 _log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ def tensors_of(engine: Any, trt: Any) -> tuple[Tensor, ...]:
 
 
 class TensorRTBackend:
-    """A loaded engine. May be called from many threads: each run has a context, a stream and buffers to itself.
+    """A loaded engine. May be called from many threads: each run has contexts, a stream and buffers to itself.
 
     Args:
         record: what is known of the engine; it was checked that it fits here.
@@ -149,6 +149,10 @@ class TensorRTBackend:
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        return {name: layout.shape[1:] for name, layout in self._layouts.items()}
 
     def run(self, windows: NDArray[np.uint8], outputs: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         return self._run(windows, outputs, None)
@@ -214,7 +218,7 @@ class _Kernels:
     """Makes contexts of an engine; for TensorRT for RTX with CUDA graphs of its own and the kernels compiled earlier."""
 
     def __init__(self, engine: Any, trt: Any, flavour: Flavour, cache: Path | None, graphs: bool) -> None:
-        self._engine, self._path, self._config, self._cache = engine, cache, None, None
+        self._engine, self._trt, self._path, self._config, self._cache = engine, trt, cache, None, None
         if not flavour.graphs:
             return
         self._config = engine.create_runtime_config()
@@ -225,17 +229,26 @@ class _Kernels:
             _log.info("%s is of another GPU, driver or library; its kernels are compiled anew", cache)
         self._config.set_runtime_cache(self._cache)
 
-    def context(self) -> Any:
-        """A new context.
+    def scratch(self) -> cuda.Memory | None:
+        """What contexts compute in that run one at a time, nearly all that they need; None where TensorRT for RTX gives each its own.
 
         Raises:
             DeviceMemoryError: the GPU has not enough memory for it.
         """
-        context = (
-            self._engine.create_execution_context()
-            if self._config is None
-            else self._engine.create_execution_context(runtime_config=self._config)
-        )
+        return cuda.Memory(self._engine.device_memory_size_v2) if self._config is None else None
+
+    def context(self, scratch: cuda.Memory | None) -> Any:
+        """A new context that computes in what `scratch` gave.
+
+        Raises:
+            DeviceMemoryError: the GPU has not enough memory for it.
+        """
+        if self._config is not None:
+            context = self._engine.create_execution_context(runtime_config=self._config)
+        else:
+            context = self._engine.create_execution_context(self._trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        if context is not None and scratch is not None:
+            context.set_device_memory(scratch.address, scratch.size)
         if context is None:
             raise DeviceMemoryError(
                 f"the GPU has not enough memory for a run: {self._engine.device_memory_size_v2 / 2**20:.0f} MiB are needed, "
@@ -268,42 +281,73 @@ def _kept(cache: Path) -> bytes | None:
     return None
 
 
+class _Context:
+    """An execution context on a lane's buffers, for one number of windows at a time."""
+
+    def __init__(self, context: Any, buffers: dict[str, cuda.Buffer], window: tuple[int, ...]) -> None:
+        self._context, self._window, self._count = context, window, 0
+        for name, buffer in buffers.items():
+            if not context.set_tensor_address(name, buffer.address):
+                raise BackendError(f"TensorRT refuses the buffer of {name}")
+
+    def take(self, count: int) -> None:
+        """From here on, runs are of so many windows."""
+        if count != self._count and not self._context.set_input_shape("windows", (count, *self._window)):
+            raise BackendError(f"TensorRT refuses {count} windows")
+        self._count = count
+
+    def execute(self, stream: cuda.Stream) -> None:
+        """Put a run on the stream."""
+        if not self._context.execute_async_v3(stream.handle):
+            raise BackendError(
+                "TensorRT could not run the engine; its messages are in the log of edgeparse.backends.flavours"
+            )
+
+
 class _Lane:
-    """A context with its stream and buffers. One run at a time."""
+    """A stream, buffers, and the contexts that run on them. One run at a time.
+
+    A context whose run was recorded keeps its number of windows: another would change what the recording relies on (TensorRT's developer
+    guide, "CUDA Graphs"). So each recorded size has a context of its own beside the one for all other counts. They share what they compute
+    in; what each adds to the lane's device memory is what TensorRT keeps for it between runs.
+    """
 
     def __init__(self, kernels: _Kernels, planned: dict[str, Layout], batches: Sequence[int], graphs: bool) -> None:
+        self._kernels = kernels
         self._stream = cuda.Stream()
-        self._context = kernels.context()
+        self._scratch = kernels.scratch()
         self._buffers = {name: cuda.Buffer(layout.shape, layout.dtype) for name, layout in planned.items()}
+        self._outputs = [name for name, layout in planned.items() if not layout.input]
         self._window = planned["windows"].shape[1:]
         self._fixed = set(batches) if graphs else set()
-        self._captured: dict[int, Any] = {}
-        self._count = 0
-        for name, buffer in self._buffers.items():
-            if not self._context.set_tensor_address(name, buffer.address):
-                raise BackendError(f"TensorRT refuses the buffer of {name}")
+        self._plain = self._context()
+        # A graph is of use only while its context lives.
+        self._recorded: dict[int, tuple[_Context, Any]] = {}
+
+    def _context(self) -> _Context:
+        return _Context(self._kernels.context(self._scratch), self._buffers, self._window)
 
     def run(
         self, windows: NDArray[np.uint8], outputs: Sequence[str], watch: Stopwatch | None
     ) -> dict[str, NDArray[np.float32]]:
         count = len(windows)
-        if count != self._count and not self._context.set_input_shape("windows", (count, *self._window)):
-            raise BackendError(f"TensorRT refuses {count} windows")
-        self._count = count
+        _, graph = self._recorded.get(count, (None, None))
+        if graph is None:
+            self._plain.take(count)
         if watch is not None:
             watch.start()
         self._buffers["windows"].upload(windows, self._stream)
         self._lap(watch, "host_to_device")
-        recorded = count in self._captured
-        if recorded:
-            self._stream.launch(self._captured[count])
+        if graph is not None:
+            self._stream.launch(graph)
         else:
-            self._execute()
+            self._plain.execute(self._stream)
         self._lap(watch, "compute")
         results = self._results(count, outputs)
         self._lap(watch, "device_to_host")
-        if not recorded and count in self._fixed:
-            self._capture(count, results)
+        if count in self._fixed:
+            self._fixed.discard(count)
+            self._record(windows)
         return results
 
     def _lap(self, watch: Stopwatch | None, stage: str) -> None:
@@ -311,36 +355,43 @@ class _Lane:
             self._stream.wait()
             watch.lap(stage)
 
-    def _execute(self) -> None:
-        if not self._context.execute_async_v3(self._stream.handle):
-            raise BackendError(
-                "TensorRT could not run the engine; its messages are in the log of edgeparse.backends.flavours"
-            )
-
     def _results(self, count: int, outputs: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         views = {name: self._buffers[name].download(count, self._stream) for name in outputs}
         self._stream.wait()
         # Copies: the next run writes into the same memory.
         return {name: view.astype(np.float32, copy=True) for name, view in views.items()}
 
-    def _capture(self, count: int, expected: dict[str, NDArray[np.float32]]) -> None:
-        """Record a run of this batch size, whose windows are still on the device, and keep the recording if it computes the same.
+    def _record(self, windows: NDArray[np.uint8]) -> None:
+        """Record a run of this batch size, whose windows are still on the device, and keep the recording if it computes the same of others.
 
         A graph saves the launches of a hundred kernels. Some networks cannot be recorded: they run without.
         """
-        self._fixed.discard(count)
+        count, others = len(windows), 255 - windows
         try:
+            context = self._context()
+            context.take(count)
+            # TensorRT wants a run of a new shape before one is recorded.
+            expected = self._tried(others, lambda: context.execute(self._stream))
+            self._buffers["windows"].upload(windows, self._stream)
+            self._stream.wait()
             self._stream.begin_capture()
             try:
-                self._execute()
+                context.execute(self._stream)
             finally:
                 graph = self._stream.end_capture()
-            self._stream.launch(graph)
-            again = self._results(count, list(expected))
+            again = self._tried(others, lambda: self._stream.launch(graph))
         except BackendError as error:
             _log.warning("no CUDA graph for %d windows, which run without one: %s", count, str(error))
             return
         if all(np.allclose(again[name], expected[name], rtol=1e-3, atol=1e-4) for name in expected):
-            self._captured[count] = graph
+            self._recorded[count] = (context, graph)
         else:
             _log.warning("the CUDA graph for %d windows computes something else; they run without one", count)
+
+    def _tried(self, windows: NDArray[np.uint8], compute: Callable[[], None]) -> dict[str, NDArray[np.float32]]:
+        """Every output of a run, after what was in their buffers was spoilt: a run that does nothing is found out."""
+        self._buffers["windows"].upload(windows, self._stream)
+        for name in self._outputs:
+            self._buffers[name].spoil(self._stream)
+        compute()
+        return self._results(len(windows), self._outputs)

@@ -23,7 +23,9 @@ from edgeparse.commands.common import (
     recursive_option,
     windows_option,
     writable,
+    write,
 )
+from edgeparse.text import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,7 +44,7 @@ MADE = 1.0
 @click.option(
     "--plot",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Draw the latencies to this PNG, SVG or PDF; needs the extra `bench`.",
+    help="Draw the latencies, and accuracy against latency over the bundle's precisions, to this PNG, SVG or PDF; needs matplotlib.",
 )
 @click.option(
     "--seconds",
@@ -59,7 +61,11 @@ MADE = 1.0
     show_default=True,
     help="New processes to measure a first report in.",
 )
-@click.option("--precision", help="The precision to run: fp32, fp16, int8; by default the best for the backend.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "int8"]),
+    help="The precision to run, of those that the bundle has; by default the best for the backend.",
+)
 @click.option(
     "--threads", type=click.IntRange(min=1), help="Threads of one run; by default the cores that may be used."
 )
@@ -95,7 +101,7 @@ def bench(
     A percentile is given where ten samples lie beyond it: the 90th from 100 reports on, the 99th from 1,000 on. Warnings say why figures
     should not be believed: other load, heat, or a wide spread.
     """
-    from edgeparse.bench import measure
+    from edgeparse.bench import measure, trades
 
     settings = {
         "bundle": None if bundle is None else str(bundle),
@@ -106,8 +112,10 @@ def bench(
     }
     if plot is not None:
         _drawing_works(plot)
-    with errors_end_the_run(), _pictures(paths, recursive) as pictures, _progress(quiet) as progress:
-        result = measure(pictures, settings, seconds, runs, cold, progress)
+    with errors_end_the_run(), _pictures(paths, recursive) as pictures:
+        with _progress(quiet) as progress:
+            result = measure(pictures, settings, seconds, runs, cold, progress)
+        traded = trades(pictures, settings, result.setup["backend"]) if plot is not None else []
     if as_json:
         click.echo(json.dumps(result.to_json(), indent=2))
     else:
@@ -122,7 +130,7 @@ def bench(
     if plot is not None:
         from edgeparse.plot import draw
 
-        draw(result, plot)
+        write(plot, draw(result, _form(plot), traded))
     if strict and result.warnings:
         sys.exit(EXIT_DOUBTFUL)
 
@@ -159,10 +167,14 @@ def _drawing_works(plot: Path) -> None:
     try:
         from edgeparse.plot import formats
     except ImportError as error:
-        fail(f'--plot needs another package ({error}); install it with pip install "edgeparse[bench]"', 2)
-    if plot.suffix.lower().lstrip(".") not in formats():
+        fail(f'--plot needs another package ({error}); install it with pip install "matplotlib>=3.9"', 2)
+    if _form(plot) not in formats():
         raise click.UsageError(f"--plot writes {', '.join(sorted(formats()))}, not {plot.name}")
     writable(plot)
+
+
+def _form(plot: Path) -> str:
+    return plot.suffix.lower().lstrip(".")
 
 
 def table(result: Measurement) -> Table:
@@ -194,7 +206,7 @@ def notes(result: Measurement) -> list[str]:
     if known:
         lines.append(f"peak memory {', '.join(known)}")
     if result.energy_j is not None:
-        lines.append(f"{result.energy_j * 1e3:.1f} mJ of the GPU a report")
+        lines.append(f"{result.energy_j * 1e3:.1f} mJ of {result.energy_of} a report")
     picture = setup["pictures"][0]
     several = f" and {len(setup['pictures']) - 1} more" if len(setup["pictures"]) > 1 else ""
     clock = f" at {machine['clock_mhz']:.0f} MHz" if machine["clock_mhz"] else ""
@@ -205,4 +217,4 @@ def notes(result: Measurement) -> list[str]:
     gpu = f"; {machine['gpu']['name']}" if machine["gpu"] else ""
     versions = ", ".join(f"{name} {value}" for name, value in machine["versions"].items())
     lines.append(f"{machine['cpu']}, {machine['cores']} cores{clock}{gpu}; {machine['system']}; {versions}")
-    return lines
+    return [printable(line) for line in lines]

@@ -13,6 +13,7 @@ import click
 from edgeparse.backends.batches import BATCHES, parse_batches
 from edgeparse.backends.flavours import FLAVOURS
 from edgeparse.commands.common import bundle_option, errors_end_the_run, examples
+from edgeparse.text import printable
 
 if TYPE_CHECKING:
     from edgeparse.backends.compiler import Progress
@@ -69,7 +70,10 @@ def build(
     try:
         batches = parse_batches(batch)
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--batch") from error
+        raise click.BadParameter(
+            printable(f"{batch!r} is not one batch size, nor the smallest, usual and largest as 1,8,32"),
+            param_hint="--batch",
+        ) from error
     capabilities = tuple(compute_capability.split(",")) if compute_capability else ()
     order = builder.Order(flavour, precision, batches, capabilities, workspace, dla)
     store = Store()
@@ -78,11 +82,8 @@ def build(
             record, compiled = builder.build(open_bundle(bundle), order, store, progress)
         key = record.key
         done = f"compiled in {record.seconds:.1f} s" if compiled else "was compiled before"
-        click.echo(
-            f"{key.flavour} {key.version}, {key.precision}, {key.gpu or ', '.join(key.capabilities)}, "
-            f"{record.bytes / 1e6:.1f} MB, {done}",
-            err=True,
-        )
+        what = f"{key.flavour} {key.version}, {key.precision}, {key.gpu or ', '.join(key.capabilities)}"
+        click.echo(printable(f"{what}, {record.bytes / 1e6:.1f} MB, {done}"), err=True)
         click.echo(store.folder / record.file)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import re
+import shlex
 import signal
 import sys
 import threading
@@ -14,8 +16,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from edgeparse.errors import BackendError, BundleError, EdgeparseError, GalleryError
+from edgeparse.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +39,8 @@ SUFFIXES = frozenset(
 )
 # Fewer pictures are done before a bar is read.
 LONG_RUN = 5
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 class _Backends(click.Choice[str]):
@@ -68,9 +74,9 @@ gallery_option = click.option(
 )
 recursive_option = click.option("-r", "--recursive", is_flag=True, help="Look into folders.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress and no notices; errors are still said.")
-pictures_argument = click.argument(
-    "paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(allow_dash=True)
-)
+# A picture that may not be read is one that failed, as is one that is not there, and no wrong usage.
+PICTURE = click.Path(allow_dash=True, readable=False)
+pictures_argument = click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=PICTURE)
 
 
 def open_parser(backend: str, bundle: Path | None, windows: int, gallery: Path | None = None) -> Parser:
@@ -90,6 +96,21 @@ def user_gallery() -> Path:
     return user_folder()
 
 
+def gallery_to_read(gallery: Path | None) -> Path:
+    """The folder of enrolled generators to look into. One that the command line names has to be there, or else a typing error would be an
+    answer without them; the user's own, or that of the environment, may be yet to come."""
+    if gallery is None:
+        return user_gallery()
+    named = click.get_current_context().get_parameter_source("gallery") is ParameterSource.COMMANDLINE
+    if named and not gallery.is_dir():
+        fail(
+            f"there is no gallery {gallery}; `edgeparse gallery add NAME FILES... --gallery {gallery}` makes one, and without --gallery "
+            "this user's is looked into",
+            EXIT_SETUP,
+        )
+    return gallery
+
+
 def sources_of(names: Iterable[str]) -> Iterator[Source]:
     """Standard input for `-`, each other name as it is."""
     return (sys.stdin.buffer if name == "-" else name for name in names)
@@ -99,6 +120,7 @@ def expand(paths: Iterable[str], recursive: bool) -> list[str]:
     """The pictures that arguments mean: files, `-`, what is in folders, and patterns that the shell left alone."""
     names: list[str] = []
     for path in paths:
+        refuse_address(path)
         # os.path and not Path: what may not be looked at is then not there, and no error.
         if path != "-" and glob.has_magic(path) and not os.path.exists(path):
             matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 (a Path's glob takes no absolute patterns)
@@ -110,15 +132,30 @@ def expand(paths: Iterable[str], recursive: bool) -> list[str]:
     return names
 
 
+def refuse_address(path: str) -> None:
+    """A path would lose a slash of it, and no file has such a name.
+
+    Raises:
+        click.UsageError: it is one.
+    """
+    if _ADDRESS.match(path) and not os.path.exists(path):
+        raise click.UsageError(
+            printable(
+                f"{path} is an address, and nothing is fetched from a network; fetch it yourself: "
+                f"curl -s {shlex.quote(path)} | edgeparse check -"
+            )
+        )
+
+
 def _in(path: str, recursive: bool) -> list[str]:
     """The pictures in a folder; any other path itself, there or not."""
     if path == "-" or not os.path.isdir(path):
         return [path]
     if not recursive:
-        raise click.UsageError(f"{path} is a folder; add -r to look into it")
+        raise click.UsageError(printable(f"{path} is a folder; add -r to look into it"))
     found = sorted(str(f) for f in Path(path).rglob("*") if f.suffix.lower() in SUFFIXES and os.path.isfile(f))
     if not found:
-        raise click.UsageError(f"there is no picture in {path} (looked for {' '.join(sorted(SUFFIXES))})")
+        raise click.UsageError(printable(f"there is no picture in {path} (looked for {' '.join(sorted(SUFFIXES))})"))
     return found
 
 
@@ -130,17 +167,34 @@ def is_read_by_a_person(quiet: bool) -> bool:
 def notice(text: str, quiet: bool) -> None:
     """A message beside the results, for people only."""
     if is_read_by_a_person(quiet):
-        click.echo(text, err=True)
+        click.echo(printable(text), err=True)
 
 
 def writable(output: Path | None) -> None:
     """Better said before the work than after it.
 
     Raises:
-        click.UsageError: there is no folder to write the file to.
+        click.UsageError: there is no folder to write the file to, or the file cannot be written there.
     """
-    if output is not None and not output.absolute().parent.is_dir():
-        raise click.UsageError(f"{output} cannot be written: there is no such folder")
+    if output is None:
+        return
+    folder = output.absolute().parent
+    if not folder.is_dir():
+        raise _unwritable(output, "there is no such folder")
+    if output.exists():
+        if output.is_dir():
+            raise _unwritable(output, "it is a folder")
+        if not os.access(output, os.W_OK):
+            raise _unwritable(output, "it is read-only")
+        return
+    import tempfile
+
+    try:
+        # Not the file itself: where the work fails, none is to be left.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _unwritable(output, error.strerror or str(error)) from error
 
 
 def write(output: Path, data: bytes) -> None:
@@ -152,12 +206,16 @@ def write(output: Path, data: bytes) -> None:
     try:
         output.write_bytes(data)
     except OSError as error:
-        raise click.UsageError(f"{output} cannot be written: {error.strerror or error}") from error
+        raise _unwritable(output, error.strerror or str(error)) from error
+
+
+def _unwritable(output: Path, why: str) -> click.UsageError:
+    return click.UsageError(printable(f"{output} cannot be written: {why}"))
 
 
 def fail(text: str, status: int) -> NoReturn:
-    """Say what went wrong and end."""
-    click.echo(f"error: {text}", err=True)
+    """Say what went wrong, in lines that steer no terminal, and end."""
+    click.echo("\n".join(map(printable, f"error: {text}".expandtabs().splitlines())), err=True)
     sys.exit(status)
 
 

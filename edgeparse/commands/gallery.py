@@ -36,6 +36,7 @@ from edgeparse.errors import BundleError, EdgeparseError, ImageError
 from edgeparse.text import printable
 
 if TYPE_CHECKING:
+    from edgeparse.bundle import Bundle
     from edgeparse.enrolment import Store
 
 
@@ -131,18 +132,23 @@ def add(
 @gallery_option
 @examples("edgeparse gallery list", "edgeparse gallery list --json")
 def list_(as_json: bool, bundle: Path | None, gallery: Path | None) -> None:
-    """List the enrolled generators."""
+    """List the enrolled generators, and those that the bundle knows by itself."""
     with errors_end_the_run():
-        store = _store(gallery, bundle)
-        entries, others = store.entries(), store.others()
+        from edgeparse.bundle import open_bundle
+
+        store, opened = _store(gallery, bundle), open_bundle(bundle)
+        entries, others, own = store.entries(), store.others(), _of(opened)
         if as_json:
-            listed = {"generators": [asdict(entry) for entry in entries], "others": others}
+            listed = {"generators": [asdict(entry) for entry in entries], "others": others, "bundle": own}
             click.echo(json.dumps(listed, indent=2, allow_nan=False))
             return
         for entry in entries:
             click.echo(f"{entry.name}  {entry.pictures} pictures, changed {entry.changed[:10]}")
+        for name in own:
+            instead = ", of which yours is used" if name in {entry.name for entry in entries} else ""
+            click.echo(printable(f"{name}  of the bundle {opened.label}{instead}"))
         if not entries:
-            click.echo("none yet: edgeparse gallery add NAME FILES...", err=True)
+            click.echo("none of your own yet: edgeparse gallery add NAME FILES...", err=True)
         for label, names in others.items():
             click.echo(f"of bundle {label}, to be enrolled again for this one: {', '.join(names)}", err=True)
 
@@ -170,7 +176,16 @@ def show(name: str, as_json: bool, bundle: Path | None, gallery: Path | None) ->
         )
         for near in shown["nearest"]:
             mark = "  (near enough to be taken for it)" if near["similarity"] >= needed else ""
-            click.echo(f"  {near['name']}  {near['similarity']:.3f}{mark}")
+            click.echo(printable(f"  {near['name']}  {near['similarity']:.3f}{mark}"))
+
+
+def _of(bundle: Bundle) -> list[str]:
+    """The generators that a bundle names by itself."""
+    from edgeparse.gallery import Gallery
+
+    if "attribution" in bundle.outputs:
+        return [name for name in bundle.attribution if name != "camera"]
+    return list(Gallery.load(bundle.read(bundle.gallery)).names) if bundle.gallery else []
 
 
 def _describe(name: str, bundle: Path | None, folder: Path | None) -> dict[str, Any]:
