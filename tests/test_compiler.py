@@ -226,9 +226,9 @@ def test_a_bundle_without_the_precision_says_what_it_has(store: Store) -> None:
         build.build(open_bundle(), build.Order("tensorrt-rtx", "int4", capabilities=("sm86",)), store)
 
 
-@pytest.mark.parametrize("text", ["", "a", "0", "2,1,3", "1,2", "1,2,3,4"])
+@pytest.mark.parametrize("text", ["", "a", "9" * 5000, "0", "2,1,3", "1,2", "1,2,3,4"])
 def test_batches_that_are_none(text: str) -> None:
-    with pytest.raises(ValueError, match=r".+"):
+    with pytest.raises(ValueError, match="is not one batch size"):
         parse_batches(text)
 
 

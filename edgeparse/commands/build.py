@@ -70,10 +70,7 @@ def build(
     try:
         batches = parse_batches(batch)
     except ValueError as error:
-        raise click.BadParameter(
-            printable(f"{batch!r} is not one batch size, nor the smallest, usual and largest as 1,8,32"),
-            param_hint="--batch",
-        ) from error
+        raise click.BadParameter(str(error), param_hint="--batch") from error
     capabilities = tuple(compute_capability.split(",")) if compute_capability else ()
     order = builder.Order(flavour, precision, batches, capabilities, workspace, dla)
     store = Store()
