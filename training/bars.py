@@ -63,7 +63,7 @@ class Bar:
     def number(self, value: float) -> str:
         """The same without its unit."""
         unit = self.unit.strip()
-        return f"{value:.{0 if unit.startswith('of ') else 1 if unit in ('%', 'points', 'ms') else 3}f}"
+        return f"{value:.{0 if unit.startswith('of ') else 1 if unit in ('%', 'points', 'ms', 'x') else 3}f}"
 
 
 def _detection(part: str, condition: str, key: str) -> Callable[[Evidence], Any]:
