@@ -454,8 +454,8 @@ def render(folder: Path, result: dict, edited: dict) -> str:
         "- Heavy resizing or recompression removes what the network reads: of the zoo's pictures most after "
         f"_{hardest}_, where the AUC is {result['detection_zoo'][hardest]['auc']:.3f}.\n"
         "- Pictures that were composited, retouched in places, or photographed from a screen were not tested.\n"
-        "- What the embedding recognises is how a generator is built: one that is trained again from other first weights is mostly taken for the "
-        "same one (docs/accuracy.md, the hardest pairs).\n"
+        "- What the embedding recognises is how a generator is built: one that is trained again from other first weights is mostly taken "
+        "for the same one (docs/accuracy.md, the hardest pairs).\n"
         "- A low probability is not proof of a camera, and a high one not proof of a generator.",
     ]
     return "\n\n".join(sections) + "\n"
