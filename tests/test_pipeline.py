@@ -51,7 +51,7 @@ def run(command: object, *arguments: object) -> str:
 
 
 # Everything from photos to a bundle: two and a half minutes on 2 quick cores.
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, zoo_folder, pictures, out, bundle = (
         tmp_path / name for name in ("data", "zoo", "index.jsonl", "run", "bundle")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -38,7 +39,11 @@ class Predictions:
         return self.values["generated"][:, 0]
 
     def embeddings(self) -> np.ndarray:
-        """Unit vectors, float32[P, D]."""
+        """Unit vectors, float32[P, D], made once: an interval asks for them hundreds of times."""
+        return self._units
+
+    @cached_property
+    def _units(self) -> np.ndarray:
         return np.stack([unit(vector) for vector in self.values["embedding"]])
 
 
