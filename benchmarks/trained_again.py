@@ -21,15 +21,17 @@ from training.evaluate import MOST_TRIED, same_generator
 from training.index.lines import Entry, Index, Place, read, source_key
 from training.index.load import collect
 from training.predictions import predict
-from training.zoo.build import Budget
+from training.zoo.build import MIN_STEPS, TERA_MACS, Budget
 from training.zoo.files import read_entry
 from training.zoo.pool import build_all
 from training.zoo.space import Config
 
 RESULT = Path(__file__).parent.parent / "training" / "results" / "trained_again.json"
-# Generators of each family that are trained again, the pictures that each makes, and the zoo's own budget for training one.
+# Generators of each family that are trained again, as long as the zoo's are, and the pictures that each makes.
 OF_A_FAMILY = 4
-BUDGET = Budget(0.5, {"test": 50}, min_steps=450)
+BUDGET = Budget(TERA_MACS, {"test": 50}, min_steps=MIN_STEPS)
+# What the name of one that was trained again ends in.
+AGAIN = " trained again"
 
 
 def chosen(index: Index) -> dict[str, list[Entry]]:
@@ -60,7 +62,7 @@ def beside(index: Index, entries: dict[str, list[Entry]], folder: Path) -> Index
     groups = {entry.place.number: entry.group for entry in crops(index)}
     found = Index({}, [])
     for key, of_one in entries.items():
-        other = replace(index.sources[key], name=f"{index.sources[key].name} trained again")
+        other = replace(index.sources[key], name=f"{index.sources[key].name}{AGAIN}")
         found.sources[key], found.sources[source_key(other)] = index.sources[key], other
         found.entries.extend(replace(entry, twin=None) for entry in of_one)
         file = folder / of_one[0].place.file.name
@@ -93,7 +95,7 @@ def main(folder: Path, index: Path, out: Path, workers: int) -> None:
     for _ in build_all(configs, crops(whole)[0].place.file, BUDGET, out, workers, "cpu"):
         pass
     collection = collect(beside(whole, entries, out))
-    kinds = {i: source.name.removesuffix(" trained again") for i, source in enumerate(collection.sources)}
+    kinds = {i: source.name.removesuffix(AGAIN) for i, source in enumerate(collection.sources)}
     found = {
         condition: same_generator(predict(backend, collection.samples, condition), bundle.same, kinds=kinds)
         for condition in MOST_TRIED

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeparse.errors import BundleError
+from edgeparse.text import is_name
 
 SCHEMA = 1
 FRAMINGS = ("windows", "resize")
@@ -415,7 +416,7 @@ def _name(value: Any, what: str) -> str:
     Raises:
         ValueError: it is none.
     """
-    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+    if not isinstance(value, str) or not is_name(value):
         raise ValueError(f"{what} has {reprlib.repr(value)}, which is no name of printable characters")
     return value
 

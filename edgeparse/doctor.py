@@ -78,7 +78,7 @@ def _engines() -> Line:
 def _openvino() -> Line:
     """It compiles at a process's first picture, so that only a name takes it."""
     if openvino.version() is None:
-        return Line("backend openvino", 'not installed; pip install "openvino>=2025.0"', False)
+        return Line("backend openvino", f"not installed; {openvino.INSTALL}", False)
     return Line("backend openvino", "can run, by name only: --backend openvino", True)
 
 

@@ -24,6 +24,7 @@ from edgeparse import files
 from edgeparse.bundle import Bundle
 from edgeparse.errors import GalleryError
 from edgeparse.gallery import MAX_BYTES, Gallery, centre, must_be_small, unit_length
+from edgeparse.text import is_name
 
 SCHEMA = 1
 # Fewer pictures do not tell a generator's traces from what the pictures happen to show.
@@ -268,7 +269,7 @@ def check_name(name: str) -> None:
     Raises:
         ValueError: it is not.
     """
-    if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
+    if not is_name(name) or len(name) > MAX_NAME:
         raise ValueError(f"{name!r} is not a generator's name; take 1 to {MAX_NAME} printable characters")
 
 

@@ -15,6 +15,7 @@ from edgeparse.bundle import Calibration
 from edgeparse.errors import BundleError, GalleryError
 from edgeparse.readout import generator_answer, unit
 from edgeparse.report import Candidate, GeneratorAnswer
+from edgeparse.text import is_name
 
 # So many of the background's vectors, the nearest ones, tell how near a generator usually comes to a picture.
 NEAREST = 3
@@ -146,7 +147,7 @@ def _checked(names: NDArray[Any], vectors: NDArray[Any], background: NDArray[Any
     if len(background) and background.shape[1:] != vectors.shape[1:]:
         raise ValueError(f"vectors of shape {vectors.shape} and a background of shape {background.shape}")
     for name in texts:
-        if not name.strip() or not name.isprintable():
+        if not is_name(name):
             raise ValueError(f"{name!r} is no name of printable characters")
     if len(set(texts)) < len(texts):
         raise ValueError("a name is there twice")

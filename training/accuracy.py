@@ -133,10 +133,6 @@ def _range(interval: Sequence[float] | None) -> str:
     return f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
 
 
-def _bar_range(bar: Bar, interval: Sequence[float] | None) -> str:
-    return f"{bar.number(interval[0])} to {bar.number(interval[1])}" if interval else ""
-
-
 def _tried_for(bar: Bar, tried: Sequence[dict[str, Any]]) -> str:
     """How many changes were tried whose figure is the bar's, and how many of them are kept."""
     pattern = next((words for start, words in TRIED_FOR.items() if bar.key.startswith(start)), None)
@@ -175,7 +171,7 @@ def _bars(evidence: Evidence, tried: Sequence[dict[str, Any]]) -> Iterator[str]:
                 bar.what,
                 bar.text,
                 bar.shown(value),
-                _bar_range(bar, interval),
+                bar.range(interval),
                 _outcome(bar, value, interval),
                 _tried_for(bar, tried),
             )

@@ -65,6 +65,10 @@ class Bar:
         unit = self.unit.strip()
         return f"{value:.{0 if unit.startswith('of ') else 1 if unit in ('%', 'points', 'ms', 'x') else 3}f}"
 
+    def range(self, interval: Iterable[float] | None) -> str:
+        """A figure's interval, as in tables; empty where it has none."""
+        return " to ".join(map(self.number, interval or ()))
+
 
 def _detection(part: str, condition: str, key: str) -> Callable[[Evidence], Any]:
     return lambda e: e["evaluation"][f"detection_{part}"][condition][key]

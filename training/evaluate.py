@@ -354,7 +354,7 @@ def _table(evaluation: dict[str, object]) -> str:
                 bar.what,
                 bar.text,
                 bar.shown(value),
-                " to ".join(map(bar.number, interval or ())),
+                bar.range(interval),
                 "met" if bar.met(value) else "missed",
             )
             for bar, value, interval in judged

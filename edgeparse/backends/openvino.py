@@ -17,13 +17,15 @@ from edgeparse.errors import BackendError
 PRECISION = "f32"
 
 
+# As in pyproject.toml.
+INSTALL = 'pip install "openvino>=2025.0"'
+
+
 def _library() -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise BackendError(
-            f'OpenVINO cannot be imported ({error}); install it with pip install "openvino>=2025.0"'
-        ) from error
+        raise BackendError(f"OpenVINO cannot be imported ({error}); install it with {INSTALL}") from error
     return openvino
 
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from edgeparse.bundle import default_folder
 from training.pack import PHOTO_SETS
 from training.zoo import description, probe
-from training.zoo.build import Budget
+from training.zoo.build import MIN_STEPS, TERA_MACS, Budget
 from training.zoo.document import rendered
 from training.zoo.families import REGISTRY
 from training.zoo.pool import build_all, prepare_photos
@@ -41,9 +41,9 @@ def main() -> None:
 @click.option("--seed", default=0, show_default=True, help="The same seed draws the same configs.")
 @click.option("--families", default=",".join(REGISTRY), show_default=True, help="Which families, by commas.")
 @click.option(
-    "--tera-macs", default=0.5, show_default=True, help="Training a generator, in 10^12 multiply-accumulates."
+    "--tera-macs", default=TERA_MACS, show_default=True, help="Training a generator, in 10^12 multiply-accumulates."
 )
-@click.option("--min-steps", default=450, show_default=True, help="Steps that even a costly generator gets.")
+@click.option("--min-steps", default=MIN_STEPS, show_default=True, help="Steps that even a costly generator gets.")
 @click.option(
     "--pictures", default="120,30,50", show_default=True, help="Pictures a generator: train, val, test photos."
 )

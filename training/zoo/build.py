@@ -23,6 +23,8 @@ from training.zoo.space import Config
 
 BATCH = 4
 PATCH = 64
+# What training a generator of the zoo takes, in 10^12 multiply-accumulates, and the steps that even a costly one gets.
+TERA_MACS, MIN_STEPS = 0.5, 450
 # Photos that an unconditional generator learns from.
 TEXTURES = 4
 ADVERSARIAL_WEIGHT = 0.03
