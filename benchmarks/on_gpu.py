@@ -10,7 +10,7 @@ from typing import Protocol
 
 from benchmarks.contenders import OURS, Contender
 from benchmarks.timing import AWAKE, OUTSIDE, Pair, Run, median_ms, pictures, repeated
-from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
+from edgeparse.backends.onnxruntime import TF32, OnnxRuntimeBackend
 from edgeparse.bundle import Bundle, open_bundle
 
 # What a report of ours stands against: a FEN with the parsing network and a FEN with the detector.
@@ -39,7 +39,9 @@ def open_contender(
     compiled, graphs = library == "torch.compile-cuda", "graphs" in switched
     networks: Sequence[Network]
     if library == "onnxruntime-cuda":
-        networks = _in_onnxruntime(ours, contender.precision, switched, device)
+        # As the backend runs it by itself.
+        allowed = ours is not None and contender.precision in ours.tf32
+        networks = _in_onnxruntime(ours, contender.precision, [*switched, "tf32"] if allowed else switched, device)
     else:
         from benchmarks.torch_on_gpu import networks_of
 
@@ -70,7 +72,7 @@ class OnnxRuntimeNetwork:
     """
 
     def __init__(self, model: bytes, size: int, switched: Sequence[str], device: str) -> None:
-        settings = {"use_tf32": "1"} if "tf32" in switched else {}
+        settings = TF32 if "tf32" in switched else {}
         self._size, self._graphs = size, "graphs" in switched
         self._backend = OnnxRuntimeBackend(model, device, graphs=self._graphs, settings=settings)
         self._outputs = [name for name in self._backend.outputs if name != OUTSIDE]

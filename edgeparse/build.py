@@ -65,6 +65,7 @@ def key_of(bundle: Bundle, order: Order) -> tuple[Key, bytes]:
         batches=order.batches,
         workspace=order.workspace,
         dla=order.dla,
+        tf32=variant in bundle.tf32,
     )
     compiler.check(key, flavour)
     return key, model

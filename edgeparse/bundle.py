@@ -112,7 +112,8 @@ class Bundle:
     """An opened bundle whose manifest was checked; each file's hash is checked when it is read.
 
     `outputs` says what the bundle can answer: what needs an output that it lacks is None in a report. `calibration` is None where it
-    does not tell camera from generated. `framing` is "windows" (pieces at native resolution) or "resize" (the whole picture, shrunk,
+    does not tell camera from generated. `tf32` names the variants whose answers stay what they are where a GPU reads their float32 with
+    eleven significant bits. `framing` is "windows" (pieces at native resolution) or "resize" (the whole picture, shrunk,
     as the published networks were trained). `attribution` names the classes of an output of that name, "camera" among them.
     """
 
@@ -125,6 +126,7 @@ class Bundle:
     outputs: tuple[str, ...]
     variants: dict[str, str]
     default_variant: str
+    tf32: frozenset[str]
     families: tuple[str, ...]
     family_reported: bool
     continuous: tuple[Parameter, ...]
@@ -298,6 +300,9 @@ def _parse(folder: Path, fields: dict[str, Any], sha256: str) -> Bundle:
     _names(list(variants), "variants")
     if fields["default_variant"] not in variants:
         raise ValueError(f"default_variant {fields['default_variant']!r} is none of {', '.join(variants)}")
+    tf32 = frozenset(_names(fields.get("tf32", []), "tf32"))
+    if unknown := sorted(tf32 - variants.keys()):
+        raise ValueError(f"tf32 names {', '.join(unknown)}, which variants does not")
     framing = fields.get("framing", "windows")
     if framing not in FRAMINGS:
         raise ValueError(f"framing {reprlib.repr(framing)} is none of {', '.join(FRAMINGS)}")
@@ -323,6 +328,7 @@ def _parse(folder: Path, fields: dict[str, Any], sha256: str) -> Bundle:
         outputs=outputs,
         variants=dict(variants),
         default_variant=fields["default_variant"],
+        tf32=tf32,
         families=_names(labels["family"], "labels.family"),
         family_reported=bool(labels["family_reported"]),
         continuous=continuous,

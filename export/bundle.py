@@ -27,7 +27,7 @@ from export.calibration import (
     validation_pictures,
 )
 from export.onnx_graph import export, output_names, parity, with_short_weights
-from export.variants import write_variants
+from export.variants import bearing_tf32, write_variants
 from training.dataset import Collection, some
 from training.evaluate import check_splits, detection, parsing, same_generator
 from training.labels import CONTINUOUS
@@ -63,6 +63,7 @@ def build(
             "outputs": output_names(network),
             "variants": variants,
             "default_variant": variant,
+            "tf32": bearing_tf32(model, variants, held),
             "metrics": {
                 "parity_max_relative_error": differences,
                 "share_of_estimate": dict(zip(CONTINUOUS, shrinkage.shares.tolist(), strict=True)),
@@ -97,8 +98,11 @@ def refit(bundle: Bundle, collection: Collection, version: str) -> Bundle:
     with replacing(bundle.folder) as new:
         model = new / bundle.variants["fp32"]
         model.write_bytes(bundle.read(model.name))
+        held = calibration_windows(collection)
+        variants = write_variants(model, held)
         network = {"version": version, "network_of": manifest.get("network_of", bundle.label)}
-        _fit(new, manifest | network | {"variants": write_variants(model, calibration_windows(collection))}, collection)
+        files = {"variants": variants, "tf32": bearing_tf32(model, variants, held)}
+        _fit(new, manifest | network | files, collection)
     return open_bundle(bundle.folder)
 
 

@@ -9,20 +9,30 @@ from onnx import NodeProto, TensorProto, helper
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
-from export.onnx_rewrite import STATISTICS, before_activation, drop_unused, reading_pixels, spatial_convolutions
+from export.onnx_rewrite import (
+    STATISTICS,
+    before_activation,
+    dividing_in_weights,
+    drop_unused,
+    merged_heads,
+    reading_pixels,
+    spatial_convolutions,
+    with_moments_together,
+)
 
 # Roots are taken of sums of squares.
 ROOTS = frozenset(["Sqrt"])
 
 
 def halve(source: Path, target: Path) -> None:
-    """Write `source` with its convolutions in fp16.
+    """Write `source` with its convolutions in fp16, and in fewer kernels: a window takes a GPU as long as these take to start.
 
     In fp32 stay what reads the pixels, whose traces are their last bits, up to the first layers with an activation; statistics over
     feature maps, and spectra (squares overflow fp16, and a variance is a small difference of large numbers); and the heads behind the
     statistics.
     """
-    model = onnx.load(source)
+    # Undivided, pixels are whole and half numbers, of which neither fp16 nor TF32 takes anything.
+    model = merged_heads(with_moments_together(dividing_in_weights(onnx.load(source))))
     half = convert_float_to_float16(
         model,
         keep_io_types=True,
@@ -30,7 +40,7 @@ def halve(source: Path, target: Path) -> None:
         node_block_list=full_precision_nodes(model),
     )
     OnnxModel(half).topological_sort()
-    _drop_round_trips(half, onnx.load(source))
+    _drop_round_trips(half, model)
     onnx.checker.check_model(half, full_check=True)
     onnx.save(half, target)
 
@@ -53,6 +63,12 @@ def full_precision_nodes(model: onnx.ModelProto) -> list[str]:
         kept.add(node.name)
         before = [producers[name] for name in node.input if name in producers]
         waiting += [p for p in before if p.name not in kept and p.op_type != "Relu" and p.name not in spatial]
+    # Maps that are in fp16 are put together in fp16, once for the statistics and for the next layer.
+    for node in nodes:
+        if node.op_type == "Concat" and not any(
+            name not in producers or producers[name].name in kept for name in node.input
+        ):
+            kept.discard(node.name)
     return [node.name for node in nodes if node.name in kept]
 
 

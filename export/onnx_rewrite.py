@@ -185,6 +185,87 @@ def with_shared_statistics(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def with_moments_together(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which the means of all feature maps are one vector, and their deviations another: what makes the one of the other runs
+    once, not once a map. The layers that read them have their weights in the new order.
+
+    As it was, where there are not several concatenations of means and deviations (`training.networks.moments`) in another.
+    """
+    model = copied(model)
+    graph = model.graph
+    made = {name: node for node in graph.node for name in node.output}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in infer_shapes(model).graph.value_info}
+
+    def before(name: str, *kinds: str) -> list[onnx.NodeProto] | None:
+        """The nodes of these kinds that lead to a value, each by its first input, the last one first."""
+        found: list[onnx.NodeProto] = []
+        for kind in kinds:
+            node = made.get(name)
+            if node is None or node.op_type != kind:
+                return None
+            found.append(node)
+            name = node.input[0]
+        return found
+
+    def moments_of(name: str) -> tuple[list[str], list[onnx.NodeProto]] | None:
+        """Of a concatenation of a mean and a deviation: mean and mean square, and the nodes from the latter to the deviation."""
+        both = made.get(name)
+        if both is None or both.op_type != "Concat" or len(both.input) != 2:
+            return None
+        chain = before(both.input[1], "Sqrt", "Add", "Clip", "Sub")
+        squared = chain and made.get(chain[-1].input[1])
+        if not chain or squared is None or squared.op_type != "Mul" or list(squared.input) != [both.input[0]] * 2:
+            return None
+        return [both.input[0], chain[-1].input[0]], [*chain, squared]
+
+    for last in list(graph.node):
+        parts = {name: found for name in last.input if (found := moments_of(name))} if last.op_type == "Concat" else {}
+        if len(parts) < 2:
+            continue
+        root, plus, clip, less, square = next(iter(parts.values()))[1]
+        name = last.name
+        means, squares = ([pair[i] for pair, _ in parts.values()] for i in (0, 1))
+        nodes = [
+            helper.make_node("Concat", means, [f"{name}_means"], f"{name}_means", axis=1),
+            helper.make_node("Concat", squares, [f"{name}_squares"], f"{name}_squares", axis=1),
+            helper.make_node(square.op_type, [f"{name}_means"] * 2, [f"{name}_of_means"], f"{name}_of_means"),
+            helper.make_node(
+                less.op_type, [f"{name}_squares", f"{name}_of_means"], [f"{name}_variances"], f"{name}_variances"
+            ),
+            helper.make_node(
+                clip.op_type, [f"{name}_variances", *clip.input[1:]], [f"{name}_clipped"], f"{name}_clipped"
+            ),
+            helper.make_node(plus.op_type, [f"{name}_clipped", *plus.input[1:]], [f"{name}_sums"], f"{name}_sums"),
+            helper.make_node(root.op_type, [f"{name}_sums"], [f"{name}_deviations"], f"{name}_deviations"),
+        ]
+        widths = [shapes[value][-1].dim_value for value in last.input]
+        columns = dict(zip(last.input, np.split(np.arange(sum(widths)), np.cumsum(widths)[:-1]), strict=True))
+        halves = [np.split(columns[value], 2) for value in parts]
+        order = np.concatenate([each[i] for i in (0, 1) for each in halves])
+        place = list(last.input).index(next(iter(parts)))
+        others = [value for value in last.input if value not in parts]
+        order = np.concatenate(
+            [*(columns[value] for value in others[:place]), order, *(columns[value] for value in others[place:])]
+        )
+        last.input[:] = [*others[:place], f"{name}_means", f"{name}_deviations", *others[place:]]
+        start = list(graph.node).index(last)
+        for offset, node in enumerate(nodes):
+            graph.node.insert(start + offset, node)
+        for layer in _layers_reading(graph, last.output[0]):
+            weight = constants[layer.input[1]]
+            weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight)[:, order], weight.name))
+    drop_unused(graph)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _layers_reading(graph: onnx.GraphProto, value: str) -> list[onnx.NodeProto]:
+    """The layers that `gemm_as_convolution` made and that read a vector."""
+    unsqueezed = {node.output[0] for node in graph.node if node.op_type == "Unsqueeze" and node.input[0] == value}
+    return [node for node in graph.node if node.op_type == "Conv" and node.input[0] in unsqueezed]
+
+
 def with_channels_last(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy in which what an fp32 convolution gives to quantised ones is laid out with channels last, and back, by transposes with two
     reshapings between them.

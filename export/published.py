@@ -21,7 +21,7 @@ from edgeparse.errors import ImageError
 from export.bundle import write_manifest
 from export.onnx_graph import differences, fold_batch_norm, write
 from export.published_networks import MEAN, STD, AttributionHead, DeepfakeHead, DnCNN, ParsingHead, Published
-from export.variants import write_variants
+from export.variants import bearing_tf32, write_variants
 
 # The published ranges of the continuous parameters over 116 generators: name, lowest, highest, unit.
 CONTINUOUS = (
@@ -130,6 +130,8 @@ def export(
         "outputs": network.outputs,
         "variants": variants,
         "default_variant": "fp32",
+        # Noise does not show what a network makes of smooth pictures.
+        "tf32": bearing_tf32(model, variants, seen) if pictures is not None else [],
         "gallery": None,
         "labels": _labels(task, classes),
         "calibration": None if task == "parsing" else UNCALIBRATED,

@@ -7,15 +7,28 @@ much faster with uint8 activations than with the symmetric int8 that TensorRT de
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from export import tf32
 from export.half import halve
 from export.quantize import CPU, TENSORRT, quantize
 
 PRECISIONS = ("fp16", "int8", "int8-tensorrt")
+
+
+def bearing_tf32(model: Path, variants: Mapping[str, str], windows: np.ndarray) -> list[str]:
+    """The manifest's `tf32`: which variants beside an fp32 model answer the same with it, as these uint8[N, S, S, 3] windows show.
+
+    Those that a GPU runs: what is in fp32 in fp16 files. The fp32 file is for whoever asks for fp32.
+    """
+    return [
+        name
+        for name in ("fp16",)
+        if name in variants and tf32.borne_by(model.with_name(variants[name]), model, windows)
+    ]
 
 
 def write_variants(model: Path, windows: np.ndarray, precisions: Sequence[str] = PRECISIONS) -> dict[str, str]:

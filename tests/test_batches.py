@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.conftest import noise
+from training import codecs
 from training.batches import Batches, Cuts, DeviceStore, HostStore, grown
 from training.dataset import CHAINS, Collection, Generator, Sample, add_variants
 from training.labels import Labels
@@ -69,6 +70,18 @@ def test_pictures_come_with_their_photos_at_the_same_place(twins: bool) -> None:
         photos = {window.tobytes() for window in taken}
         alike += sum(window.tobytes() in photos for window in made)
     assert alike == 50 if twins else alike < 5
+
+
+def test_a_share_of_renewed_chains_has_heavy_edits(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Other processes are forked from here.
+    monkeypatch.setattr(codecs, "heavy_chain", lambda pixels, rng: np.zeros_like(pixels))
+    for heavy, least, most in ((0.0, 0.0, 0.0), (0.5, 0.3, 0.7), (1.0, 1.0, 1.0)):
+        with Renewal(a_collection(), 1, heavy=heavy, workers=2) as renewal:
+            made: list[np.ndarray] = []
+            while len(made) < 100:
+                made += [pixels for _, pixels in renewal.take()]
+                time.sleep(0.02)
+        assert least <= np.mean([not pixels.any() for pixels in made]) <= most
 
 
 def test_renewed_variants_are_other_chains_of_the_same_pictures_and_twins_stay_twins() -> None:

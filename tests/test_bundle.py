@@ -88,6 +88,8 @@ def test_other_schema(bundle_copy: Path, schema: object) -> None:
         lambda fields: fields["calibration"].update(bias=math.nan),
         lambda fields: fields["calibration"].update(bias="0"),
         lambda fields: fields.update(default_variant="int4"),
+        lambda fields: fields.update(tf32=["int4"]),
+        lambda fields: fields.update(tf32="fp16"),
         lambda fields: fields["files"].update({"/etc/passwd": {"sha256": "0" * 64}}),
         lambda fields: fields.update(window=1),
         lambda fields: fields.update(window=-5),

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -105,6 +106,29 @@ def test_progress_is_told_and_may_stop_it(model_files: dict[str, Path]) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         compile_engine(model, key_for(model), stop)
+
+
+@pytest.mark.parametrize("borne", [True, False])
+def test_tf32_is_left_out_where_a_model_does_not_bear_it(monkeypatch: pytest.MonkeyPatch, borne: bool) -> None:
+    trt = flavours.library(RTX)
+    configs = []
+
+    class Builder:
+        def __init__(self, logger: object) -> None:
+            self.real = trt.Builder(logger)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.real, name)
+
+        def create_builder_config(self) -> object:
+            configs.append(self.real.create_builder_config())
+            return configs[-1]
+
+    shown = SimpleNamespace(**{name: getattr(trt, name) for name in dir(trt)} | {"Builder": Builder})
+    monkeypatch.setattr(flavours, "library", lambda _flavour: shown)
+    model = small_model()
+    assert compile_engine(model, replace(key_for(model), tf32=borne)).plan
+    assert configs[0].get_flag(trt.BuilderFlag.TF32) == borne
 
 
 def test_an_operator_that_tensorrt_lacks_is_named() -> None:

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from edgeparse.bundle import default_folder, open_bundle
 from edgeparse.errors import BundleError
 from edgeparse.precision import variant_for
+from export import tf32
 from export.bias_correction import add_to_bias, channel_means, correct_biases
 from export.bundle import refit, replacing
 from export.half import full_precision_nodes, halve
-from export.onnx_graph import differences, write
+from export.onnx_graph import differences, export, output_names, write
 from export.onnx_rewrite import (
     convolution_as_gemm,
     copied,
@@ -32,6 +33,7 @@ from export.onnx_rewrite import (
     gemm_as_convolution,
     merged_heads,
     spatial_convolutions,
+    with_moments_together,
     with_shared_statistics,
 )
 from export.quantize import CPU, TENSORRT, Scheme, quantize
@@ -39,6 +41,7 @@ from export.variants import write_variants
 from tests.conftest import edit_manifest
 from training.dataset import Collection, Generator
 from training.labels import Labels
+from training.networks import Network, NetworkConfig
 
 NAMES = ["fingerprint", "generated"]
 SIZE = 16
@@ -397,3 +400,56 @@ def test_refitting_wants_the_label_spaces_that_the_networks_answer_with(bundle_c
     edit_manifest(bundle_copy, lambda fields: fields["training"].pop("generators"))
     with pytest.raises(ValueError, match="does not say which generators"):
         refit(open_bundle(bundle_copy), nothing, "9")
+
+
+@pytest.fixture(scope="module")
+def shipped_kind(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network of the shipped kind, as an fp32 file: random weights, and what it says is generated is what spectral lines add up to."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("kind") / "model.onnx"
+    made = Network(NetworkConfig(trunk=(32, 48, 64), hidden=64, compared=64, embedding=16)).eval()
+    assert made.by_lines is not None
+    made.by_lines.weight.data.fill_(1.0)
+    export(made, output_names(made), path)
+    return path
+
+
+def smooth_windows() -> np.ndarray:
+    """Half of noise, half of slopes that hardly change: what a residual filter whose weights do not add up to zero takes for content."""
+    slopes = np.linspace(0, 60, 128, dtype=np.float32)[:, None, None] + np.arange(8)[:, None, None, None] * 20
+    rng = np.random.default_rng(0)
+    slow = np.clip(slopes + rng.normal(0, 0.3, (8, 128, 128, 3)), 0, 255).round().astype(np.uint8)
+    return np.concatenate([slow, rng.integers(0, 256, (8, 128, 128, 3), np.uint8)])
+
+
+def test_moments_of_all_maps_are_made_at_once(shipped_kind: Path) -> None:
+    before = onnx.load(shipped_kind)
+    after = with_moments_together(before)
+    counts = [[node.op_type for node in m.graph.node].count("Sqrt") for m in (before, after)]
+    assert counts == [4, 1]
+    sessions = [onnxruntime.InferenceSession(m.SerializeToString()) for m in (before, after)]
+    for a, b in zip(*(session.run(None, {"windows": smooth_windows()}) for session in sessions), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert with_moments_together(after) == after
+
+
+def test_eleven_bits_are_what_tf32_leaves() -> None:
+    values = np.array([1.0, 1 + 2**-10, 1 + 2**-11 + 2**-20, -3.1415927, 127.5, 1e-3], np.float32)
+    got = tf32.rounded(values)
+    assert got[:3].tolist() == [1.0, 1 + 2**-10, 1 + 2**-10]
+    np.testing.assert_allclose(got, values, rtol=2**-11)
+    mantissas = np.frexp(got.astype(np.float64))[0] * 2**11
+    np.testing.assert_array_equal(mantissas, mantissas.round())
+
+
+def test_lines_bear_tf32_by_weights_that_eleven_bits_hold(shipped_kind: Path, tmp_path: Path) -> None:
+    """A tenth larger they are no multiples of one number: rounded, they do not add up to zero, and what is smooth comes through."""
+    whole, spoilt = tmp_path / "whole.onnx", tmp_path / "spoilt.onnx"
+    halve(shipped_kind, whole)
+    assert tf32.borne_by(whole, shipped_kind, smooth_windows())
+    model = onnx.load(shipped_kind)
+    (lines,) = (tensor for tensor in model.graph.initializer if tensor.name.endswith("lines.colours"))
+    lines.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(lines) * np.float32(1.1), lines.name))
+    onnx.save(model, tmp_path / "other.onnx")
+    halve(tmp_path / "other.onnx", spoilt)
+    assert not tf32.borne_by(spoilt, tmp_path / "other.onnx", smooth_windows())

@@ -8,6 +8,7 @@ import sys
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,8 +16,9 @@ import numpy as np
 import pytest
 
 from edgeparse import BackendError
-from edgeparse.backends import graphs, onnxruntime
+from edgeparse.backends import graphs, onnxruntime, select
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
+from edgeparse.bundle import open_bundle
 
 SIDE = 40
 SHAPES = {"generated": ["N", 1], "family": ["N", 7], "fingerprint": ["N", 3, SIDE, SIDE]}
@@ -196,6 +198,14 @@ def test_what_cannot_be_recorded_runs_plainly(library: Library, caplog: pytest.L
     assert "cudaErrorStreamCaptureUnsupported" in caplog.text
     assert [session.settings.get("enable_cuda_graph") for session in library.sessions] == ["1", None]
     assert library.sessions[1].settings["prefer_nhwc"] == "1"
+
+
+@pytest.mark.parametrize("borne", [True, False])
+def test_a_file_that_bears_it_may_use_tf32(library: Library, borne: bool) -> None:
+    bundle = replace(open_bundle(), tf32=frozenset(["fp16"] if borne else []))
+    for variant in ("fp16", "fp32"):
+        select.create("cuda", bundle, variant)
+    assert [session.settings["use_tf32"] for session in library.sessions] == ["1" if borne else "0", "0"]
 
 
 @pytest.mark.parametrize("fault", ["wrong", "idle", "stuck"])

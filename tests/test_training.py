@@ -25,7 +25,7 @@ from training.dataset import CHAINS, Collection, Generator, Sample, add_variants
 from training.embedding import fitted as fitted_embedding
 from training.embedding import members
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
-from training.learner import optimizers_of
+from training.learner import Learner, optimizers_of
 from training.lines import fitted
 from training.muon import Muon, orthogonal
 from training.networks import (
@@ -589,6 +589,25 @@ def test_teachers_say_what_is_generated(striped: Collection, tmp_path: Path) -> 
             said[name] = learnt.eval()(torch.from_numpy(windows(8, 50)))["generated"]
     assert said["taught"].min() > 1.5
     assert said["labels"].mean() < said["taught"].mean() - 1
+
+
+@pytest.mark.parametrize("zoo_labelled", [True, False])
+def test_the_zoo_may_be_learnt_from_labels_beside_teachers(zoo_labelled: bool) -> None:
+    """A teacher that takes everything for a photo says so of photos and public generators, and of the zoo where nobody else does."""
+    teacher = network(5).requires_grad_(False)
+    teacher.by_lines = None
+    teacher.heads["generated"].weight.zero_()
+    teacher.heads["generated"].bias.fill_(-4.0)
+    sources = [Generator("set", None, False, "train"), Generator("crops", None, True, "train")]
+    sources += [
+        Generator("public", labels_of_a_vae(), False, "train"),
+        Generator("g0", labels_of_a_vae(), True, "train"),
+    ]
+    learner = Learner(network(), sources, rate=1e-3, weights=Weights(), teachers=[teacher], zoo_labelled=zoo_labelled)
+    taught = learner._taught(torch.from_numpy(windows(4)), torch.arange(4))
+    assert taught is not None
+    said = 1 / (1 + np.exp(4))
+    assert taught.tolist() == pytest.approx([said, said, said, 1.0 if zoo_labelled else said], abs=1e-3)
 
 
 def test_proxies_stand_for_generators_that_a_batch_has_not() -> None:

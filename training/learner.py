@@ -68,6 +68,7 @@ class Learner:
         compiled: whether TorchInductor makes the steps faster, which takes it a minute a size of windows and a C++ compiler.
         teachers: networks, which are brought to where it is, from whose mean logit it learns what is generated, in place of the labels:
             these are learnt by heart long before generators are told apart.
+        zoo_labelled: whether it learns of the zoo's generators, which are many, from the labels all the same.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Learner:
         muon: bool = True,
         compiled: bool = False,
         teachers: Sequence[nn.Module] = (),
+        zoo_labelled: bool = False,
     ) -> None:
         keep_freed_memory()
         # What is computed in float32 is that because the traces are finer than ten bits.
@@ -88,6 +90,8 @@ class Learner:
         self.place = next(network.parameters()).device
         self.average = Average(network)
         self.targets = Targets.of(sources, self.place)
+        labelled = [zoo_labelled and source.zoo and source.labels is not None for source in sources]
+        self._labelled = torch.tensor(labelled, device=self.place)
         self.proxies = Proxies(sources, network.config.embedding).to(self.place)
         self.optimizers = optimizers_of(network, rate, muon, self.proxies)
         self.steps = 0
@@ -115,7 +119,7 @@ class Learner:
         seen = torch.as_tensor(windows).to(self.place)
         with torch.autocast(self.place.type, torch.bfloat16, enabled=fast_bfloat16(self.place)):
             outputs = self._compute(seen)
-        taught = self._taught(seen)
+        taught = self._taught(seen, origins)
         terms: dict[str, Tensor] = heads(outputs, origins, self.targets, self.weights, self.proxies, taught)
         missed = detection_losses(outputs, origins, self.targets).detach().cpu().numpy()
         for optimizer in self.optimizers:
@@ -129,13 +133,14 @@ class Learner:
         return {name: float(term.detach()) for name, term in terms.items()}, missed
 
     @torch.no_grad()
-    def _taught(self, windows: Tensor) -> Tensor | None:
-        """How likely the teachers take each window for generated, float32[N]; None without teachers."""
+    def _taught(self, windows: Tensor, origins: Tensor) -> Tensor | None:
+        """How likely the teachers take each window for generated, or what the labels say, float32[N]; None without teachers."""
         if not self._teachers:
             return None
         with torch.autocast(self.place.type, torch.bfloat16, enabled=fast_bfloat16(self.place)):
             logits = [teacher(windows)["generated"][:, 0].float() for teacher in self._teachers]
-        return torch.stack(logits).mean(0).sigmoid()
+        said = torch.stack(logits).mean(0).sigmoid()
+        return torch.where(self._labelled[origins], self.targets.generated[origins], said)
 
     def state(self) -> dict[str, Any]:
         """All that `restore` needs; tensors and plain values."""

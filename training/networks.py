@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES
 
 WINDOW = 128
+# Of the weights of `SpectralLines`' residuals, which are below 1: eleven bits hold its multiples.
+STEP = 2.0**-11
 
 
 @dataclass(frozen=True)
@@ -223,14 +225,21 @@ class SpectralLines(nn.Module):
 
 def _residuals() -> Tensor:
     """float[3, 3, 3, 3], a convolution that makes of pixels in [-1, 1] brightness and two colour differences, in grey levels, less a
-    Gaussian mean of the neighbours."""
-    weights = torch.exp(-0.5 * (torch.arange(-1.0, 2.0) / 0.8) ** 2)
+    Gaussian mean of the neighbours.
+
+    For pixels in grey levels its weights are multiples of `STEP` that add up to zero, so that eleven bits hold them: rounded otherwise,
+    as by TF32, they would let through some of what is smooth, which is a hundred times what they are to find.
+    """
+    weights = torch.exp(-0.5 * (torch.arange(-1.0, 2.0, dtype=torch.float64) / 0.8) ** 2)
     weights /= weights.sum()
     kernel = -weights[:, None] * weights
     kernel[1, 1] += 1
-    brightness = torch.tensor([0.299, 0.587, 0.114])
-    colours = torch.stack([brightness, torch.tensor([0, 0, 1.0]) - brightness, torch.tensor([1.0, 0, 0]) - brightness])
-    return 127.5 * colours[:, :, None, None] * kernel
+    brightness = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
+    red, blue = torch.eye(3, dtype=torch.float64)[[0, 2]]
+    colours = torch.stack([brightness, blue - brightness, red - brightness])
+    kernels = (colours[:, :, None, None] * kernel / STEP).round() * STEP
+    kernels[:, :, 1, 1] -= kernels.sum((2, 3))
+    return (127.5 * kernels).float()
 
 
 def _four_at_once(kernel: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Self
 
 import numpy as np
 
+from training import codecs
 from training.dataset import Collection, Sample, through_chain
 from training.zoo.pool import leave_with_parent
 
@@ -36,10 +37,11 @@ class Renewal:
     Args:
         collection: whose samples have their variants already; these are numbered through, in order.
         seed: of the chains and their order.
+        heavy: the share of them with heavy edits (`codecs.heavy_chain`).
         workers: processes; by default all processors but two, and not more than `MOST`.
     """
 
-    def __init__(self, collection: Collection, seed: int, workers: int | None = None) -> None:
+    def __init__(self, collection: Collection, seed: int, *, heavy: float = 0.0, workers: int | None = None) -> None:
         groups: defaultdict[tuple[str, int], tuple[list[int], list[Sample]]] = defaultdict(lambda: ([], []))
         number = 0
         for sample in collection.samples:
@@ -51,7 +53,7 @@ class Renewal:
                     samples.append(sample)
                 number += 1
         self._numbers = [numbers for numbers, _ in groups.values()]
-        self._rng, self._order = np.random.default_rng(seed), np.empty(0, np.int64)
+        self._rng, self._order, self._heavy = np.random.default_rng(seed), np.empty(0, np.int64), heavy
         workers = workers or min(MOST, max(1, (os.cpu_count() or 1) - 2))
         # Forked, they share the pictures and need not be sent any.
         self._pool = ProcessPoolExecutor(
@@ -79,7 +81,7 @@ class Renewal:
         if not len(self._order):
             self._order = self._rng.permutation(len(self._numbers))
         chosen, self._order = self._order[:TOGETHER], self._order[TOGETHER:]
-        job = [(int(i), int(self._rng.integers(2**62))) for i in chosen]
+        job = [(int(i), int(self._rng.integers(2**62)), bool(self._rng.random() < self._heavy)) for i in chosen]
         numbers = [number for i in chosen for number in self._numbers[i]]
         self._made.append((numbers, self._pool.submit(_renewed, job)))
 
@@ -92,5 +94,9 @@ def _begin(groups: list[list[Sample]]) -> None:
     _groups = groups
 
 
-def _renewed(job: list[tuple[int, int]]) -> list[np.ndarray]:
-    return [through_chain(sample, seed) for group, seed in job for sample in _groups[group]]
+def _renewed(job: list[tuple[int, int, bool]]) -> list[np.ndarray]:
+    return [
+        through_chain(sample, seed, codecs.heavy_chain if heavy else codecs.random_chain)
+        for group, seed, heavy in job
+        for sample in _groups[group]
+    ]

@@ -56,8 +56,9 @@ class Settings:
     `toned`: the share of windows with random tone curves.
     `muon`: whether the weights of hidden layers are trained with it, or with AdamW as all others. `passes`: how often the embedding and the
     answers, learnt by themselves when the budget is used up, look at every picture. `renewed`: whether variants go through new codec chains
-    all the time. `taught_by`: network.pt files, from which it learns what is generated (`Learner`). `compiled`: whether TorchInductor makes
-    the steps faster, which takes it a minute a size of windows and a C++ compiler."""
+    all the time, the share `heavy` of them with heavy edits. `taught_by`: network.pt files, from which it learns what is generated; with
+    `zoo_labelled` of photos and public generators alone (`Learner`). `compiled`: whether TorchInductor makes the steps faster, which
+    takes it a minute a size of windows and a C++ compiler."""
 
     minutes: float = 60.0
     megapixels: float | None = None
@@ -74,7 +75,9 @@ class Settings:
     muon: bool = True
     passes: int = 0
     renewed: bool = False
+    heavy: float = 0.0
     taught_by: tuple[str, ...] = ()
+    zoo_labelled: bool = False
     compiled: bool = False
 
     def progress(self, spent: float, pixels: int) -> float:
@@ -166,10 +169,16 @@ def add_training_variants(collection: Collection, variants: int, seed: int) -> N
     help="Send pictures through new codec chains all the time, on other processors: a GPU would learn the old ones by heart.",
 )
 @click.option(
+    "--heavy", default=0.0, show_default=True, help="Share of the renewed chains that have heavy edits; with --renewed."
+)
+@click.option(
     "--taught-by",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False),
     help="A network.pt whose answer to camera or generated is learnt in place of the labels; of several, the mean.",
+)
+@click.option(
+    "--zoo-labelled", is_flag=True, help="Learn of the zoo's generators from the labels all the same; with --taught-by."
 )
 @click.option(
     "--whole-windows", is_flag=True, help="Never smaller windows than those that are shipped, as a GPU has the time."
@@ -193,7 +202,9 @@ def main(
     variants: int,
     passes: int,
     renewed: bool,
+    heavy: float,
     taught_by: tuple[str, ...],
+    zoo_labelled: bool,
     whole_windows: bool,
     compiled: bool,
     device: str,
@@ -220,7 +231,9 @@ def main(
         sizes=((1.0, WINDOW),) if whole_windows else SIZES,
         passes=passes,
         renewed=renewed,
+        heavy=heavy,
         taught_by=taught_by,
+        zoo_labelled=zoo_labelled,
         compiled=compiled,
     )
     train(network, collection, validation, how, out, begun)
@@ -292,6 +305,7 @@ def train(
         muon=settings.muon,
         compiled=settings.compiled,
         teachers=[_teacher(Path(path)) for path in settings.taught_by],
+        zoo_labelled=settings.zoo_labelled,
     )
     run = _Run(learner, out / "checkpoint.pt", _what(collection, settings))
     if run.file.exists():
@@ -321,6 +335,7 @@ def train(
             "passes": settings.passes,
             "heavy_looks": heavy_looks(settings.passes),
             "renewed": settings.renewed,
+            "heavy": settings.heavy,
             "taught_by": [Path(path).parent.name for path in settings.taught_by],
             "seed": settings.seed,
             "begun": begun,
@@ -372,7 +387,9 @@ def _learn(run: _Run, collection: Collection, validation: Validation, settings: 
     learner = run.learner
     with contextlib.ExitStack() as stack:
         # A run that goes on must not see its first batches again.
-        renewal = stack.enter_context(Renewal(collection, settings.seed + learner.steps)) if settings.renewed else None
+        renewal = None
+        if settings.renewed:
+            renewal = stack.enter_context(Renewal(collection, settings.seed + learner.steps, heavy=settings.heavy))
         batches = Batches(
             collection,
             settings.seed + learner.steps,

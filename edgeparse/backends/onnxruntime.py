@@ -45,10 +45,10 @@ PROVIDERS = {
     "cpu": Provider("CPUExecutionProvider", {}),
     "cuda": Provider(
         "CUDAExecutionProvider",
-        # Without TF32, whose ten bits are not what whoever takes the fp32 file asks for. This bars tensor cores: for a convolution in
-        # fp16 that knows no other way ONNX Runtime logs "No execution plans support the graph", and allows them (its cuda/nn/conv.cc).
-        # Only its global logger could be told not to, which is the application's. The fp16 file, too, has spectra in fp32 whose smallest
-        # energies ten bits drown (training/results/tried.json).
+        # Without TF32, whose ten bits are not what whoever takes the fp32 file asks for, and in which a network may lose what it is to
+        # find (training/results/tried.json). This bars tensor cores: for a convolution in fp16 that knows no other way ONNX Runtime
+        # logs "No execution plans support the graph", and allows them (its cuda/nn/conv.cc). Only its global logger could be told not
+        # to, which is the application's.
         {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"},
         remedy=_FOR_GPU,
     ),
@@ -60,6 +60,9 @@ PROVIDERS = {
     ),
     "onnxruntime-tensorrt-rtx": Provider("NvTensorRTRTXExecutionProvider", {}, folder=("nv_runtime_cache_path",)),
 }
+
+# Settings of "cuda" for files that a bundle lists under `tf32`.
+TF32 = {"use_tf32": "1"}
 
 _log = logging.getLogger(__name__)
 

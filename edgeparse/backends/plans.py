@@ -38,7 +38,8 @@ class Key:
     """All that an engine depends on. Two engines with the same key are interchangeable.
 
     `gpu` is the GPU's name where the engine fits only that kind, else None; `batches` the smallest, the usual and the largest number
-    of windows in a run; `workspace` megabytes the compiler may use, None for all there are; `dla` a DLA core.
+    of windows in a run; `workspace` megabytes the compiler may use, None for all there are; `dla` a DLA core; `tf32` whether float32 may
+    be read with eleven significant bits.
     """
 
     onnx: str
@@ -51,6 +52,7 @@ class Key:
     batches: tuple[int, int, int]
     workspace: int | None = None
     dla: int | None = None
+    tf32: bool = False
 
     @property
     def digest(self) -> str:

@@ -108,4 +108,6 @@ def _load(name: str, bundle: Bundle, variant: str | None, threads: int | None) -
         from edgeparse.backends.openvino import OpenVinoBackend
 
         return OpenVinoBackend(bundle.model(variant_for(bundle, name, variant)), threads)
-    return onnxruntime.OnnxRuntimeBackend(bundle.model(variant_for(bundle, name, variant)), name, threads)
+    chosen = variant_for(bundle, name, variant)
+    settings = onnxruntime.TF32 if name == "cuda" and chosen in bundle.tf32 else {}
+    return onnxruntime.OnnxRuntimeBackend(bundle.model(chosen), name, threads, settings=settings)
