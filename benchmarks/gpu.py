@@ -36,7 +36,8 @@ _RUNTIMES = {
     OURS: {
         "onnxruntime-cuda graphs": ("fp16", "fp32"),
         "onnxruntime-cuda": ("fp16", "fp32"),
-        # In fp16 as well: what bars TF32 from our default bars tensor cores from a part of the fp16 file.
+        # In fp16 as well: of a bundle whose fp16 file does not bear TF32, what is computed without it computes part of fp16 without
+        # tensor cores.
         "onnxruntime-cuda graphs tf32": ("fp16", "fp32"),
         "pytorch-cuda": ("fp32", "tf32", "bf16"),
         "pytorch-cuda graphs": ("tf32", "bf16"),
@@ -61,7 +62,8 @@ DEFINITIONS = {
     "published": "the parsing network (17 layers, 64x64) and the detector (31 layers, 128x128) one after another, random weights",
     "fp32": "PyTorch and ONNX Runtime without TF32",
     "tf32": "PyTorch's default: TF32 in convolutions; in ONNX Runtime switched on beside the precision of the file",
-    "fp16, bf16": "PyTorch: autocast, channels last; ONNX Runtime: the fp16 file, which keeps statistics and heads in fp32",
+    "fp16, bf16": "PyTorch: autocast, channels last; ONNX Runtime: the fp16 file, which keeps statistics and heads in fp32, with TF32 for "
+    "these where the bundle says that it bears it",
     "graphs": "CUDA graphs, one for each batch size",
     "ratio": "the median over rounds of the quotient of both times in a round",
     "tflops": f"product of two random {SIDE}x{SIDE} matrices, 2 * {SIDE}^3 operations",

@@ -173,7 +173,9 @@ def graphs(request: pytest.FixtureRequest, on_cuda: None) -> bool:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_onnxruntime_on_the_gpu_answers_as_on_the_cpu(precision: str, graphs: bool) -> None:
-    backend = OnnxRuntimeBackend(open_bundle().model(precision), "cuda", graphs=graphs)
+    # As `select` runs it.
+    settings = onnxruntime.TF32 if precision in open_bundle().tf32 else {}
+    backend = OnnxRuntimeBackend(open_bundle().model(precision), "cuda", graphs=graphs, settings=settings)
     differences = verify.compare(backend, reference(), sample_windows(), open_bundle().outputs)
     print(precision, differences)
     assert not verify.too_far(differences, precision), differences
