@@ -215,5 +215,8 @@ def test_a_card_says_what_was_learnt() -> None:
     assert "looked at 3 times" in trained_sentences(training | {"passes": 3})
     assert "and 2 times more after heavier edits" in trained_sentences(training | {"passes": 7, "heavy_looks": 2})
     assert "new codec chains" in trained_sentences(training | {"renewed": True})
-    assert "(default-2, default-3)" in trained_sentences(training | {"taught_by": ["default-2", "default-3"]})
+    assert "25% had heavier edits" in trained_sentences(training | {"renewed": True, "heavy": 0.25})
+    taught = training | {"taught_by": ["default-2", "default-3"]}
+    assert "(default-2, default-3)." in trained_sentences(taught)
+    assert "(default-2, default-3); of the zoo's" in trained_sentences(taught | {"zoo_labelled": True})
     assert trained_sentences(training | {"steps": 0}) == "For this version only what is learnt last was learnt."

@@ -265,12 +265,12 @@ def trained_sentences(training: dict) -> str:
         else "For this version only what is learnt last was learnt."
     )
     if training.get("renewed"):
-        of_network += " The pictures went through new codec chains all the time."
+        edits = f", of which {training['heavy']:.0%} had heavier edits" if training.get("heavy") else ""
+        of_network += f" The pictures went through new codec chains all the time{edits}."
     if training.get("taught_by"):
-        of_network += (
-            " What is camera and what generated it learnt not from labels, but from the mean answer of other networks, which had "
-            f"learnt that from labels and were stopped early ({', '.join(training['taught_by'])})."
-        )
+        others = ", ".join(training["taught_by"])
+        of_network += f" What is camera and what generated it learnt not from labels, but from the mean answer of other networks ({others})"
+        of_network += "; of the zoo's generators from the labels." if training.get("zoo_labelled") else "."
     of_plain = ", of the picture without its edits" if training.get("heavy_looks") else ""
     heavy = (
         f" and {looks} times more after heavier edits, of which it learnt from {EDITED:.0%}"

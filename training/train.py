@@ -41,7 +41,14 @@ WARM_UP = 0.05
 BETWEEN_LOOKS = {"cpu": 240.0, "cuda": 10.0}
 
 # What a bundle or network.pt that does not say it did: those from before it was said.
-NOT_SAID: dict[str, object] = {"passes": 0, "heavy_looks": 0, "renewed": False, "taught_by": []}
+NOT_SAID: dict[str, object] = {
+    "passes": 0,
+    "heavy_looks": 0,
+    "renewed": False,
+    "heavy": 0.0,
+    "taught_by": [],
+    "zoo_labelled": False,
+}
 
 Batch = tuple[np.ndarray | Tensor, np.ndarray]
 
@@ -337,6 +344,7 @@ def train(
             "renewed": settings.renewed,
             "heavy": settings.heavy,
             "taught_by": [Path(path).parent.name for path in settings.taught_by],
+            "zoo_labelled": settings.zoo_labelled,
             "seed": settings.seed,
             "begun": begun,
             "hardware": learner.hardware,
