@@ -45,13 +45,13 @@ from export.onnx_graph import export
 from export.shrinkage import Shrinkage
 from training.bars import headline
 from training.dataset import Collection, as_it_comes, crop
-from training.evaluate import evaluate
 from training.folds import FOLDS, refold
 from training.index.load import load
 from training.labels import FAMILIES
 from training.networks import WINDOW, Network, NetworkConfig
 from training.objectives import Weights
 from training.predictions import HEADS, predict
+from training.questions import evaluate
 from training.train import Settings, add_training_variants, train
 from training.validation import Validation
 from training.zoo.pool import leave_with_parent

@@ -17,10 +17,10 @@ import numpy as np
 from edgeparse.backends.onnxruntime import usable_cores
 from edgeparse.backends.select import create
 from edgeparse.bundle import open_bundle
-from training.evaluate import MOST_TRIED, same_generator
 from training.index.lines import Entry, Index, Place, read, source_key
 from training.index.load import collect
 from training.predictions import predict
+from training.questions import MOST_TRIED, same_generator
 from training.zoo.build import MIN_STEPS, TERA_MACS, Budget
 from training.zoo.files import read_entry
 from training.zoo.pool import build_all

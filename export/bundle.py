@@ -29,10 +29,10 @@ from export.calibration import (
 from export.onnx_graph import export, output_names, parity, with_short_weights
 from export.variants import bearing_tf32, write_variants
 from training.dataset import Collection, some
-from training.evaluate import check_splits, detection, parsing, same_generator
 from training.labels import CONTINUOUS
 from training.networks import WINDOW, Network
 from training.predictions import Predictions, predict, with_photos_content
+from training.questions import check_splits, detection, parsing, same_generator
 from training.train import NOT_SAID
 
 

@@ -20,11 +20,11 @@ from export.shrinkage import Shrinkage
 from training.bars import CONFIDENCE, FALSE_ALARM, MISS
 from training.dataset import Collection, Sample
 from training.enrolment import ENROLLED, background, centroids, enrolled_draws
-from training.evaluate import labels_of, pairs_of, training_labels, true_and_said
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES
 from training.metrics import auc, macro_f1
 from training.parsing import Answers, beats, headline
 from training.predictions import Predictions, predict, with_photos_content
+from training.questions import labels_of, pairs_of, training_labels, true_and_said
 
 # Share of validation pictures whose true value lies in the interval.
 COVERAGE = 0.8

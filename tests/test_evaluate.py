@@ -37,11 +37,12 @@ from training.dataset import Collection, Generator
 from training.edited import EDITS, FEW, measure
 from training.edited import looked_at as looked_at_edited
 from training.enrolment import centroids, enrolment
-from training.evaluate import attribution, check_splits, looked_at, main, pairs_of, same_generator
+from training.evaluate import main
 from training.index.lines import Entry, Index, Place, source_key
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
 from training.parsing import GAINS, Answers
 from training.predictions import Predictions, few
+from training.questions import attribution, check_splits, looked_at, pairs_of, same_generator
 
 DIMENSION = 32
 

@@ -23,10 +23,10 @@ from edgeparse.backends.select import create
 from edgeparse.bundle import Calibration, open_bundle
 from training import codecs
 from training.dataset import Collection
-from training.evaluate import detection
 from training.index.lines import Index, read
 from training.index.load import collect
 from training.predictions import native, predict
+from training.questions import detection
 
 RESULT = Path(__file__).parent / "results" / "edited.json"
 # Pictures of each zoo generator.

@@ -9,10 +9,10 @@ import numpy as np
 from edgeparse.backends.base import Backend
 from edgeparse.bundle import Bundle
 from training.dataset import Collection
-from training.evaluate import pairs_of, true_and_said
 from training.metrics import auc
 from training.parsing import Answers, headline
 from training.predictions import Predictions, predict
+from training.questions import pairs_of, true_and_said
 
 CONDITIONS = ("clean", "social media")
 # What the other precisions are compared with.
