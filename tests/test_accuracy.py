@@ -179,6 +179,19 @@ def test_ablations_are_beside_the_usual_network_and_published_ones_apart() -> No
     assert "seed 2" in text[text.index("### Seeds") : text.index("### Ablations")]
 
 
+def test_what_is_beyond_luck_is_bold() -> None:
+    """Of seeds with 0.60, 0.61 and 0.62 the next is between 0.56 and 0.66."""
+    seeds = [entry("fold-1", 0.1, fold=1), *(entry(f"seed-{i}", 0.1 + 0.01 * (i - 1), fold=1, seed=i) for i in (2, 3))]
+    text = page(*seeds, entry("no-twins", 0.055, fold=1), entry("no-codecs", 0.07, fold=1))
+    ablations = text[text.index("### Ablations") :]
+    assert "| no-twins | **0.555 (-0.045)** |" in ablations
+    assert "| no-codecs | 0.570 (-0.030) |" in ablations
+    assert "Worse than by luck: no-twins (AUC zoo, clean, AUC zoo, social media" in ablations
+    two = page(*seeds[:2], entry("no-twins", -0.5, fold=1))
+    assert "**" not in two[two.index("### Ablations") : two.index("| no-twins")]
+    assert "Worse than" not in two
+
+
 def test_what_was_tried_has_a_source() -> None:
     tried = json.loads((ROOT / "training/results/tried.json").read_text())
     assert tried

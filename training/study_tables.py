@@ -83,7 +83,7 @@ def study_sections(study: dict[str, Any] | None) -> Iterator[str]:
             lambda entry: f"seed {entry['run']['seed']}",
         )
     if BESIDE in runs:
-        yield from _ablations(runs)
+        yield from _ablations(runs, seeds)
     if "fold-0" in runs:
         yield from _published(runs, study["windows"])
 
@@ -141,14 +141,24 @@ def _left_out(entries: list[Entry]) -> Iterator[str]:
     )
 
 
-def _difference(key: str, value: float, usual: float) -> str:
-    """A figure and how far it is from the usual network's."""
+def _beyond_luck(value: float, seeds: Sequence[float]) -> bool:
+    """Whether one more seed would give such a figure less than once in twenty times, by these seeds' (prediction interval, Student's t)."""
+    count = len(seeds)
+    if count < 3:
+        return False
+    half = t.ppf(0.975, count - 1) * statistics.stdev(seeds) * (1 + 1 / count) ** 0.5
+    return abs(value - statistics.fmean(seeds)) > half
+
+
+def _difference(key: str, value: float, usual: float, seeds: Sequence[float]) -> str:
+    """A figure and how far it is from the usual network's, bold where that is beyond luck."""
     decimals = 1 if BAR[key].unit else 3
-    return f"{BAR[key].shown(value)} ({value - usual:+.{decimals}f})"
+    shown = f"{BAR[key].shown(value)} ({value - usual:+.{decimals}f})"
+    return f"**{shown}**" if _beyond_luck(value, seeds) else shown
 
 
-def _ablations(runs: dict[str, Entry]) -> Iterator[str]:
-    """One thing changed each, beside the usual network of the same fold and seed."""
+def _ablations(runs: dict[str, Entry], seeds: Sequence[Entry]) -> Iterator[str]:
+    """One thing changed each, beside the usual network of the same fold and seed; `seeds` are all networks with nothing changed."""
     usual = runs[BESIDE]["figures"]
     changed = [
         entry
@@ -160,9 +170,21 @@ def _ablations(runs: dict[str, Entry]) -> Iterator[str]:
     keys = [key for key in COLUMNS if key in usual]
     yield "### Ablations"
     yield (
-        "Fold 1, seed 1, one thing changed each; in brackets the difference from the network with nothing changed. Differences that are "
-        "no larger than those between seeds say nothing. Not fold 0, whose test generators are those of the bundle."
+        "Fold 1, seed 1, one thing changed each; in brackets the difference from the network with nothing changed. Bold is what another "
+        "seed would give less than once in twenty times, as far as three seeds tell: of all these figures some are by chance. Not fold 0, "
+        "whose test generators are those of the bundle."
     )
+    of_seeds = {key: [e["figures"][key] for e in seeds if key in e["figures"]] for key in keys}
+    worse = {
+        entry["run"]["changed"]: [
+            COLUMNS[key]
+            for key in keys
+            if key in entry["figures"]
+            and _beyond_luck(entry["figures"][key], of_seeds[key])
+            and BAR[key].better(usual[key], entry["figures"][key])
+        ]
+        for entry in changed
+    }
     yield table(
         ("changed", *(COLUMNS[key] for key in keys)),
         [
@@ -171,7 +193,9 @@ def _ablations(runs: dict[str, Entry]) -> Iterator[str]:
                 (
                     entry["run"]["changed"],
                     *(
-                        _difference(key, entry["figures"][key], usual[key]) if key in entry["figures"] else ""
+                        _difference(key, entry["figures"][key], usual[key], of_seeds[key])
+                        if key in entry["figures"]
+                        else ""
                         for key in keys
                     ),
                 )
@@ -179,6 +203,12 @@ def _ablations(runs: dict[str, Entry]) -> Iterator[str]:
             ),
         ],
     )
+    if any(worse.values()):
+        told = "; ".join(f"{what} ({', '.join(figures)})" for what, figures in worse.items() if figures)
+        yield (
+            f"Worse than by luck: {told}. What else was changed costs nothing that a training of this length shows; of the fingerprint's "
+            "constraints all four stay, without which what is written out is no fingerprint as the method defines it."
+        )
 
 
 def _passes(run: dict[str, Any], windows: int) -> str:
