@@ -5,12 +5,13 @@ A runtime is a library and, behind it, what is switched on, as in "onnxruntime-c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from benchmarks.contenders import OURS, Contender
 from benchmarks.timing import AWAKE, OUTSIDE, Pair, Run, median_ms, pictures, repeated
 from edgeparse.backends.onnxruntime import TF32, OnnxRuntimeBackend
+from edgeparse.backends.select import settings_of
 from edgeparse.bundle import Bundle, open_bundle
 
 # What a report of ours stands against: a FEN with the parsing network and a FEN with the detector.
@@ -39,9 +40,7 @@ def open_contender(
     compiled, graphs = library == "torch.compile-cuda", "graphs" in switched
     networks: Sequence[Network]
     if library == "onnxruntime-cuda":
-        # As the backend runs it by itself.
-        allowed = ours is not None and contender.precision in ours.tf32
-        networks = _in_onnxruntime(ours, contender.precision, [*switched, "tf32"] if allowed else switched, device)
+        networks = _in_onnxruntime(ours, contender.precision, switched, device)
     else:
         from benchmarks.torch_on_gpu import networks_of
 
@@ -71,8 +70,10 @@ class OnnxRuntimeNetwork:
         RuntimeError: graphs were asked for and cannot be recorded.
     """
 
-    def __init__(self, model: bytes, size: int, switched: Sequence[str], device: str) -> None:
-        settings = TF32 if "tf32" in switched else {}
+    def __init__(
+        self, model: bytes, size: int, switched: Sequence[str], device: str, settings: Mapping[str, str] | None = None
+    ) -> None:
+        settings = TF32 if "tf32" in switched else settings
         self._size, self._graphs = size, "graphs" in switched
         self._backend = OnnxRuntimeBackend(model, device, graphs=self._graphs, settings=settings)
         self._outputs = [name for name in self._backend.outputs if name != OUTSIDE]
@@ -91,7 +92,8 @@ def _in_onnxruntime(
     ours: Bundle | None, precision: str, switched: Sequence[str], device: str
 ) -> list[OnnxRuntimeNetwork]:
     if ours is not None:
-        return [OnnxRuntimeNetwork(ours.model(precision), ours.window, switched, device)]
+        settings = settings_of("cuda", ours, precision)
+        return [OnnxRuntimeNetwork(ours.model(precision), ours.window, switched, device, settings)]
     from benchmarks.torch_on_gpu import exported, published_size
 
     return [OnnxRuntimeNetwork(exported(task, precision), published_size(task), switched, device) for task in PUBLISHED]

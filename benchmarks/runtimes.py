@@ -19,6 +19,7 @@ from edgeparse.backends.base import Backend
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
 from edgeparse.backends.openvino import OpenVinoBackend
 from edgeparse.backends.plans import Store
+from edgeparse.backends.select import create
 from edgeparse.backends.tensorrt import TensorRTBackend
 from edgeparse.bundle import Bundle, open_bundle
 
@@ -59,7 +60,7 @@ def _open(contender: Contender, threads: int, bundle: Bundle, module: Callable[[
     if runtime.startswith("tensorrt"):
         return _backend(_tensorrt(bundle, runtime, precision), bundle, window)
     device = "cuda" if runtime == "onnxruntime-cuda" else "cpu"
-    return _backend(OnnxRuntimeBackend(bundle.model(precision), device, threads), bundle, window)
+    return _backend(create(device, bundle, precision, threads), bundle, window)
 
 
 def open_openvino(bundle: Bundle, precision: str, threads: int) -> OpenVinoBackend:

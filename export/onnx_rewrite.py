@@ -217,44 +217,44 @@ def with_moments_together(model: onnx.ModelProto) -> onnx.ModelProto:
         squared = chain and made.get(chain[-1].input[1])
         if not chain or squared is None or squared.op_type != "Mul" or list(squared.input) != [both.input[0]] * 2:
             return None
-        return [both.input[0], chain[-1].input[0]], [*chain, squared]
+        return [both.input[0], chain[-1].input[0]], chain
 
     for last in list(graph.node):
         parts = {name: found for name in last.input if (found := moments_of(name))} if last.op_type == "Concat" else {}
         if len(parts) < 2:
             continue
-        root, plus, clip, less, square = next(iter(parts.values()))[1]
-        name = last.name
+        name, first = last.name, next(iter(parts))
         means, squares = ([pair[i] for pair, _ in parts.values()] for i in (0, 1))
         nodes = [
             helper.make_node("Concat", means, [f"{name}_means"], f"{name}_means", axis=1),
             helper.make_node("Concat", squares, [f"{name}_squares"], f"{name}_squares", axis=1),
-            helper.make_node(square.op_type, [f"{name}_means"] * 2, [f"{name}_of_means"], f"{name}_of_means"),
-            helper.make_node(
-                less.op_type, [f"{name}_squares", f"{name}_of_means"], [f"{name}_variances"], f"{name}_variances"
-            ),
-            helper.make_node(
-                clip.op_type, [f"{name}_variances", *clip.input[1:]], [f"{name}_clipped"], f"{name}_clipped"
-            ),
-            helper.make_node(plus.op_type, [f"{name}_clipped", *plus.input[1:]], [f"{name}_sums"], f"{name}_sums"),
-            helper.make_node(root.op_type, [f"{name}_sums"], [f"{name}_deviations"], f"{name}_deviations"),
+            helper.make_node("Mul", [f"{name}_means"] * 2, [f"{name}_of_means"], f"{name}_of_means"),
         ]
-        widths = [shapes[value][-1].dim_value for value in last.input]
+        value = f"{name}_squares"
+        for node in reversed(parts[first][1]):
+            beside = [f"{name}_of_means"] if node.op_type == "Sub" else node.input[1:]
+            made_of = f"{name}_{node.op_type.lower()}"
+            nodes.append(helper.make_node(node.op_type, [value, *beside], [made_of], made_of))
+            value = made_of
+        widths = [shapes[part][-1].dim_value for part in last.input]
         columns = dict(zip(last.input, np.split(np.arange(sum(widths)), np.cumsum(widths)[:-1]), strict=True))
-        halves = [np.split(columns[value], 2) for value in parts]
-        order = np.concatenate([each[i] for i in (0, 1) for each in halves])
-        place = list(last.input).index(next(iter(parts)))
-        others = [value for value in last.input if value not in parts]
-        order = np.concatenate(
-            [*(columns[value] for value in others[:place]), order, *(columns[value] for value in others[place:])]
-        )
-        last.input[:] = [*others[:place], f"{name}_means", f"{name}_deviations", *others[place:]]
+        read: list[str] = []
+        order: list[np.ndarray] = []
+        for part in last.input:
+            if part == first:
+                read += [f"{name}_means", value]
+                order += [np.split(columns[each], 2)[i] for i in (0, 1) for each in parts]
+            elif part not in parts:
+                read.append(part)
+                order.append(columns[part])
+        last.input[:] = read
         start = list(graph.node).index(last)
         for offset, node in enumerate(nodes):
             graph.node.insert(start + offset, node)
         for layer in _layers_reading(graph, last.output[0]):
             weight = constants[layer.input[1]]
-            weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight)[:, order], weight.name))
+            ordered = numpy_helper.to_array(weight)[:, np.concatenate(order)]
+            weight.CopyFrom(numpy_helper.from_array(ordered, weight.name))
     drop_unused(graph)
     onnx.checker.check_model(model, full_check=True)
     return model

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from onnx.shape_inference import infer_shapes
 
+from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
 from export.onnx_rewrite import copied
 
 PRODUCTS = frozenset(["Conv", "Gemm", "MatMul"])
@@ -28,12 +28,8 @@ BATCH = 32
 
 def borne_by(half: Path, full: Path, windows: NDArray[np.uint8]) -> bool:
     """Whether a file in fp16 says with TF32 what the same network says in fp32, of every one of these windows, uint8[N, S, S, 3]."""
-    names = [
-        value.name for value in onnx.load(full, load_external_data=False).graph.output if value.name != "fingerprint"
-    ]
-    right = _outputs(onnx.load(full), names, windows)
-    told = _outputs(with_tf32(onnx.load(half)), names, windows)
-    moved = [np.abs(a - b).max() / max(float(a.std()), 1e-9) for a, b in zip(right, told, strict=True)]
+    right, told = _outputs(onnx.load(full), windows), _outputs(with_tf32(onnx.load(half)), windows)
+    moved = [np.abs(told[name] - a).max() / max(float(a.std()), 1e-9) for name, a in right.items()]
     return all(each <= BORNE for each in moved)
 
 
@@ -77,13 +73,13 @@ def with_tf32(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def rounded(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """To eleven significant bits."""
-    large = values.astype(np.float32) * np.float32(SPLITTER)
+    large = values * np.float32(SPLITTER)
     return large - (large - values)
 
 
-def _outputs(model: onnx.ModelProto, names: list[str], windows: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    parts = [session.run(names, {"windows": windows[i : i + BATCH]}) for i in range(0, len(windows), BATCH)]
-    return [np.concatenate(of_one) for of_one in zip(*parts, strict=True)]
+def _outputs(model: onnx.ModelProto, windows: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    """All but the fingerprint, which is as large as the windows."""
+    backend = OnnxRuntimeBackend(model.SerializeToString())
+    names = [name for name in backend.outputs if name != "fingerprint"]
+    parts = [backend.run(windows[i : i + BATCH], names) for i in range(0, len(windows), BATCH)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}

@@ -22,6 +22,7 @@ from edgeparse.backends import cuda, flavours, onnxruntime
 from edgeparse.backends.base import Backend
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
 from edgeparse.backends.plans import FOLDER_VARIABLE, Record, Store
+from edgeparse.backends.select import settings_of
 from edgeparse.backends.tensorrt import TensorRTBackend
 from edgeparse.bundle import open_bundle
 from edgeparse.cli import main
@@ -173,8 +174,7 @@ def graphs(request: pytest.FixtureRequest, on_cuda: None) -> bool:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_onnxruntime_on_the_gpu_answers_as_on_the_cpu(precision: str, graphs: bool) -> None:
-    # As `select` runs it.
-    settings = onnxruntime.TF32 if precision in open_bundle().tf32 else {}
+    settings = settings_of("cuda", open_bundle(), precision)
     backend = OnnxRuntimeBackend(open_bundle().model(precision), "cuda", graphs=graphs, settings=settings)
     differences = verify.compare(backend, reference(), sample_windows(), open_bundle().outputs)
     print(precision, differences)

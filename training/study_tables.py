@@ -112,8 +112,13 @@ def _mean(key: str, values: Sequence[float]) -> str:
     middle = BAR[key].shown(statistics.fmean(values))
     if len(values) < 2:
         return middle
-    half = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
-    return f"{middle} ± {BAR[key].shown(half)}"
+    return f"{middle} ± {BAR[key].shown(_half_width(values, 1 / len(values)))}"
+
+
+def _half_width(values: Sequence[float], variance: float) -> float:
+    """Of a 95 % interval (Student's t) of what varies by so much of the values' variance."""
+    half: float = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) * variance**0.5
+    return half
 
 
 def _left_out(entries: list[Entry]) -> Iterator[str]:
@@ -143,11 +148,7 @@ def _left_out(entries: list[Entry]) -> Iterator[str]:
 
 def _beyond_luck(value: float, seeds: Sequence[float]) -> bool:
     """Whether one more seed would give such a figure less than once in twenty times, by these seeds' (prediction interval, Student's t)."""
-    count = len(seeds)
-    if count < 3:
-        return False
-    half = t.ppf(0.975, count - 1) * statistics.stdev(seeds) * (1 + 1 / count) ** 0.5
-    return abs(value - statistics.fmean(seeds)) > half
+    return len(seeds) >= 3 and abs(value - statistics.fmean(seeds)) > _half_width(seeds, 1 + 1 / len(seeds))
 
 
 def _difference(key: str, value: float, usual: float, seeds: Sequence[float]) -> str:

@@ -109,5 +109,10 @@ def _load(name: str, bundle: Bundle, variant: str | None, threads: int | None) -
 
         return OpenVinoBackend(bundle.model(variant_for(bundle, name, variant)), threads)
     chosen = variant_for(bundle, name, variant)
-    settings = onnxruntime.TF32 if name == "cuda" and chosen in bundle.tf32 else {}
+    settings = settings_of(name, bundle, chosen)
     return onnxruntime.OnnxRuntimeBackend(bundle.model(chosen), name, threads, settings=settings)
+
+
+def settings_of(name: str, bundle: Bundle, variant: str) -> dict[str, str]:
+    """What ONNX Runtime is told for a variant beside what holds for all: whether a GPU may use TF32."""
+    return onnxruntime.TF32 if name == "cuda" and variant in bundle.tf32 else {}
