@@ -20,6 +20,7 @@ from edgeparse.bundle import open_bundle
 from training.index.lines import Entry, Index, Place, read, source_key
 from training.index.load import collect
 from training.predictions import predict
+from training.provenance import measured_of
 from training.questions import MOST_TRIED, same_generator
 from training.zoo.build import MIN_STEPS, TERA_MACS, Budget
 from training.zoo.files import read_entry
@@ -100,7 +101,7 @@ def main(folder: Path, index: Path, out: Path, workers: int) -> None:
         condition: same_generator(predict(backend, collection.samples, condition), bundle.same, kinds=kinds)
         for condition in MOST_TRIED
     }
-    result = {"bundle": bundle.label, "bundle_sha256": bundle.sha256, "generators": len(entries), "conditions": found}
+    result = measured_of(bundle) | {"generators": len(entries), "conditions": found}
     click.echo(json.dumps(result, indent=1))
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
 

@@ -1,4 +1,4 @@
-"""`python -m export bundle`, `refit` and `published`: from trained networks to bundles."""
+"""`python -m export bundle`, `refit`, `halve` and `published`: from trained networks to bundles."""
 
 from __future__ import annotations
 
@@ -56,6 +56,25 @@ def refit(folder: Path, index: Path, version: str) -> None:
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{made.label}: {json.dumps(made.metrics['variants'][made.default_variant])}")
+
+
+@main.command()
+@click.argument("folder", metavar="BUNDLE", type=_folder)
+@click.argument("index", type=_file)
+@click.option("--version", required=True, help="Of the bundle that comes of it.")
+def halve(folder: Path, index: Path, version: str) -> None:
+    """Make only BUNDLE's fp16 file anew, as it is laid out today; on INDEX, whose zoo needs only generators for validation and test."""
+    from edgeparse.bundle import open_bundle
+    from export.bundle import halved
+    from training.index.load import load
+
+    try:
+        made = halved(open_bundle(folder), load(index), version)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(
+        f"{made.label}: {json.dumps(made.metrics['variants'], indent=1)}\nfp16 bears TF32: {'fp16' in made.tf32}"
+    )
 
 
 @main.command()

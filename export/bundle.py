@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from edgeparse import windows
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
@@ -26,11 +27,12 @@ from export.calibration import (
     redrawn,
     validation_pictures,
 )
-from export.onnx_graph import export, output_names, parity, with_short_weights
+from export.half import halve
+from export.onnx_graph import export, output_names, parity, with_constants, with_short_weights
 from export.variants import bearing_tf32, write_variants
 from training.dataset import Collection, some
 from training.labels import CONTINUOUS
-from training.networks import WINDOW, Network
+from training.networks import WINDOW, Network, NetworkConfig
 from training.predictions import Predictions, predict, with_photos_content
 from training.questions import check_splits, detection, parsing, same_generator
 from training.train import NOT_SAID
@@ -103,6 +105,42 @@ def refit(bundle: Bundle, collection: Collection, version: str) -> Bundle:
         network = {"version": version, "network_of": manifest.get("network_of", bundle.label)}
         files = {"variants": variants, "tf32": bearing_tf32(model, variants, held)}
         _fit(new, manifest | network | files, collection)
+    return open_bundle(bundle.folder)
+
+
+def halved(bundle: Bundle, collection: Collection, version: str) -> Bundle:
+    """Make a bundle's fp16 file anew as today's exporter lays it out, and leave all else as it is, byte by byte: with any other file it
+    answers as it did. How well each precision does is measured anew, too.
+
+    Raises:
+        ValueError: it was not trained here, or a generator has changed sides.
+    """
+    manifest = json.loads((bundle.folder / "bundle.json").read_text())
+    if "config" not in manifest.get("training", {}):
+        raise ValueError(
+            f"bundle {bundle.label} does not say which network it has; only one that was trained here does"
+        )
+    check_splits(bundle, collection)
+    with replacing(bundle.folder) as new:
+        for file in bundle.hashes:
+            (new / file).write_bytes(bundle.read(file))
+        # Hidden, as it is no file of the bundle's.
+        model = new / f".{bundle.variants['fp32']}"
+        fp32 = onnx.load_from_string(bundle.model("fp32"))
+        onnx.save(with_constants(fp32, Network(NetworkConfig.from_json(manifest["training"]["config"]))), model)
+        halve(model, new / bundle.variants["fp16"])
+        manifest |= {
+            "version": version,
+            "network_of": manifest.get("network_of", bundle.label),
+            "tf32": bearing_tf32(model, bundle.variants, calibration_windows(collection)),
+        }
+        model.unlink()
+        made = write_manifest(new, manifest)
+        val = validation_pictures(collection)
+        backend = OnnxRuntimeBackend(made.model())
+        known = {key: predict(backend, samples, "mixed") for key, samples in val.items()}
+        manifest["metrics"]["variants"] = compare_variants(new, val, known, collection, made)
+        write_manifest(new, manifest)
     return open_bundle(bundle.folder)
 
 

@@ -11,10 +11,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from export.onnx_rewrite import gemm_as_convolution
+from export.onnx_rewrite import copied, gemm_as_convolution
 from training.networks import WINDOW, Network
 
 TOLERANCE = 1e-4
@@ -66,6 +67,27 @@ def _rounded(weights: Tensor, bits: int) -> Tensor:
     """The nearest numbers with so many significant bits."""
     mantissa, exponent = torch.frexp(weights)
     return torch.ldexp((mantissa * 2**bits).round(), exponent - bits)
+
+
+def with_constants(model: onnx.ModelProto, network: Network) -> onnx.ModelProto:
+    """A copy of an exported network's file with the constants that such a network has today, which no training changes.
+
+    Raises:
+        ValueError: the file lacks one, or has it in another shape: it is of another network.
+    """
+    model = copied(model)
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    saved = network.state_dict()
+    for name, constant in network.named_buffers():
+        if name in saved:
+            continue  # learnt: a batch norm's statistics
+        tensor = tensors.get(f"network.{name}")
+        if tensor is None or list(tensor.dims) != list(constant.shape):
+            raise ValueError(
+                f"the file has no constant {name} of the shape {list(constant.shape)}; it is of another network"
+            )
+        tensor.CopyFrom(numpy_helper.from_array(constant.numpy(), tensor.name))
+    return model
 
 
 def output_names(network: Network) -> list[str]:

@@ -36,7 +36,7 @@ from training.card import comparing_sections
 from training.dataset import Collection, Generator
 from training.edited import EDITS, FEW, measure
 from training.edited import looked_at as looked_at_edited
-from training.enrolment import centroids, enrolment
+from training.enrolment import MANY, centroids, enrolled_draws, enrolment
 from training.evaluate import main
 from training.index.lines import Entry, Index, Place, source_key
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
@@ -207,6 +207,7 @@ def test_an_evaluation_reads_no_picture_that_it_does_not_look_at() -> None:
         ({"split": "test", "camera": False, "zoo": False, "source_split": "train"}, None),
         ({"split": "test", "camera": False, "zoo": True, "source_split": "train"}, 2),
         ({"split": "train", "camera": False, "zoo": True, "source_split": "train"}, 3),
+        ({"split": "train", "camera": False, "zoo": True, "source_split": "test"}, MANY),
     ]
     needed = []
     for question, count in asked:
@@ -315,6 +316,27 @@ def test_more_pictures_name_better() -> None:
     assert few is not None
     assert many is not None
     assert many["accuracy"] > few["accuracy"] + 0.05
+
+
+def test_generators_enrolled_by_other_pictures_have_all_of_theirs_looked_for() -> None:
+    every = predictions(24, 10 + MANY, 0.8)
+    first = np.concatenate([every.of([i])[:10] for i in range(24)])
+    made, others, short = (
+        Predictions({name: value[rows] for name, value in every.values.items()}, every.source[rows])
+        for rest in [np.setdiff1d(np.arange(len(every.source)), first)]
+        for rows in (first, rest, np.setdiff1d(rest, [every.of([i])[-1] for i in range(24)]))
+    )
+    draws = list(enrolled_draws(made, gallery(10), MANY, others=others, draws=2))
+    assert len(draws) == 2
+    assert all(np.array_equal(np.bincount(draw.made_by)[draw.names[:16]], np.full(16, 10)) for draw in draws)
+    # Whose other pictures are somebody else's is not found again.
+    strange = Predictions(others.values, (others.source + 1) % 24)
+    found, lost = (enrolment(made, gallery(10), naming_from(0.5), MANY, others=each) for each in (others, strange))
+    assert found is not None
+    assert lost is not None
+    assert found["accuracy"] > 0.9
+    assert lost["accuracy"] < 0.1
+    assert enrolment(made, gallery(10), naming_from(0.5), MANY, others=short) is None
 
 
 def test_enrolment_takes_three_generators_with_pictures_to_spare() -> None:

@@ -23,7 +23,7 @@ from export import tf32
 from export.bias_correction import add_to_bias, channel_means, correct_biases
 from export.bundle import refit, replacing
 from export.half import full_precision_nodes, halve
-from export.onnx_graph import differences, export, output_names, write
+from export.onnx_graph import differences, export, output_names, with_constants, write
 from export.onnx_rewrite import (
     convolution_as_gemm,
     copied,
@@ -431,6 +431,21 @@ def test_moments_of_all_maps_are_made_at_once(shipped_kind: Path) -> None:
     for a, b in zip(*(session.run(None, {"windows": smooth_windows()}) for session in sessions), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     assert with_moments_together(after) == after
+
+
+def test_constants_of_today_take_the_place_of_a_files(shipped_kind: Path) -> None:
+    """And no weight is touched, so that one whose constants were others computes as if exported today."""
+    network = Network(NetworkConfig(trunk=(32, 48, 64), hidden=64, compared=64, embedding=16))
+    today, other = onnx.load(shipped_kind), onnx.load(shipped_kind)
+    for tensor in other.graph.initializer:
+        if tensor.name.endswith((".colours", ".waves")):
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.1), tensor.name))
+    assert other != today
+    assert with_constants(other, network) == with_constants(today, network) == today
+    (lines,) = (tensor for tensor in other.graph.initializer if tensor.name.endswith("lines.colours"))
+    other.graph.initializer.remove(lines)
+    with pytest.raises(ValueError, match=r"no constant lines\.colours"):
+        with_constants(other, network)
 
 
 def test_eleven_bits_are_what_tf32_leaves() -> None:

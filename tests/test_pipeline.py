@@ -14,14 +14,17 @@ from PIL import Image
 from edgeparse import Parser
 from edgeparse.bundle import open_bundle
 from export.__main__ import bundle as export_bundle
+from export.__main__ import halve as halve_bundle
 from export.__main__ import refit as refit_bundle
 from tests.conftest import noise
 from training.evaluate import main as evaluate
 from training.index import scan
 from training.index.__main__ import main as index
+from training.provenance import measured_of
 from training.train import main as train
 from training.zoo import probe
 from training.zoo.__main__ import main as zoo
+from training.zoo.files import split_of_name
 
 # A public generator of each split, and a second known one so that attribution has a choice.
 GENERATORS = ("cyclegan-h2z-base", "sd1", "disco-diffusion", "ldm-fourier")
@@ -71,6 +74,10 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "--min-steps",
         "5",
     ]
+    run(zoo, "build", data, "--out", zoo_folder, *options, "--split", "test")
+    first = [path.stem for path in zoo_folder.glob("[a-z]*-0*.npz")]
+    assert len(first) == 7
+    assert {split_of_name(name) for name in first} == {"test"}
     run(zoo, "build", data, "--out", zoo_folder, *options)
     assert len(list(zoo_folder.glob("[a-z]*-0*.npz"))) == 42
     # Five steps make no picture that the zoo's rule would let through.
@@ -115,6 +122,11 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert open_bundle(bundle).hashes == before.hashes
     run(refit_bundle, bundle, pictures, "--version", "2")
     assert (open_bundle(bundle).label, open_bundle(bundle).hashes) == ("toy-2", before.hashes)
+    # The fp16 file is the one that comes of the fp32 one, and no answer of another file changes by making it anew.
+    run(halve_bundle, bundle, pictures, "--version", "3")
+    halved = open_bundle(bundle)
+    assert (halved.label, halved.hashes, halved.calibration) == ("toy-3", before.hashes, before.calibration)
+    assert measured_of(halved)["answers_sha256"] == measured_of(before)["answers_sha256"]
     run(refit_bundle, bundle, pictures, "--version", "1")
     result = json.loads(run(evaluate, bundle, pictures))
     assert result["bundle"] == "toy-1"

@@ -42,7 +42,7 @@ from training.objectives import Proxies, Targets, Weights, fingerprint_constrain
 from training.pooled import Seen, pooled, read
 from training.train import Settings, add_training_variants, train
 from training.validation import Validation
-from training.zoo.files import zoo_splits
+from training.zoo.files import split_of_name, zoo_splits
 
 
 def network(seed: int = 0) -> Network:
@@ -747,6 +747,7 @@ def test_zoo_splits_are_disjoint_and_balanced() -> None:
     for family in ("vae", "gan"):
         mine = [split for name, split in splits.items() if name.startswith(family)]
         assert (mine.count("train"), mine.count("val"), mine.count("test")) == (8, 2, 2)
+    assert splits == {name: split_of_name(name) for name in splits}
 
 
 @pytest.mark.parametrize("variants", [0, 2])

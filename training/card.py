@@ -16,6 +16,7 @@ from training.embedding import EDITED
 from training.labels import FAMILIES
 from training.markdown import percent, table
 from training.parsing import beats
+from training.provenance import holds_for
 
 ROOT = Path(__file__).parent.parent
 
@@ -38,6 +39,7 @@ Stable Diffusion 3.5 Large, DALL-E mini, StyleGAN2 | none stated, Adobe research
 
 # What happened to the pictures of the card's tables; docs/accuracy.md has all conditions.
 SHOWN = ("mixed", "clean")
+KINDS = (("zoo", "zoo generators"), ("real", "public generators"))
 
 
 def _yes(value: bool) -> str:
@@ -183,7 +185,6 @@ def attribution_table(result: dict) -> str:
 
 def comparing_sections(result: dict) -> Iterator[str]:
     """Calibration of comparing, and enrolment; nothing of either where there were too few generators."""
-    kinds = (("zoo", "zoo generators"), ("real", "public generators"))
     compared = [
         (
             title,
@@ -194,7 +195,7 @@ def comparing_sections(result: dict) -> Iterator[str]:
             f"{f['calibration_error']:.3f}",
             *(percent(f[key]) for key in ("same_called_same", "different_called_same")),
         )
-        for key, title in kinds
+        for key, title in KINDS
         for condition in SHOWN
         if (f := result[f"same_generator_{key}"][condition]) and "calibration_error" in f
     ]
@@ -213,6 +214,11 @@ def comparing_sections(result: dict) -> Iterator[str]:
             ),
             compared,
         )
+    yield from enrolment_table(result)
+
+
+def enrolment_table(result: dict) -> Iterator[str]:
+    """Enrolment; nothing where there were too few generators."""
     enrolled = [
         (
             title,
@@ -224,7 +230,7 @@ def comparing_sections(result: dict) -> Iterator[str]:
             f"{f['unknown_auroc']:.3f}",
             *(percent(f[key]) for key in ("named_rightly", "unknown_named")),
         )
-        for key, title in kinds
+        for key, title in KINDS
         for condition in SHOWN
         for f in result[f"enrolment_{key}"][condition]
         if f is not None
@@ -346,9 +352,9 @@ def render(folder: Path, result: dict, edited: dict) -> str:
     """The whole page, of what `training.evaluate` and `training.edited` found."""
     bundle = open_bundle(folder)
     for found, command in ((result, "evaluate"), (edited, "edited")):
-        if found["bundle_sha256"] != bundle.sha256:
+        if not holds_for(found, bundle):
             raise click.ClickException(
-                f"what `python -m training.{command}` found is of another bundle; run it again with this one"
+                f"what `python -m training.{command}` found is of a bundle that answers otherwise; run it again with this one"
             )
     fields = json.loads((folder / "bundle.json").read_text())
     training, splits = fields["training"], fields["training"]["generators"]
@@ -379,6 +385,11 @@ def render(folder: Path, result: dict, edited: dict) -> str:
         *(
             []
             if network == bundle.label
+            else [
+                f"Its network is that of {network}, and all that is fitted to it as well: figures below that were measured of "
+                f"{result['bundle']} hold, to the last bit. Files for other devices were made anew."
+            ]
+            if result["bundle"] != bundle.label
             else [f"Its network is that of {network}; what is fitted to it is this version's."]
         ),
         *(

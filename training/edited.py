@@ -26,6 +26,7 @@ from training.dataset import Collection
 from training.index.lines import Index, read
 from training.index.load import collect
 from training.predictions import native, predict
+from training.provenance import measured_of
 from training.questions import detection
 
 RESULT = Path(__file__).parent / "results" / "edited.json"
@@ -129,7 +130,7 @@ def main(folder: Path, index: Path) -> None:
     bundle = open_bundle(folder)
     assert bundle.calibration is not None
     found = measure(create("cpu", bundle, None), collect(looked_at(read(index))), bundle.calibration)
-    text = json.dumps({"bundle": bundle.label, "bundle_sha256": bundle.sha256, "edits": found}, indent=1)
+    text = json.dumps(measured_of(bundle) | {"edits": found}, indent=1)
     RESULT.write_text(text + "\n")
     click.echo(text)
 

@@ -16,6 +16,8 @@ from training.predictions import Predictions, few
 
 # Pictures by which a generator is enrolled; a zoo's generator has fifty of unseen photos, and some are to be looked for.
 ENROLLED = (10, 25)
+# By more, a zoo's generator is enrolled by pictures that show training's photos, and all fifty are looked for.
+MANY = 50
 # How often a draw's generators are drawn again, for an interval.
 REDRAWN = 10
 # Pictures of each generator of a gallery's background (training/results/tried.json: five times as many).
@@ -70,28 +72,38 @@ class Enrolled:
 
 
 def enrolled_draws(
-    made: Predictions, gallery: Gallery, pictures: int, *, known: int = 20, draws: int = 20, seed: int = 0
+    made: Predictions,
+    gallery: Gallery,
+    pictures: int,
+    *,
+    others: Predictions | None = None,
+    known: int = 20,
+    draws: int = 20,
+    seed: int = 0,
 ) -> Iterator[Enrolled]:
     """Generators that training never saw, enrolled by a few pictures each and then looked for among `known` names.
 
     In each draw two thirds of the generators are enrolled and fill the gallery up to `known` names with the bundle's own; the rest stay
-    strangers. Queries are pictures that were not enrolled. Nothing where fewer than three generators have pictures to spare.
+    strangers. Queries are pictures that were not enrolled: all, where `others` of the same generators are. Nothing where fewer than three
+    generators have pictures to spare.
     """
     rng = np.random.default_rng(seed)
     vectors = made.embeddings()
     rows = {i: made.of([i]) for i in np.unique(made.source)}
-    usable = [i for i in rows if len(rows[i]) > pictures]
+    stock = rows if others is None else {i: others.of([i]) for i in rows}
+    usable = [i for i in rows if len(stock[i]) >= pictures + (others is None)]
     if len(usable) < 3:
         return
     enrolled = min(known, 2 * len(usable) // 3)
     own = min(known - enrolled, len(gallery.names))
     for _ in range(draws):
         order = rng.permutation(usable)
-        members = {i: rng.permutation(rows[i]) for i in order[:enrolled]}
+        members = {i: rng.permutation(stock[i]) for i in order[:enrolled]}
         beside = gallery.vectors[rng.choice(len(gallery.names), own, replace=False)] if own else gallery.vectors[:0]
-        mine = np.stack([centre(vectors[drawn[:pictures]]) for drawn in members.values()])
+        shown = vectors if others is None else others.embeddings()
+        mine = np.stack([centre(shown[drawn[:pictures]]) for drawn in members.values()])
         centres = np.concatenate([mine, beside.reshape(-1, mine.shape[1])])
-        queries = np.concatenate([drawn[pictures:] for drawn in members.values()])
+        queries = np.concatenate([drawn[pictures:] if others is None else rows[i] for i, drawn in members.items()])
         strangers = np.concatenate([rows[i] for i in order[enrolled:]])
         yield Enrolled(
             made.source[queries],
@@ -102,7 +114,9 @@ def enrolled_draws(
         )
 
 
-def enrolment(made: Predictions, gallery: Gallery, calibration: Calibration, pictures: int) -> dict[str, Any] | None:
+def enrolment(
+    made: Predictions, gallery: Gallery, calibration: Calibration, pictures: int, others: Predictions | None = None
+) -> dict[str, Any] | None:
     """How well unseen generators are named once enrolled, as `gallery.identify` does, means of `enrolled_draws`; None where these are none.
 
     `unknown_auroc` is of how much nearer the first candidate comes than it needs to; the rates are of what is named at the threshold.
@@ -110,7 +124,7 @@ def enrolment(made: Predictions, gallery: Gallery, calibration: Calibration, pic
     """
     figures, redrawn, names = [], [], np.empty(0)
     rng = np.random.default_rng(0)
-    for draw in enrolled_draws(made, gallery, pictures):
+    for draw in enrolled_draws(made, gallery, pictures, others=others):
         names = draw.names
         queries, strangers = (of.beyond(names >= 0, calibration) for of in (draw.queries, draw.strangers))
         near, far = queries.max(1), strangers.max(1)

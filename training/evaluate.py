@@ -16,6 +16,7 @@ from training.index.lines import read
 from training.index.load import collect
 from training.markdown import table
 from training.pack import check
+from training.provenance import measured_of
 from training.questions import check_splits, evaluate, looked_at
 
 
@@ -76,7 +77,7 @@ def main(
     check_splits(bundle, collection)
     gallery = Gallery.load(bundle.read(bundle.gallery))
     result = evaluate(bundle, backend, gallery, collection, split)
-    result |= {"bundle": bundle.label, "bundle_sha256": bundle.sha256, "variant": variant or bundle.default_variant}
+    result |= measured_of(bundle, variant)
     text = json.dumps(result, indent=1)
     if output:
         output.write_text(text + "\n")

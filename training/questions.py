@@ -22,7 +22,7 @@ from edgeparse.readout import calibrated, sigmoid, verdict
 from training import metrics
 from training import parsing as insides
 from training.dataset import Collection
-from training.enrolment import ENROLLED, centroids, enrolment
+from training.enrolment import ENROLLED, MANY, centroids, enrolment
 from training.index.lines import Entry, Index
 from training.labels import Labels
 from training.predictions import CONDITIONS, Predictions, few, native, predict, with_photos_content
@@ -274,7 +274,8 @@ def evaluate(
         collection.select(split=split, camera=False, zoo=z, source_split="train") for z in (False, True)
     )
     enrolled = few(collection.select(split="train", camera=False, zoo=True, source_split="train"), known_zoo[0])
-    enrolled_zoo = centroids(with_photos_content(look(enrolled, "mixed"), collection), collection)
+    enrolled_zoo = centroids(with_photos_content(look(enrolled, "mixed"), collection), collection) if enrolled else None
+    other_photos = few(collection.select(split="train", camera=False, zoo=True, source_split=split), MANY)
     families = {i: s.labels.family for i, s in enumerate(collection.sources) if s.zoo and s.labels is not None}
     found: dict[str, dict[str, object]] = defaultdict(dict)
     for condition in conditions:
@@ -291,14 +292,25 @@ def evaluate(
             found[f"enrolment_{key}"][condition] = [
                 enrolment(made, gallery, bundle.calibration, pictures) for pictures in ENROLLED
             ]
+        if condition in MOST_TRIED and other_photos:
+            found["enrolment_zoo"][condition].append(
+                enrolment(
+                    showing["zoo"],
+                    gallery,
+                    bundle.calibration,
+                    MANY,
+                    with_photos_content(look(other_photos, condition), collection),
+                )
+            )
         found["same_generator_of_family"][condition] = same_generator(showing["zoo"], bundle.same, kinds=families)
         if seen_real:
             found["attribution_real"][condition] = attribution(
                 gallery, look(seen_real, condition), p["real"], collection, bundle.calibration.known
             )
-        tried = few(seen_zoo, known_zoo[1] if condition in MOST_TRIED else known_zoo[2])
-        made = with_photos_content(look(tried, condition), collection)
-        found["attribution_zoo"][condition] = attribution(enrolled_zoo, made, showing["zoo"], collection, None)
+        if enrolled_zoo is not None:
+            tried = few(seen_zoo, known_zoo[1] if condition in MOST_TRIED else known_zoo[2])
+            made = with_photos_content(look(tried, condition), collection)
+            found["attribution_zoo"][condition] = attribution(enrolled_zoo, made, showing["zoo"], collection, None)
     return {"split": split, **found}
 
 
@@ -309,14 +321,16 @@ def looked_at(index: Index, split: str, known_zoo: tuple[int, int, int] = (FEW, 
 
     def is_seen(entry: Entry) -> bool:
         source = index.sources[entry.source]
-        if source.labels is None or source.split == split:
+        if source.labels is None:
             return entry.split == split
-        if source.split != "train" or entry.split not in (split, "train"):
+        if source.split not in (split, "train") or entry.split not in (split, "train"):
             return False
-        if not source.zoo:
+        unseen = source.split == split
+        if not source.zoo or (unseen and entry.split == split):
             return entry.split == split
         counts[entry.source, entry.split] += 1
-        return counts[entry.source, entry.split] <= (max(tried) if entry.split == split else of_a_gallery)
+        most = MANY if unseen else max(tried) if entry.split == split else of_a_gallery
+        return counts[entry.source, entry.split] <= most
 
     return replace(index, entries=[entry for entry in index.entries if is_seen(entry)])
 

@@ -16,6 +16,7 @@ from training.zoo import description, probe
 from training.zoo.build import MIN_STEPS, TERA_MACS, Budget
 from training.zoo.document import rendered
 from training.zoo.families import REGISTRY
+from training.zoo.files import split_of_name
 from training.zoo.pool import build_all, prepare_photos
 from training.zoo.space import draw
 
@@ -38,6 +39,13 @@ def main() -> None:
     show_default=True,
     help="How many rounds; the zoo grows by one without another draw. Numbers from 50 of a family are for training.",
 )
+@click.option(
+    "--split",
+    "splits",
+    multiple=True,
+    type=click.Choice(["train", "val", "test"]),
+    help="Only generators of this split, test ones say, which an evaluation looks at; may be repeated.  [default: all]",
+)
 @click.option("--seed", default=0, show_default=True, help="The same seed draws the same configs.")
 @click.option("--families", default=",".join(REGISTRY), show_default=True, help="Which families, by commas.")
 @click.option(
@@ -55,6 +63,7 @@ def build(
     out: Path,
     count: int,
     rounds: int,
+    splits: tuple[str, ...],
     seed: int,
     families: str,
     tera_macs: float,
@@ -71,6 +80,8 @@ def build(
         tera_macs, dict(zip(("train", "val", "test"), map(int, pictures.split(",")), strict=True)), min_steps=min_steps
     )
     configs = draw(count, seed, families.split(","), rounds)
+    if splits:
+        configs = [config for config in configs if split_of_name(config.name) in splits]
     for entry in build_all(configs, photos, budget, out, workers, device):
         tqdm.write(f"{entry['name']} {entry['steps']} steps {json.dumps(entry['quality'])}")
 

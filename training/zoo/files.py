@@ -56,6 +56,7 @@ def passes(entry: dict) -> bool:
 # Generators of a family that a held-out one may be among; later ones are for training, but for one with the labels of a held-out one, so
 # that a zoo that has grown is tested on the same generators as before.
 HELD_OUT_AMONG = 50
+_PATTERN = ("train", "train", "test", "train", "train", "val")
 
 
 def zoo_splits(labels: dict[str, Labels], fold: int = 0) -> dict[str, str]:
@@ -66,17 +67,22 @@ def zoo_splits(labels: dict[str, Labels], fold: int = 0) -> dict[str, str]:
     else one side would know the other's answers. Each `fold` turns the pattern by one: over six of them every generator is a test one once
     that ever is.
     """
-    pattern = ("train", "train", "test", "train", "train", "val")
-    numbers = {name: int(name.rsplit("-", 1)[1]) for name in labels}
-    later = {name for name, number in numbers.items() if number >= HELD_OUT_AMONG}
     of_labels: dict[bytes, str] = {}
     return {
-        name: of_labels.setdefault(
-            labels[name].key(), "train" if name in later else pattern[(numbers[name] + fold) % len(pattern)]
-        )
+        name: of_labels.setdefault(labels[name].key(), split_of_name(name, fold))
         # Those that may be held out come first.
-        for name in sorted(labels, key=lambda name: (name in later, name))
+        for name in sorted(labels, key=lambda name: (_number(name) >= HELD_OUT_AMONG, name))
     }
+
+
+def split_of_name(name: str, fold: int = 0) -> str:
+    """Where a generator goes whose labels no other one has."""
+    number = _number(name)
+    return "train" if number >= HELD_OUT_AMONG else _PATTERN[(number + fold) % len(_PATTERN)]
+
+
+def _number(name: str) -> int:
+    return int(name.rsplit("-", 1)[1])
 
 
 def named_by_zoo(name: str) -> bool:
