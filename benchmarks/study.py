@@ -293,7 +293,8 @@ def judge(run: Run, backend: Backend, collection: Collection) -> dict[str, objec
     labels = label_spaces(collection)
     fit_labels(labels, p["zoo"], collection)
     fitted = Fitted.of(labels, fit_calibration(p, redrawn(look, val, p), gallery, collection))
-    return evaluate(fitted, Shrunk(backend, shrinkage), gallery, collection, "test", CONDITIONS, run.frame, KNOWN_ZOO)
+    ours = Shrunk(backend, shrinkage)
+    return evaluate(fitted, ours, gallery, collection, "test", CONDITIONS, run.frame, KNOWN_ZOO, many=0)
 
 
 def perform(

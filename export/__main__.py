@@ -62,14 +62,17 @@ def refit(folder: Path, index: Path, version: str) -> None:
 @click.argument("folder", metavar="BUNDLE", type=_folder)
 @click.argument("index", type=_file)
 @click.option("--version", required=True, help="Of the bundle that comes of it.")
-def halve(folder: Path, index: Path, version: str) -> None:
+@click.option(
+    "--anew", is_flag=True, help="INDEX has another zoo than BUNDLE learnt from: trained anew, on another machine."
+)
+def halve(folder: Path, index: Path, version: str, anew: bool) -> None:
     """Make only BUNDLE's fp16 file anew, as it is laid out today; on INDEX, whose zoo needs only generators for validation and test."""
     from edgeparse.bundle import open_bundle
     from export.bundle import halved
     from training.index.load import load
 
     try:
-        made = halved(open_bundle(folder), load(index), version)
+        made = halved(open_bundle(folder), load(index), version, anew)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     click.echo(

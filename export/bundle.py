@@ -29,6 +29,7 @@ from export.calibration import (
 )
 from export.half import halve
 from export.onnx_graph import export, output_names, parity, with_constants, with_short_weights
+from export.tf32 import moved
 from export.variants import bearing_tf32, write_variants
 from training.dataset import Collection, some
 from training.labels import CONTINUOUS
@@ -36,6 +37,10 @@ from training.networks import WINDOW, Network, NetworkConfig
 from training.predictions import Predictions, predict, with_photos_content
 from training.questions import check_splits, detection, parsing, same_generator
 from training.train import NOT_SAID
+
+# How far an fp16 file's outputs may lie from fp32, in their deviation over windows, in the window where they lie farthest; INT8's lie
+# up to 0.23 away in default-17.
+SAME_NETWORK = 0.1
 
 
 def build(
@@ -104,42 +109,54 @@ def refit(bundle: Bundle, collection: Collection, version: str) -> Bundle:
         variants = write_variants(model, held)
         network = {"version": version, "network_of": manifest.get("network_of", bundle.label)}
         files = {"variants": variants, "tf32": bearing_tf32(model, variants, held)}
+        manifest.pop("fitted_of", None)
+        manifest["metrics"].pop("variants_of_zoo_anew", None)
         _fit(new, manifest | network | files, collection)
     return open_bundle(bundle.folder)
 
 
-def halved(bundle: Bundle, collection: Collection, version: str) -> Bundle:
-    """Make a bundle's fp16 file anew as today's exporter lays it out, and leave all else as it is, byte by byte: with any other file it
-    answers as it did. How well each precision does is measured anew, too.
+def halved(bundle: Bundle, collection: Collection, version: str, anew: bool = False) -> Bundle:
+    """Make a bundle's fp16 file anew as today's exporter lays it out, with today's constants, and leave all other files as they are, byte
+    by byte: with these it answers as it did. How well each precision does is measured anew; `anew` says that the collection's zoo is
+    another one than the network learnt from.
 
     Raises:
-        ValueError: it was not trained here, or a generator has changed sides.
+        ValueError: it was not trained here or has no fp16 file, a generator has changed sides, or constants of today make another network
+            of it.
     """
     manifest = json.loads((bundle.folder / "bundle.json").read_text())
-    if "config" not in manifest.get("training", {}):
-        raise ValueError(
-            f"bundle {bundle.label} does not say which network it has; only one that was trained here does"
-        )
+    if "config" not in manifest.get("training", {}) or "fp16" not in bundle.variants:
+        raise ValueError(f"bundle {bundle.label} was not trained here, or has no fp16 file")
     check_splits(bundle, collection)
+    held = calibration_windows(collection)
     with replacing(bundle.folder) as new:
         for file in bundle.hashes:
             (new / file).write_bytes(bundle.read(file))
         # Hidden, as it is no file of the bundle's.
-        model = new / f".{bundle.variants['fp32']}"
+        model, half = new / f".{bundle.variants['fp32']}", new / bundle.variants["fp16"]
         fp32 = onnx.load_from_string(bundle.model("fp32"))
         onnx.save(with_constants(fp32, Network(NetworkConfig.from_json(manifest["training"]["config"]))), model)
-        halve(model, new / bundle.variants["fp16"])
+        halve(model, half)
+        if (far := moved(fp32, onnx.load(half), held)) > SAME_NETWORK:
+            raise ValueError(
+                f"with today's constants an output moves by {far:.2f} of its deviation, more than {SAME_NETWORK}: this is another network; "
+                "train anew"
+            )
         manifest |= {
             "version": version,
             "network_of": manifest.get("network_of", bundle.label),
-            "tf32": bearing_tf32(model, bundle.variants, calibration_windows(collection)),
+            "fitted_of": manifest.get("fitted_of", bundle.label),
+            "tf32": bearing_tf32(model, bundle.variants, held),
         }
         model.unlink()
         made = write_manifest(new, manifest)
         val = validation_pictures(collection)
         backend = OnnxRuntimeBackend(made.model())
         known = {key: predict(backend, samples, "mixed") for key, samples in val.items()}
-        manifest["metrics"]["variants"] = compare_variants(new, val, known, collection, made)
+        manifest["metrics"] |= {
+            "variants": compare_variants(new, val, known, collection, made),
+            "variants_of_zoo_anew": anew,
+        }
         write_manifest(new, manifest)
     return open_bundle(bundle.folder)
 

@@ -103,6 +103,24 @@ def test_what_was_made_is_saved_as_its_photo_was(tmp_path: Path) -> None:
     assert found["zoo/vae-000", f"bsds500/{TEST}"] is None
 
 
+def test_a_part_of_a_zoo_keeps_the_sides_of_the_whole(tmp_path: Path) -> None:
+    """Also where it has not the generator whose labels another one's side hangs on; and what is known of those that it lacks."""
+    data, zoo = make(tmp_path)
+    assert scan(data, zoo).sources["zoo/gan-002"].split == "test"
+    sides = {"gan-001": "train", "gan-002": "train", "vae-007": None, "vae-008": "test", "vae-009": "train"}
+    entries = [{"name": name, "split": side, "labels": GAN.to_json()} for name, side in sides.items()]
+    description = tmp_path / "zoo.json"
+    description.write_text(json.dumps({"generators": entries}))
+    index = tmp_path / "index.jsonl"
+    arguments = [str(path) for path in (data, zoo, index)]
+    done = CliRunner().invoke(main, ["write", *arguments, "--part-of", str(description)])
+    assert done.exit_code == 0, done.output
+    found = read(index)
+    of_zoo = {s.name: s.split for s in found.sources.values() if s.zoo and s.labels}
+    assert of_zoo == {"gan-001": "train", "gan-002": "train", "vae-009": "train"}
+    assert {entry.source for entry in found.entries if entry.source.startswith("zoo/gan")} == {"zoo/gan-002"}
+
+
 def stack(seed: int, count: int) -> np.ndarray:
     return np.stack([noise(32, 32, seed + i) for i in range(count)])
 

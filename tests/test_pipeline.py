@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from edgeparse.bundle import open_bundle
 from export.__main__ import bundle as export_bundle
 from export.__main__ import halve as halve_bundle
 from export.__main__ import refit as refit_bundle
-from tests.conftest import noise
+from tests.conftest import edit_manifest, noise
+from training import precisions
 from training.evaluate import main as evaluate
 from training.index import scan
 from training.index.__main__ import main as index
@@ -122,13 +124,21 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert open_bundle(bundle).hashes == before.hashes
     run(refit_bundle, bundle, pictures, "--version", "2")
     assert (open_bundle(bundle).label, open_bundle(bundle).hashes) == ("toy-2", before.hashes)
-    # The fp16 file is the one that comes of the fp32 one, and no answer of another file changes by making it anew.
+    # The fp16 file is the one that comes of the fp32 one, whatever was there, and no answer of another file changes by making it anew.
+    shutil.copyfile(bundle / "model.onnx", bundle / "model.fp16.onnx")
+    as_fp32 = {"sha256": before.hashes["model.onnx"], "bytes": before.sizes["model.onnx"]}
+    edit_manifest(bundle, lambda fields: fields["files"].update({"model.fp16.onnx": as_fp32}))
     run(halve_bundle, bundle, pictures, "--version", "3")
     halved = open_bundle(bundle)
     assert (halved.label, halved.hashes, halved.calibration) == ("toy-3", before.hashes, before.calibration)
     assert measured_of(halved)["answers_sha256"] == measured_of(before)["answers_sha256"]
     run(refit_bundle, bundle, pictures, "--version", "1")
     result = json.loads(run(evaluate, bundle, pictures))
+    monkeypatch.setattr(precisions, "RESULT", tmp_path / "precisions.json")
+    run(precisions.main, bundle, pictures)
+    compared = json.loads(precisions.RESULT.read_text())
+    assert set(compared["figures"]) == set(variants) == {"fp32", *compared["points_lost"]}
+    assert compared["figures"]["int8"]["detection_zoo_clean"] == result["detection_zoo"]["clean"]["auc"]
     assert result["bundle"] == "toy-1"
     assert 0 <= result["detection_zoo"]["mixed"]["auc"] <= 1
     assert set(result["detection_real"]["mixed"]["by_generator"]) == {"ldm-fourier"}

@@ -58,6 +58,7 @@ class Sources:
     anew: dict[str, Any] | None
     precisions: dict[str, Any] | None
     variants: dict[str, dict[str, float]]
+    variants_of_zoo_anew: bool
     label: str
     multiply_accumulates: int
     window_ms: float | None
@@ -83,16 +84,18 @@ class Sources:
         anew, precisions, study, lines, again = (
             _kept(name) for name in ("anew", "precisions", "study", "lines", "trained_again")
         )
-        for found in ([anew] if anew else []) + (precisions["measured"] if precisions else []):
-            if not holds_for(found, bundle):
-                raise ValueError(
-                    "what was found anew, or of every precision, is of a bundle that answers otherwise; measure it again, or remove it"
-                )
+        measured = [anew, again, *(precisions["measured"] if precisions else ())]
+        if not all(holds_for(found, bundle) for found in measured if found):
+            raise ValueError(
+                f"anew.json, trained_again.json or precisions.json in {RESULTS} is of a bundle that answers otherwise; measure it again or "
+                "remove it"
+            )
         return Sources(
             evaluation,
             anew,
             precisions,
             bundle.metrics["variants"],
+            bool(bundle.metrics.get("variants_of_zoo_anew")),
             bundle.label,
             multiply_accumulates(bundle.model("fp32")),
             window_ms((ROOT / "benchmarks" / "results").glob("*.json"), bundle.sha256),
@@ -111,7 +114,7 @@ class Sources:
             "variants": self.variants,
             "multiply_accumulates": self.multiply_accumulates,
         }
-        measured = {"window_ms": self.window_ms, "study": self.study, "precisions": self.precisions}
+        measured = {"window_ms": self.window_ms, "study": self.study}
         return found | {name: value for name, value in measured.items() if value is not None}
 
 
@@ -450,7 +453,8 @@ def _anew(sources: Sources) -> Iterator[str]:
 
 def _cost(sources: Sources) -> Iterator[str]:
     yield "## Precision and cost"
-    yield "Validation pictures, mixed; points are hundredths, lost against fp32 in the row that loses most."
+    of_zoo = ", of generators of the zoo that were trained anew" if sources.variants_of_zoo_anew else ""
+    yield f"Validation pictures, mixed{of_zoo}; points are hundredths, lost against fp32 in the row that loses most."
     yield "\n".join(variants_table(sources.variants))
     yield table(
         ("precision", "most lost, points"),
@@ -460,8 +464,12 @@ def _cost(sources: Sources) -> Iterator[str]:
         figures = sources.precisions["figures"]
         yield (
             "Test pictures, in the rows in which accuracy is to reach something (`python -m training.precisions`): of test generators "
-            "trained anew, and of the same public ones and photos. Known generators of the zoo are "
-            f"{sources.precisions['known_zoo']} here, trained anew too, which the network never saw."
+            "trained anew, and of the same public ones and photos."
+            + (
+                f" Known generators of the zoo are {known} here, trained anew too, which the network never saw."
+                if (known := sources.precisions["known_zoo"])
+                else ""
+            )
         )
         yield table(("what", *figures), precision_rows(figures))
         lost = sources.precisions["points_lost"]

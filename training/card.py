@@ -348,6 +348,11 @@ def edited_table(edits: dict) -> str:
     return table(heads, rows)
 
 
+def _fitted_of(manifest: dict, label: str) -> str:
+    of = manifest.get("fitted_of", label)
+    return "is this version's" if of == label else f"is {of}'s; only the fp16 file was made anew"
+
+
 def render(folder: Path, result: dict, edited: dict) -> str:
     """The whole page, of what `training.evaluate` and `training.edited` found."""
     bundle = open_bundle(folder)
@@ -385,12 +390,7 @@ def render(folder: Path, result: dict, edited: dict) -> str:
         *(
             []
             if network == bundle.label
-            else [
-                f"Its network is that of {network}, and all that is fitted to it as well: figures below that were measured of "
-                f"{result['bundle']} hold, to the last bit. Files for other devices were made anew."
-            ]
-            if result["bundle"] != bundle.label
-            else [f"Its network is that of {network}; what is fitted to it is this version's."]
+            else [f"Its network is that of {network}, what is fitted to it {_fitted_of(fields, bundle.label)}."]
         ),
         *(
             [
@@ -453,7 +453,8 @@ def render(folder: Path, result: dict, edited: dict) -> str:
         "\n".join(_groups(result)),
         "\n".join(_parsing(result, reported)),
         "## Precision",
-        "Validation pictures, mixed.",
+        "Validation pictures, mixed"
+        + (", of generators of the zoo that were trained anew." if bundle.metrics.get("variants_of_zoo_anew") else "."),
         "\n".join(variants_table(bundle.metrics["variants"])),
         "Largest difference between PyTorch and ONNX Runtime in fp32, relative to an output's scale: "
         f"{max(bundle.metrics['parity_max_relative_error'].values()):.1e}.",

@@ -96,11 +96,11 @@ def enrolled_draws(
         return
     enrolled = min(known, 2 * len(usable) // 3)
     own = min(known - enrolled, len(gallery.names))
+    shown = vectors if others is None else others.embeddings()
     for _ in range(draws):
         order = rng.permutation(usable)
         members = {i: rng.permutation(stock[i]) for i in order[:enrolled]}
         beside = gallery.vectors[rng.choice(len(gallery.names), own, replace=False)] if own else gallery.vectors[:0]
-        shown = vectors if others is None else others.embeddings()
         mine = np.stack([centre(shown[drawn[:pictures]]) for drawn in members.values()])
         centres = np.concatenate([mine, beside.reshape(-1, mine.shape[1])])
         queries = np.concatenate([drawn[pictures:] if others is None else rows[i] for i, drawn in members.items()])
@@ -139,8 +139,8 @@ def enrolment(
             }
         )
         for _ in range(REDRAWN):
-            mine, others = (metrics.redrawn(of, rng) for of in (draw.made_by, draw.strangers_made_by))
-            redrawn.append((right[mine].mean(), metrics.auc(far[others], near[mine])))
+            mine, theirs = (metrics.redrawn(of, rng) for of in (draw.made_by, draw.strangers_made_by))
+            redrawn.append((right[mine].mean(), metrics.auc(far[theirs], near[mine])))
     if not figures:
         return None
     accuracies, aurocs = zip(*redrawn, strict=True)

@@ -1,8 +1,7 @@
 """What every precision of a bundle answers of test pictures, beside fp32: `python -m training.precisions BUNDLE INDEX`.
 
-In the rows in which accuracy is to reach something (`training.bars`). The zoo of the index may be one that was trained anew on another
-machine, whose pictures are others, if only by their last bits: what a precision loses can be told from it, and how far figures of unseen
-generators hang on the zoo at hand; which known generator made a picture, only of those that training saw.
+In the rows in which accuracy is to reach something (`training.bars`). The zoo of the index may be one that was trained anew, and have few
+of the generators for training: what a precision loses can be told from it, too.
 """
 
 from __future__ import annotations
@@ -15,8 +14,9 @@ import click
 from edgeparse.backends.select import create
 from edgeparse.bundle import open_bundle
 from edgeparse.gallery import Gallery
-from training.bars import BARS, headline
+from training.bars import BARS, Bar, headline
 from training.folds import FOLDS
+from training.headline import REFERENCE
 from training.index.lines import read
 from training.index.load import collect
 from training.markdown import table
@@ -26,17 +26,23 @@ from training.questions import check_splits, evaluate, looked_at
 RESULT = Path(__file__).parent / "results" / "precisions.json"
 # All that the bars are of.
 CONDITIONS = ("mixed", "clean", "social media")
-REFERENCE = "fp32"
 
 
-def points_lost(figures: dict[str, dict[str, float]], variant: str) -> dict[str, float]:
-    """How much worse a precision is than fp32 in each row, in hundredths, or per cent where the row is; of counts nothing."""
+def points_lost(before: dict[str, float], now: dict[str, float]) -> dict[str, float]:
+    """How much worse each row's figure is, by its key, in hundredths, or per cent where the row is: of one with a bar on either side, how
+    much farther from the middle. Of counts nothing."""
     found = {}
     for bar in BARS:
-        if bar.key in figures[REFERENCE] and not bar.unit.startswith(" of "):
-            worse = (figures[REFERENCE][bar.key] - figures[variant][bar.key]) * (1 if bar.unit else 100)
-            found[bar.key] = worse if bar.least else -worse
+        if bar.key in before and not bar.unit.startswith(" of "):
+            a, b = (_goodness(bar, of[bar.key]) for of in (before, now))
+            found[bar.key] = (a - b) * (1 if bar.unit else 100)
     return found
+
+
+def _goodness(bar: Bar, value: float) -> float:
+    if bar.most is not None:
+        return -abs(value - (bar.limit + bar.most) / 2)
+    return value if bar.least else -value
 
 
 @click.command()
@@ -58,7 +64,7 @@ def main(folder: Path, index: Path) -> None:
         "measured": [measured_of(bundle, variant) for variant in bundle.variants],
         "known_zoo": known,
         "figures": figures,
-        "points_lost": {name: points_lost(figures, name) for name in figures if name != REFERENCE},
+        "points_lost": {n: points_lost(figures[REFERENCE], of) for n, of in figures.items() if n != REFERENCE},
     }
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     click.echo(table(("what", *figures), rows(figures)))

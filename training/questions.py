@@ -259,11 +259,13 @@ def evaluate(
     conditions: Sequence[str] = CONDITIONS,
     frame: Callable[[np.ndarray], np.ndarray] = native,
     known_zoo: tuple[int, int, int] = (FEW, TRIED, TRIED_ELSEWHERE),
+    many: int = MANY,
 ) -> dict[str, object]:
     """Every figure on one split, "val" or "test". Camera photos are those of the split; generators those it alone has.
 
     Every figure has its own of each of `conditions`. The zoo's known generators are known by as many pictures each as `known_zoo` says
-    first, and as many are tried as it says then: in the conditions `MOST_TRIED`, and in others. `frame` makes windows of a picture.
+    first, and as many are tried as it says then: in the conditions `MOST_TRIED`, and in others. In `MOST_TRIED` its unseen ones are also
+    enrolled by as `many` pictures that show other photos, by 0 not at all. `frame` makes windows of a picture.
     """
     look = partial(predict, backend, frame=frame)
     crops = collection.select(split=split, camera=True, zoo=True)
@@ -275,7 +277,8 @@ def evaluate(
     )
     enrolled = few(collection.select(split="train", camera=False, zoo=True, source_split="train"), known_zoo[0])
     enrolled_zoo = centroids(with_photos_content(look(enrolled, "mixed"), collection), collection) if enrolled else None
-    other_photos = few(collection.select(split="train", camera=False, zoo=True, source_split=split), MANY)
+    unseen = collection.select(split="train", camera=False, zoo=True, source_split=split)
+    other_photos = few([sample for sample in unseen if collection.sources[sample.source].shows_photos()], many)
     families = {i: s.labels.family for i, s in enumerate(collection.sources) if s.zoo and s.labels is not None}
     found: dict[str, dict[str, object]] = defaultdict(dict)
     for condition in conditions:
@@ -294,13 +297,7 @@ def evaluate(
             ]
         if condition in MOST_TRIED and other_photos:
             found["enrolment_zoo"][condition].append(
-                enrolment(
-                    showing["zoo"],
-                    gallery,
-                    bundle.calibration,
-                    MANY,
-                    with_photos_content(look(other_photos, condition), collection),
-                )
+                enrolment(showing["zoo"], gallery, bundle.calibration, many, look(other_photos, condition))
             )
         found["same_generator_of_family"][condition] = same_generator(showing["zoo"], bundle.same, kinds=families)
         if seen_real:
@@ -326,7 +323,7 @@ def looked_at(index: Index, split: str, known_zoo: tuple[int, int, int] = (FEW, 
         if source.split not in (split, "train") or entry.split not in (split, "train"):
             return False
         unseen = source.split == split
-        if not source.zoo or (unseen and entry.split == split):
+        if not source.zoo or (unseen and (entry.split == split or not source.shows_photos())):
             return entry.split == split
         counts[entry.source, entry.split] += 1
         most = MANY if unseen else max(tried) if entry.split == split else of_a_gallery

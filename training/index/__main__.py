@@ -8,6 +8,7 @@ import click
 
 from training.index.lines import write
 from training.index.scan import scan
+from training.zoo.description import described
 
 _folder = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -21,9 +22,14 @@ def main() -> None:
 @click.argument("data", type=_folder)
 @click.argument("zoo", type=_folder)
 @click.argument("index", type=click.Path(dir_okay=False, path_type=Path))
-def write_command(data: Path, zoo: Path, index: Path) -> None:
+@click.option(
+    "--part-of",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The description of a whole zoo, training/results/zoo.json, of which ZOO has a part, trained anew.",
+)
+def write_command(data: Path, zoo: Path, index: Path, part_of: Path | None) -> None:
     """Write the INDEX (a .jsonl file) of the photos and public generators in DATA and of the ZOO, as far as it is built."""
-    found = scan(data, zoo)
+    found = scan(data, zoo, described(part_of) if part_of else None)
     write(found, index)
     click.echo(f"{index}: {len(found.sources)} sources, {len(found.entries)} pictures", err=True)
 

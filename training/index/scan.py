@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,11 +25,15 @@ from training.public import LABELS
 from training.zoo.files import generator_files, passes, read_entry, zoo_splits
 
 
-def scan(data: Path, zoo: Path) -> Index:
-    """The index of both: public pictures, then the zoo's photo crops, then its generators'."""
+def scan(data: Path, zoo: Path, whole: Mapping[str, Generator] | None = None) -> Index:
+    """The index of both: public pictures, then the zoo's photo crops, then its generators'.
+
+    Of a zoo that is a part of a `whole` one, whose generators are given by name, only these are kept, each on its side there; and of those
+    for training that the part lacks, what is known without pictures.
+    """
     index = Index({}, [])
     _add_public(index, data)
-    _add_zoo(index, zoo)
+    _add_zoo(index, zoo, whole)
     return Index(index.sources, list(_as_photos_come(index.entries, data)))
 
 
@@ -91,11 +95,12 @@ def _public_split(picture: Picture, side: str) -> str:
     return split_of(picture.path.stem) if picture.twin is None else photo_split(picture.twin)
 
 
-def _add_zoo(index: Index, folder: Path) -> None:
+def _add_zoo(index: Index, folder: Path, whole: Mapping[str, Generator] | None) -> None:
     """Every finished generator that passes the quality rule, and the photo crops that they saw, as one camera source a photo set."""
-    kept = {path: entry for path in generator_files(folder) if passes(entry := read_entry(path))}
+    files = [path for path in generator_files(folder) if whole is None or path.stem in whole]
+    kept = {path: entry for path in files if passes(entry := read_entry(path))}
     labels = {path.stem: Labels.from_json(entry["labels"]) for path, entry in kept.items()}
-    splits = zoo_splits(labels)
+    splits = zoo_splits(labels) if whole is None else {name: source.split for name, source in whole.items()}
     photos = list(folder.glob("photos-*.npz"))
     if len(photos) != 1:
         raise ValueError(f"{folder} holds {len(photos)} photos-SIZE.npz, not one; build a zoo of one size there")
@@ -111,3 +116,6 @@ def _add_zoo(index: Index, folder: Path) -> None:
         for i, (split, twin) in enumerate(zip(picture_splits, twins, strict=True)):
             group, photo = (groups[twin], Place(photos[0], int(twin))) if twin >= 0 else (None, None)
             index.entries.append(Entry(Place(path, i), key, str(split), group, photo, made=True))
+    for source in (whole or {}).values():
+        if source.split == "train":
+            _add(index, source)

@@ -44,7 +44,7 @@ def main() -> None:
     "splits",
     multiple=True,
     type=click.Choice(["train", "val", "test"]),
-    help="Only generators of this split, test ones say, which an evaluation looks at; may be repeated.  [default: all]",
+    help="Only generators that are of this split by their number, val and test say, for an evaluation; may be repeated.  [default: all]",
 )
 @click.option("--seed", default=0, show_default=True, help="The same seed draws the same configs.")
 @click.option("--families", default=",".join(REGISTRY), show_default=True, help="Which families, by commas.")

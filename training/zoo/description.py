@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from training.dataset import Generator
 from training.labels import Labels
 from training.zoo.files import generator_files, passes, read_entry, read_pictures, zoo_splits
 from training.zoo.space import TASKS, Space
@@ -56,6 +57,15 @@ def describe(folder: Path) -> dict[str, object]:
         "space": asdict(Space()),
         "tasks": TASKS,
         "generators": generators,
+    }
+
+
+def described(file: Path) -> dict[str, Generator]:
+    """The generators that a description, as JSON, has sides for, by name."""
+    return {
+        entry["name"]: Generator(entry["name"], Labels.from_json(entry["labels"]), True, entry["split"])
+        for entry in json.loads(file.read_text())["generators"]
+        if entry["split"]
     }
 
 
