@@ -264,8 +264,8 @@ def evaluate(
     """Every figure on one split, "val" or "test". Camera photos are those of the split; generators those it alone has.
 
     Every figure has its own of each of `conditions`. The zoo's known generators are known by as many pictures each as `known_zoo` says
-    first, and as many are tried as it says then: in the conditions `MOST_TRIED`, and in others. In `MOST_TRIED` its unseen ones are also
-    enrolled by as `many` pictures that show other photos, by 0 not at all. `frame` makes windows of a picture.
+    first, and as many are tried as it says then: in the conditions `MOST_TRIED`, and in others. In `MOST_TRIED` unseen ones are also
+    enrolled by as `many` pictures, the zoo's by some that show other photos; by 0 not at all. `frame` makes windows of a picture.
     """
     look = partial(predict, backend, frame=frame)
     crops = collection.select(split=split, camera=True, zoo=True)
@@ -296,9 +296,11 @@ def evaluate(
                 enrolment(made, gallery, bundle.calibration, pictures) for pictures in ENROLLED
             ]
         if condition in MOST_TRIED and other_photos:
+            others = look(other_photos, condition)
             found["enrolment_zoo"][condition].append(
-                enrolment(showing["zoo"], gallery, bundle.calibration, many, look(other_photos, condition))
+                enrolment(showing["zoo"], gallery, bundle.calibration, many, others)
             )
+            found["enrolment_real"][condition].append(enrolment(showing["real"], gallery, bundle.calibration, many))
         found["same_generator_of_family"][condition] = same_generator(showing["zoo"], bundle.same, kinds=families)
         if seen_real:
             found["attribution_real"][condition] = attribution(
