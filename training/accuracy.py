@@ -114,7 +114,7 @@ class Sources:
             "variants": self.variants,
             "multiply_accumulates": self.multiply_accumulates,
         }
-        measured = {"window_ms": self.window_ms, "study": self.study}
+        measured = {"window_ms": self.window_ms, "study": self.study, "precisions": self.precisions}
         return found | {name: value for name, value in measured.items() if value is not None}
 
 

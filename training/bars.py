@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from scipy.stats import binomtest
 
 # What there is to judge: "evaluation" as `training.evaluate` writes it, "unseen_photos", the names of the photo sources that training saw
-# nothing of, and, of a bundle, "variants", "multiply_accumulates" and "window_ms", a CPU's milliseconds for one window; and "study", as
-# `benchmarks.study` keeps it.
+# nothing of, and, of a bundle, "variants", "multiply_accumulates", "window_ms", a CPU's milliseconds for one window, and "precisions" as
+# `training.precisions` keeps them; and "study", as `benchmarks.study` keeps it.
 Evidence = dict[str, Any]
 T = TypeVar("T")
 
@@ -303,6 +303,16 @@ BARS = (
         "INT8 against fp32, the most that is lost in any figure of validation",
         POINTS_LOST,
         lambda e: max(points_lost(e["variants"], name) for name in e["variants"] if name.startswith("int8")),
+        " points",
+        least=False,
+    ),
+    Bar(
+        "int8_points_lost_test",
+        "the same of test, in any of the rows above",
+        POINTS_LOST,
+        lambda e: max(
+            max(of.values()) for name, of in e["precisions"]["points_lost"].items() if name.startswith("int8")
+        ),
         " points",
         least=False,
     ),
