@@ -19,7 +19,7 @@ from training.accuracy import Sources, _anew, _cost
 from training.bars import BARS
 from training.card import _fitted_of
 from training.dataset import Collection
-from training.precisions import points_lost, rows
+from training.precisions import lost_by_row, rows
 from training.provenance import holds_for, measured_of
 from training.questions import evaluate
 
@@ -58,11 +58,11 @@ def test_points_are_lost_on_the_worse_side() -> None:
         "interval_coverage": 81.0,
         "intervals_that_cover": 3,
     }
-    lost = points_lost(before, now)
+    lost = lost_by_row(before, now)
     assert lost == pytest.approx(
         {"detection_zoo_clean": 1, "worst_cameras_called_generated": 3, "interval_coverage": -3}
     )
-    assert points_lost(now, before) == pytest.approx({name: -value for name, value in lost.items()})
+    assert lost_by_row(now, before) == pytest.approx({name: -value for name, value in lost.items()})
     assert ("camera or generated, AUC, unseen zoo generators, clean", "0.970", "0.960") in rows(
         {"fp32": before, "int8": now}
     )
@@ -94,7 +94,7 @@ def test_the_page_says_what_was_measured_anew_and_of_every_precision() -> None:
     precisions = {
         "figures": figures,
         "known_zoo": 7,
-        "points_lost": {"int8": points_lost(figures["fp32"], figures["int8"])},
+        "points_lost": {"int8": lost_by_row(figures["fp32"], figures["int8"])},
     }
     made_up = replace(sources, anew=sources.evaluation, precisions=precisions)
     anew, cost = "\n".join(_anew(made_up)), "\n".join(_cost(made_up))

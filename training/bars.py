@@ -49,12 +49,15 @@ class Bar:
             return self.limit <= value <= self.most
         return value >= self.limit if self.least else value <= self.limit
 
+    def merit(self, value: float) -> float:
+        """In the figure's own unit, the more the better: of one with a bar on either side, how near it comes to the middle."""
+        if self.most is not None:
+            return -abs(value - (self.limit + self.most) / 2)
+        return value if self.least else -value
+
     def better(self, one: float, other: float) -> bool:
         """Whether the first figure is the better one."""
-        if self.most is not None:
-            middle = (self.limit + self.most) / 2
-            return abs(one - middle) < abs(other - middle)
-        return one > other if self.least else one < other
+        return self.merit(one) > self.merit(other)
 
     def shown(self, value: float) -> str:
         """A figure, as in tables."""

@@ -14,7 +14,7 @@ import click
 from edgeparse.backends.select import create
 from edgeparse.bundle import open_bundle
 from edgeparse.gallery import Gallery
-from training.bars import BARS, Bar, headline
+from training.bars import BARS, headline
 from training.folds import FOLDS
 from training.headline import REFERENCE
 from training.index.lines import read
@@ -28,21 +28,15 @@ RESULT = Path(__file__).parent / "results" / "precisions.json"
 CONDITIONS = ("mixed", "clean", "social media")
 
 
-def points_lost(before: dict[str, float], now: dict[str, float]) -> dict[str, float]:
+def lost_by_row(before: dict[str, float], now: dict[str, float]) -> dict[str, float]:
     """How much worse each row's figure is, by its key, in hundredths, or per cent where the row is: of one with a bar on either side, how
     much farther from the middle. Of counts nothing."""
     found = {}
     for bar in BARS:
         if bar.key in before and not bar.unit.startswith(" of "):
-            a, b = (_goodness(bar, of[bar.key]) for of in (before, now))
+            a, b = (bar.merit(of[bar.key]) for of in (before, now))
             found[bar.key] = (a - b) * (1 if bar.unit else 100)
     return found
-
-
-def _goodness(bar: Bar, value: float) -> float:
-    if bar.most is not None:
-        return -abs(value - (bar.limit + bar.most) / 2)
-    return value if bar.least else -value
 
 
 @click.command()
@@ -64,7 +58,7 @@ def main(folder: Path, index: Path) -> None:
         "measured": [measured_of(bundle, variant) for variant in bundle.variants],
         "known_zoo": known,
         "figures": figures,
-        "points_lost": {n: points_lost(figures[REFERENCE], of) for n, of in figures.items() if n != REFERENCE},
+        "points_lost": {n: lost_by_row(figures[REFERENCE], of) for n, of in figures.items() if n != REFERENCE},
     }
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     click.echo(table(("what", *figures), rows(figures)))
