@@ -45,7 +45,7 @@ from export.onnx_graph import export
 from export.shrinkage import Shrinkage
 from training.bars import headline
 from training.dataset import Collection, as_it_comes, crop
-from training.folds import FOLDS, refold
+from training.folds import FOLDS, refold, unseen_photos
 from training.index.load import load
 from training.labels import FAMILIES
 from training.networks import WINDOW, Network, NetworkConfig
@@ -71,8 +71,9 @@ STUDIED = NetworkConfig(compared=NetworkConfig.hidden)
 @dataclass(frozen=True)
 class Run:
     """One network of the study: what is changed, in words and in fact. `zoo`: how many generators of it to train on, None for all.
-    `published`: how many times as long as ours the published network is trained in its place; 0 for ours. `windows`: whether it is shown
-    windows of its size as the camera or the generator made them, and not the whole picture, shrunk."""
+    `photos_left_out`: photo sources of which training sees nothing, beside those of the fold. `published`: how many times as long as ours
+    the published network is trained in its place; 0 for ours. `windows`: whether it is shown windows of its size as the camera or the
+    generator made them, and not the whole picture, shrunk."""
 
     name: str
     changed: str
@@ -84,6 +85,7 @@ class Run:
     codecs: bool = True
     real: bool = True
     zoo: int | None = None
+    photos_left_out: tuple[str, ...] = ()
     emphasis: float = Settings.emphasis
     toned: float = Settings.toned
     muon: bool = Settings.muon
@@ -120,6 +122,8 @@ def _without(*terms: str) -> Weights:
 
 # The fold of all that something is decided by: fold 0 is that of the bundle, and nothing is to be tuned on its test generators.
 DECIDING = 1
+# The source of nearly half of the photos.
+LARGEST = "imagenet1k"
 
 RUNS = (
     *(Run(f"fold-{k}", f"fold {k}", fold=k) for k in range(len(FOLDS))),
@@ -157,6 +161,9 @@ RUNS = (
         )
     ),
     Run("published-long", "the published network, four times as long", published=4),
+    # Of the bundle's own fold, both on one zoo, which need not be that of the others.
+    Run("with-largest", "fold 0, for what follows"),
+    Run("without-largest", "fold 0, the largest photo source left out, too", photos_left_out=(LARGEST,)),
 )
 
 
@@ -315,7 +322,7 @@ def perform(
     folder, place = out / run.name, torch.device(device)
     folder.mkdir(parents=True, exist_ok=True)
     _settle(folder, run, megapixels)
-    collection = smaller_zoo(refold(load(), run.fold), run.zoo)
+    collection = smaller_zoo(refold(load(), run.fold, run.photos_left_out), run.zoo)
     trained = folder / "network.pt"
     if not trained.exists():
         how = published_settings(run, _minutes_of_ours(out)) if run.published else settings(run, megapixels)
@@ -330,7 +337,7 @@ def perform(
         "training": {key: stored[key] for key in ("steps", "minutes", "hardware")},
         "generators": stored["generators"],
         "multiply_accumulates": multiply_accumulates(network, run.size),
-        "unseen_photos": sorted(FOLDS[run.fold].photos),
+        "unseen_photos": sorted(unseen_photos(run.fold, run.photos_left_out)),
         # Lines learn from edited pictures, too, and thresholds are fitted to them.
         "heavy_edits": True,
         "evaluation": judge(run, backend, collection),
@@ -355,7 +362,9 @@ def _rests_on(found: dict[str, Any], run: Run, megapixels: float | None) -> bool
 
 
 def _as_today(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings that were stored, with the width of the embedding's hidden layer where they say only that there is one."""
+    """Settings that were stored, with the width of the embedding's hidden layer where they say only that there is one, and no photo
+    source left out where they do not say."""
+    settings = {**settings, "run": {"photos_left_out": [], **settings["run"]}}
     network = settings["run"]["network"]
     if network.get("compared") is not True:
         return settings
@@ -434,13 +443,12 @@ def collect(out: Path, before: Sequence[dict[str, Any]] = ()) -> dict[str, objec
                     condition: {name: f["auc"] for name, f in public[condition]["by_generator"].items()}
                     for condition in CONDITIONS
                 },
-                "unseen_photos": {
-                    condition: {
-                        name: share
-                        for name, share in public[condition]["camera_called_generated_by_source"].items()
-                        if name in found["unseen_photos"]
-                    }
-                    for condition in CONDITIONS
+                "unseen_photos": found["unseen_photos"],
+                # How many of each source are for test, and the shares of them that are called generated.
+                "photos": {
+                    name: {"pictures": count}
+                    | {c: public[c]["camera_called_generated_by_source"][name] for c in CONDITIONS}
+                    for name, count in public["clean"]["camera_pictures_by_source"].items()
                 },
             }
         )

@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 
 from tests.made_collection import labels, made_collection
-from training.folds import FOLDS, refold
+from training.dataset import Collection, Sample
+from training.folds import FOLDS, refold, unseen_photos
 from training.leakage import shared_contents, shared_labels
 from training.photos import generator_split
 from training.public import LABELS
@@ -42,9 +43,30 @@ def test_every_zoo_generator_is_for_test_once_over_six_folds() -> None:
     assert all(fold["vae-012"] == fold["vae-003"] for fold in splits)
 
 
+LARGEST = ("imagenet1k",)
+
+
+def test_a_photo_source_can_be_left_out_beside_those_of_a_fold() -> None:
+    usual, without = (refold(made_collection(), 1, left_out) for left_out in ((), LARGEST))
+    assert usual.sources == without.sources
+    assert unseen_photos(1, LARGEST) == {*unseen_photos(1), *LARGEST}
+
+    def of_it(collection: Collection, it: bool = True) -> list[Sample]:
+        return [s for s in collection.samples if (s.photo or "").startswith("imagenet1k/") is it]
+
+    assert {s.split for s in of_it(usual)} == {"train", "val", "test"}
+    assert {s.split for s in of_it(without)} == {"test"}
+    # Whole photos, the zoo's crops of them, and what the zoo made from them.
+    kinds = {(s.made, without.sources[s.source].zoo) for s in of_it(without)}
+    assert kinds == {(False, False), (False, True), (True, True)}
+    others = ([(s.source, s.photo, s.split) for s in of_it(c, it=False)] for c in (usual, without))
+    assert next(others) == next(others)
+
+
+@pytest.mark.parametrize("left_out", [(), LARGEST], ids=["", "without the largest source"])
 @pytest.mark.parametrize("number", range(len(FOLDS)))
-def test_nothing_is_on_two_sides(number: int) -> None:
-    folded = refold(made_collection(), number)
+def test_nothing_is_on_two_sides(number: int, left_out: tuple[str, ...]) -> None:
+    folded = refold(made_collection(), number, left_out)
     assert shared_contents(folded) == []
     assert shared_labels(folded) == []
     public = {s.name: s.split for s in folded.sources if s.labels is not None and not s.zoo}
@@ -53,7 +75,7 @@ def test_nothing_is_on_two_sides(number: int) -> None:
         source = folded.sources[sample.source]
         if source.name in public and source.split != "train":
             assert sample.split == source.split
-        if sample.photo is not None and sample.photo.split("/")[0] in FOLDS[number].photos:
+        if sample.photo is not None and sample.photo.split("/")[0] in unseen_photos(number, left_out):
             assert sample.split == "test"
     for split in ("train", "val", "test"):
         assert folded.select(split=split, camera=True, zoo=False)

@@ -224,7 +224,9 @@ def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     found = study.collect(tmp_path)
     (entry,) = found["runs"]  # type: ignore[misc]
     assert set(entry["figures"]) <= {bar.key for bar in BARS}
-    assert entry["unseen_photos"]["clean"].keys() == {"dreambooth_unsplash"}
+    assert entry["unseen_photos"] == ["dreambooth_unsplash"]
+    # Of ImageNet a third is for test in this collection, of the other all.
+    assert {name: of["pictures"] for name, of in entry["photos"].items()} == {"dreambooth_unsplash": 6, "imagenet1k": 2}
     # What there was of other runs is kept, but not of those that would be other ones today.
     others = [
         {"run": json.loads(json.dumps(asdict(run))) | changed, "budget_megapixels": LITTLE, "training": {}}
@@ -244,4 +246,43 @@ def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         study.collect(tmp_path)
     page = "\n".join(study_sections(found))
     assert "| ldm-fourier | 0 |" in page
+    assert "| dreambooth_unsplash | 0 |" in page
+    assert "### The largest photo source left out" not in page
     assert f"Not yet run: {RUNS[1].name}" in page
+
+
+@pytest.mark.usefixtures("small")
+def test_the_largest_photo_source_is_left_out_of_one_of_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = tuple(replace(run(name), network=RUN.network) for name in ("with-largest", "without-largest"))
+    assert [of.photos_left_out for of in pair] == [(), ("imagenet1k",)]
+    assert replace(pair[1], name=pair[0].name, changed=pair[0].changed, photos_left_out=()) == pair[0]
+    monkeypatch.setattr(study, "RUNS", pair)
+    learnt = []
+    learn = study.learn
+
+    def watched(run: Run, collection: Collection, *others: object) -> None:
+        learnt.append({s.photo.split("/")[0] for s in collection.samples if s.photo and s.split != "test"})
+        learn(run, collection, *others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(study, "learn", watched)
+    for of in pair:
+        perform(of, three_sources, LITTLE, tmp_path, "cpu", 1)
+    assert learnt == [{"imagenet1k", "bsds500"}, {"bsds500"}]
+    found = study.collect(tmp_path)
+    seen, unseen = found["runs"]  # type: ignore[misc]
+    assert seen["unseen_photos"] == ["dreambooth_unsplash"]
+    assert unseen["unseen_photos"] == ["dreambooth_unsplash", "imagenet1k"]
+    assert (seen["photos"]["imagenet1k"]["pictures"], unseen["photos"]["imagenet1k"]["pictures"]) == (2, 6)
+    page = "\n".join(study_sections(found))
+    # Neither is an ablation, which are beside another fold's network, nor one of the folds.
+    assert "### Ablations" not in page
+    assert "### Folds" not in page
+    row = next(line for line in page.splitlines() if line.startswith("| imagenet1k |"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert (cells[1], cells[5]) == ("2", "6")
+    called = unseen["photos"]["imagenet1k"]["mixed"]
+    assert cells[8].startswith(f"{100 * called:.1f}% (")
+
+
+def three_sources() -> Collection:
+    return made_collection(FEW, frozenset({"imagenet1k", "dreambooth_unsplash", "bsds500"}))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from scipy.stats import binomtest
+from training import metrics
 
 # What there is to judge: "evaluation" as `training.evaluate` writes it, "unseen_photos", the names of the photo sources that training saw
 # nothing of, and, of a bundle, "variants", "multiply_accumulates", "window_ms", a CPU's milliseconds for one window, and "precisions" as
@@ -106,11 +106,10 @@ def _unseen_called(e: Evidence) -> float:
 
 
 def _called_interval(e: Evidence, names: Iterable[str]) -> list[float]:
-    """Of all photos of these sources, exact (Clopper and Pearson)."""
+    """Of all photos of these sources."""
     photos = {name: _whole_photos(e)["camera_pictures_by_source"][name] for name in names}
     called = sum(round(_called(e)[name] * count) for name, count in photos.items())
-    found = binomtest(called, sum(photos.values())).proportion_ci()
-    return [100 * found.low, 100 * found.high]
+    return [100 * bound for bound in metrics.interval_of_share(called, sum(photos.values()))]
 
 
 def worst_photos(e: Evidence) -> str:

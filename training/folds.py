@@ -1,12 +1,13 @@
 """Folds that leave other generators and other photo sources out, so that a figure does not hang on which ones were held out.
 
 Fold 0 is the split that data are loaded with. Over the folds every public generator is a test one once, with its family as far as that
-goes, and so is every photo source but ImageNet, which has nearly half of the photos. Over six folds, of which a study runs the first
-four, every generator of the zoo is.
+goes, and so is every photo source but ImageNet, which has nearly half of the photos: without it a fold is another one, of half the data.
+It is left out of any fold on demand. Over six folds, of which a study runs the first four, every generator of the zoo is a test one once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from training.dataset import Collection, Generator, Sample
@@ -47,13 +48,19 @@ FOLDS = (
 _MOVING = frozenset[str]().union(*(fold.test | fold.val for fold in FOLDS))
 
 
-def refold(collection: Collection, number: int) -> Collection:
-    """A collection, loaded with the splits of fold 0, with those of another; it shares the pixels.
+def unseen_photos(number: int, left_out: Iterable[str] = ()) -> frozenset[str]:
+    """Photo sources of which a fold's training sees nothing where these are left out, too."""
+    return FOLDS[number].photos.union(left_out)
+
+
+def refold(collection: Collection, number: int, left_out: Iterable[str] = ()) -> Collection:
+    """A collection, loaded with the splits of fold 0, with those of another; it shares the pixels. Photo sources that are `left_out` are
+    all for test, beside those of the fold.
 
     A public generator that no fold names stays where it is. A public picture that was made from a photo is left out where its generator
     is for test or validation and its photo is not.
     """
-    fold = FOLDS[number]
+    fold = replace(FOLDS[number], photos=unseen_photos(number, left_out))
     zoo = zoo_splits({s.name: s.labels for s in collection.sources if s.zoo and s.labels is not None}, number)
     folded = Collection([], [])
     for source in collection.sources:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 
@@ -41,6 +42,12 @@ def interval_over_groups(
     the indices of the drawn groups' samples."""
     rng = np.random.default_rng(seed)
     return interval([figure(*(redrawn(of, rng) for of in groups)) for _ in range(draws)])
+
+
+def interval_of_share(count: int, of: int) -> list[float]:
+    """95 % interval of a share that was counted, exact (Clopper and Pearson)."""
+    found = binomtest(count, of).proportion_ci()
+    return [float(found.low), float(found.high)]
 
 
 def expected_calibration_error(probability: np.ndarray, truth: np.ndarray, bins: int = 10) -> float:
