@@ -116,8 +116,8 @@ def peers(found: dict[str, Any], name: str) -> Iterator[str]:
     yield (
         f"One window, every output, {found['threads']} threads, {found['rounds']} rounds; the last column is how many times as long "
         f"it takes as ours ({reference['runtime']}, {reference['precision']}), with the middle half of the rounds. AUC is of detection, "
-        "of the zoo's validation generators / of public ones, mixed, as the bundle's manifest has it; of ours in OpenVINO what the figure "
-        "of the evaluation pack loses against fp32 that loses most, where it was measured.\n"
+        "of the zoo's validation generators / of public ones, mixed, as the bundle's manifest has it; of ours in OpenVINO the most that "
+        "any figure of the evaluation pack loses against fp32, where it was measured.\n"
     )
     lost = found.get("openvino_points_lost", {})
     ratios = {(_who(entry), entry["parts"]): entry for entry in found["ratios"]}
@@ -161,9 +161,9 @@ def _accuracy(entry: dict[str, Any], lost: dict[str, float]) -> str:
 def rewrites(found: dict[str, Any], _name: str) -> Iterator[str]:
     """What changes of the INT8 file's layout are worth."""
     yield (
-        f"One window, every output, {found['threads']} threads, {found['rounds']} rounds: without one change that "
-        "leaves what is computed alone (export/onnx_rewrite.py), a window takes so many times as long as with all of them; beside it "
-        "the middle half of the rounds.\n"
+        f"One window, every output, {found['threads']} threads, {found['rounds']} rounds. A row leaves out one "
+        "rewrite of the graph, which changes no result (export/onnx_rewrite.py): its time over that with all of them, with the middle half "
+        "of the rounds.\n"
     )
     of = {(entry["without"], entry["runtime"]): entry for entry in found["files"]}
     runtimes = list(dict.fromkeys(runtime for _, runtime in of))
@@ -447,8 +447,8 @@ def _foot(found: dict[str, Any], shipped: Bundle) -> Iterator[str]:
 def _tried(tried: Iterable[dict[str, Any]]) -> Iterator[str]:
     yield "## Tried for speed\n"
     yield (
-        "What makes a window faster in ONNX Runtime serves every ratio, and stands by that to OpenVINO. A percentage alone is how much "
-        "longer a window takes without the change, in brackets for the middle half of the rounds.\n"
+        "A change that makes a window faster in ONNX Runtime betters every ratio; it stands by the one to OpenVINO. A percentage alone is "
+        "how much longer a window takes without the change, in brackets for the middle half of the rounds.\n"
     )
     yield table(
         ("bar", "what", "gain", "kept", "source"),

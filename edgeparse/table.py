@@ -187,5 +187,5 @@ def _rests_on(bundle: Bundle) -> str:
     called = "" if wrong is None else f", and {wrong:.0%} of the pairs that two of them made were said to be of one"
     return (
         f"{meaning} {held}. Of public generators there were {public['generators']}, on which it errs by {public['calibration_error']:.3f}"
-        f"{called}: take it for a hint."
+        f"{called}: take it for a hint. On test generators it errs more (MODEL_CARD.md)."
     )

@@ -18,7 +18,7 @@ from training.bars import BARS, Bar, Evidence, above_mode, judge, l1_saved, poin
 from training.card import attribution_table, comparing_sections, enrolment_table, variants_table
 from training.enrolment import MANY
 from training.folds import FOLDS
-from training.markdown import percent, table
+from training.markdown import figure_name, percent, table
 from training.precisions import rows as precision_rows
 from training.provenance import holds_for
 from training.study_tables import lines_section, study_sections
@@ -184,8 +184,8 @@ def _bars(evidence: Evidence, tried: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield (
         f"{met} of {len(judged)} are met"
         + (f", {missing} not measured" if missing else "")
-        + ". They are of the shipped bundle, on what fold 0 leaves out; short trainings over four folds are below. Intervals, 95 %, are "
-        "bootstraps over generators, of shares of photos exact; those of enrolled generators have the luck of who is enrolled in them. The "
+        + ". They are of the shipped bundle, on what fold 0 leaves out; short trainings over four folds are below. Intervals (95 %) are "
+        "bootstraps over generators, of shares of photos exact binomial ones; of enrolled generators they include which were enrolled. The "
         "last column counts the changes that were tried for a figure ([tried.md](tried.md)); ablations below are more. "
         '"Mixed" is a random chain of resizing, blur, noise, JPEG and WebP for each picture; "social media" is at most 1080 pixels on '
         "the longest side and JPEG q75; of these pictures, which are smaller, the JPEG alone."
@@ -243,8 +243,8 @@ def _other_questions(evaluation: dict[str, Any]) -> Iterator[str]:
         "Of generators that training never saw: one generator or two, from one picture against one, also where two are of one "
         f"family of the zoo; which known generator, of the {known['zoo']['known_generators']} of the zoo and of the "
         f"{known['real']['known_generators']} public ones that training saw other pictures of, and whether any of them; enrolled by 10 "
-        "pictures and named, zoo generators among 20; and how far the zoo's architecture and losses are read better than by knowing the "
-        "training generators and not looking, averaged."
+        "pictures and named, zoo generators among 20; and the mean gain in the zoo's architecture and losses over one answer for all, "
+        "taken from the training generators."
     )
     yield table(
         (
@@ -483,8 +483,9 @@ def _cost(sources: Sources) -> Iterator[str]:
         )
     time = "not measured yet" if sources.window_ms is None else f"{sources.window_ms:.2f} ms"
     yield (
-        f"{sources.multiply_accumulates / 1e9:.3f} billion multiply-accumulates a window, counted in the bundle's fp32 file. A window on "
-        f"a CPU: {time} (benchmarks/results)."
+        f"{sources.multiply_accumulates / 1e9:.3f} billion multiply-accumulates a window, of convolutions in the bundle's fp32 file; the "
+        "study counts other matrix products, too. A window on a CPU, of the machines in BENCHMARKS.md that measured this bundle the "
+        f"slowest: {time}."
     )
 
 
@@ -496,7 +497,7 @@ def _pack(pack: dict[str, Any]) -> Iterator[str]:
     )
     rows = list(next(iter(pack["figures"].values())))
     yield table(
-        ("precision", *(row.replace("_", " ") for row in rows)),
+        ("precision", *map(figure_name, rows)),
         [(name, *(f"{of[row]:.3f}" for row in rows)) for name, of in pack["figures"].items()],
     )
 

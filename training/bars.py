@@ -302,7 +302,7 @@ BARS = (
     ),
     Bar(
         "int8_points_lost",
-        "INT8 against fp32, the most that is lost in any figure of validation",
+        "either INT8 file against fp32, the most that is lost in any figure of validation",
         POINTS_LOST,
         lambda e: max(points_lost(e["variants"], name) for name in e["variants"] if name.startswith("int8")),
         " points",

@@ -14,26 +14,37 @@ from training.bars import CONFIDENCE, FALSE_ALARM, MISS
 from training.edited import FEW, QUALITY, RESULT
 from training.embedding import EDITED
 from training.labels import FAMILIES
-from training.markdown import percent, table
+from training.markdown import figure_name, percent, table
 from training.parsing import beats
 from training.provenance import holds_for
 
 ROOT = Path(__file__).parent.parent
 
 DATA = """\
-| set | what | licence | use |
-|---|---|---|---|
-| ImageNet-1k samples | 520 photos, JPEG of varied quality | ImageNet terms: non-commercial research | train, validation, test by photo |
-| BSDS500 | 290 photos, JPEG | non-commercial research | train, validation, test by photo |
-| Urban100 | 84 photos of buildings, lossless | research | train, validation, test by photo |
-| CQ100 | 84 photos, lossless | CC BY-SA 4.0 | train, validation, test by photo |
-| DreamBooth photos | 118 photos of 30 subjects, JPEG | CC BY 4.0, Unsplash licence | test only: near-duplicates stay together |
-| CMP facades, aerial pictures | 90, lossless | GPL-3 repository | train, validation, test by photo |
-| pictures of public generators | latent diffusion, GLID-3-XL, Majesty, Stable Diffusion 1, a Stability beta, \
-CycleGAN (two weight sets), pix2pix, TAEF2 | \
-several state none, OpenRAIL-M, Adobe research, GPL-3 repository, MIT | train; a part of each is held out |
-| held-out public generators | validation: Disco Diffusion, SD 1 custom diffusion, pix2pix facades; test: LDM fork, \
-Stable Diffusion 3.5 Large, DALL-E mini, StyleGAN2 | none stated, Adobe research, MIT, NVIDIA non-commercial | validation or test only |
+| set | what | from | licence | use |
+|---|---|---|---|---|
+| ImageNet-1k samples | 520 photos, JPEG of varied quality | EliSchwartz/imagenet-sample-images | \
+ImageNet terms: non-commercial research | train, validation, test by photo |
+| BSDS500 | 290 photos, JPEG | BIDS/BSDS500 | non-commercial research | train, validation, test by photo |
+| Urban100 | 84 photos of buildings, lossless | Urban100 | research | train, validation, test by photo |
+| CQ100 | 84 photos, lossless | Ivordir/quantette | CC BY-SA 4.0 | train, validation, test by photo |
+| DreamBooth photos | 118 photos of 30 subjects, JPEG | google/dreambooth | CC BY 4.0, Unsplash licence | \
+test only: near-duplicates stay together |
+| CMP facades, aerial pictures | 90, lossless | mminerva/GAN-SOM | GPL-3 repository | train, validation, test by photo |
+| pictures of public generators | latent diffusion, GLID-3-XL, Majesty, a Stability beta | dcsan/imagen | none stated | \
+train; a part of each is held out |
+|  | Stable Diffusion 1 | Extile1/stable-diffusion, bento170502/stable-diffusion | OpenRAIL-M, none stated | the same |
+|  | CycleGAN, two weight sets | blechn/3dcv-final | none stated | the same |
+|  | pix2pix, three kinds | mminerva/GAN-SOM | GPL-3 repository | the same |
+|  | TAEF2, a tiny autoencoder, of photos of CQ100 and Urban100 | made for this project with its MIT weights | \
+those of the photos | the same |
+| held-out public generators | Disco Diffusion | dcsan/imagen | none stated | validation |
+|  | Stable Diffusion 1 with custom diffusion | HelloAcorn/custom-diffusion-pogny | Adobe research | validation |
+|  | pix2pix facades | mminerva/GAN-SOM | GPL-3 repository | validation |
+|  | a fork of latent diffusion | dakshces/FourierImageDiffuse | MIT | test |
+|  | Stable Diffusion 3.5 Large | EnragedAntelope/Styles-SD35L | MIT | test |
+|  | DALL-E mini | dcsan/imagen | none stated | test |
+|  | StyleGAN2, resized | radically-straightforward | NVIDIA non-commercial | test |
 """
 
 
@@ -91,7 +102,7 @@ def _sources(result: dict) -> list[str]:
 def _parsing(result: dict, reported: set[str]) -> list[str]:
     figures = result["parsing"]["mixed"]
     lines = [
-        "| continuous | L1 | training median | training mean | of the family | beats the first two | correlation | interval covers "
+        "| continuous | L1 | training median | training mean | of the family | beats the first two | correlation | 80 % interval covers "
         "| shown in reports |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
@@ -146,7 +157,7 @@ def _groups(result: dict) -> list[str]:
 def variants_table(table: dict) -> list[str]:
     heads = list(next(iter(table.values())))
     lines = [
-        "| precision | " + " | ".join(head.replace("_", " ") for head in heads) + " |",
+        "| precision | " + " | ".join(map(figure_name, heads)) + " |",
         "|---|" + "---|" * len(heads),
     ]
     lines += [
@@ -257,8 +268,8 @@ def enrolment_table(result: dict) -> Iterator[str]:
         )
 
 
-def trained_sentences(training: dict) -> str:
-    """How it was trained itself."""
+def trained_sentences(training: dict, network: str) -> str:
+    """How `network`, which a bundle has, was trained itself."""
     kept = (
         "the last moving average was kept"
         if training["kept_step"] == training["steps"]
@@ -268,7 +279,7 @@ def trained_sentences(training: dict) -> str:
         f"Trained for {training['minutes']:.0f} minutes ({training['steps']} steps) on {training['hardware']}, seed {training['seed']}, "
         f"one run; {kept}."
         if training["steps"]
-        else "For this version only what is learnt last was learnt."
+        else f"For {network} only the embedding, the answers and their hidden layers were learnt, which are learnt last."
     )
     if training.get("renewed"):
         edits = f", of which {training['heavy']:.0%} had heavier edits" if training.get("heavy") else ""
@@ -286,7 +297,7 @@ def trained_sentences(training: dict) -> str:
     learnt_last = (
         " The embedding, by which pictures are compared, has a hidden layer of its own; the two were learnt last, by themselves, from "
         f"every training picture, looked at {training['passes']} times{heavy}. From the same looks all other answers and their hidden "
-        f"layer went on learning by themselves, camera or generated {LABELS:.0%} from labels and otherwise from what they said "
+        f"layer went on learning by themselves, camera or generated from targets that are {LABELS:.0%} label and otherwise what they said "
         f"before{of_plain}."
         if training.get("passes")
         else ""
@@ -311,7 +322,7 @@ def begun_table(label: str, training: dict) -> str:
     heads = (
         "network",
         "steps of the whole network",
-        "minutes",
+        "minutes for these steps",
         "on",
         "zoo generators",
         "looks at a picture, for what is learnt last (+ after heavy edits)",
@@ -381,17 +392,20 @@ def render(folder: Path, result: dict, edited: dict) -> str:
         "## What it is",
         "One convolutional network: a fingerprint estimation network (FEN) trained with the four constraints of arXiv 2106.07873, whose "
         "features and residual feed a strided trunk and linear heads, which also read how much there is of every frequency in 8x8 blocks. "
-        "What of these frequencies repeats with the same phase all over the window, as up-sampling makes it, has a say of its own in what "
-        "is generated, learnt from public generators and whole photos alone. The network reads 128x128 windows at native resolution and "
-        "answers all questions in one pass. "
+        "What of these frequencies repeats with the same phase all over the window, as up-sampling makes it, adds its own term to the "
+        "answer camera or generated, learnt from public generators and whole photos alone. The network reads 128x128 windows at native "
+        "resolution and answers all questions in one pass. "
         f"The CPU runs the {bundle.default_variant} file; the figures below are that file's unless another is named.",
         "## Training",
-        trained_sentences(training),
         *(
             []
             if network == bundle.label
-            else [f"Its network is that of {network}, what is fitted to it {_fitted_of(fields, bundle.label)}."]
+            else [
+                f"{bundle.label} has the network of {network}, for which nothing more was learnt; what is fitted to it "
+                f"{_fitted_of(fields, bundle.label)}."
+            ]
         ),
+        trained_sentences(training, network),
         *(
             [
                 "Each network began with the weights of the one below it in this table; all had the same training photos and public "
@@ -429,9 +443,10 @@ def render(folder: Path, result: dict, edited: dict) -> str:
         _judged("Zoo generators", zoo),
         _judged("Public generators", real),
         f"A picture is called generated from {percent(bundle.calibration.generated)} on, camera below "
-        f"{percent(bundle.calibration.camera)}, and inconclusive in between. Of photos like those of validation, of all and of each set, "
-        f"at most {percent(FALSE_ALARM)} are to lie above the first, with a confidence of {percent(CONFIDENCE)}; {percent(MISS)} of "
-        "validation's generated pictures lie below the second, of the zoo's or of public ones, whichever are harder to tell.",
+        f"{percent(bundle.calibration.camera)}, and inconclusive in between. The first is set so that at most {percent(FALSE_ALARM)} of "
+        f"photos like validation's lie above it, in all and in each set, with a confidence of {percent(CONFIDENCE)}; the second so that "
+        f"{percent(MISS)} of validation's generated pictures lie below it, of the zoo's or of the public ones, whichever are harder to "
+        "tell.",
         "\n".join(_sources(result)),
         "### Edited pictures",
         f"What misleads most is _{misleading}_: {percent(alarms)} of photos are called generated after it.",

@@ -14,3 +14,9 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def percent(value: float) -> str:
     """A share, as in tables."""
     return f"{100 * value:.1f}%"
+
+
+def figure_name(key: str) -> str:
+    """A figure of a precision or of the evaluation pack, as in the head of a table."""
+    named = key.replace("detection_zoo_auc", "AUC, zoo").replace("detection_real_auc", "AUC, public")
+    return named.replace("_", " ")

@@ -60,11 +60,7 @@ def study_sections(study: dict[str, Any] | None) -> Iterator[str]:
         f"{min(minutes):.0f} to {max(minutes):.0f} minutes on a share of {' or '.join(hardware)}, and evaluated in float32 on at most "
         f"{study['windows']} windows a picture, with what was fitted on their own fold's validation pictures. That is far less training "
         "than the bundle had: they are to be compared with each other. "
-        + (
-            f"Other than the bundle's, spectral lines and thresholds of {plain} have seen no heavy edits. "
-            if plain
-            else ""
-        )
+        + (f"Unlike the bundle's, spectral lines and thresholds of {plain} have seen no heavy edits. " if plain else "")
         + (f"Ours are networks of before there was `{'`, `'.join(newer)}` (training/networks.py). " if newer else "")
         + (f"Not yet run: {', '.join(missing)}." if missing else "")
     ).strip()
@@ -218,16 +214,6 @@ def _ablations(runs: dict[str, Entry], seeds: Sequence[Entry]) -> Iterator[str]:
         "whose test generators are those of the bundle."
     )
     of_seeds = {key: [e["figures"][key] for e in seeds if key in e["figures"]] for key in keys}
-    worse = {
-        entry["run"]["changed"]: [
-            COLUMNS[key]
-            for key in keys
-            if key in entry["figures"]
-            and _beyond_luck(entry["figures"][key], of_seeds[key])
-            and BAR[key].better(usual[key], entry["figures"][key])
-        ]
-        for entry in changed
-    }
     yield table(
         ("changed", *(COLUMNS[key] for key in keys)),
         [
@@ -246,12 +232,22 @@ def _ablations(runs: dict[str, Entry], seeds: Sequence[Entry]) -> Iterator[str]:
             ),
         ],
     )
-    if any(worse.values()):
-        told = "; ".join(f"{what} ({', '.join(figures)})" for what, figures in worse.items() if figures)
-        yield (
-            f"Worse than by luck: {told}. What else was changed costs nothing that a training of this length shows; of the fingerprint's "
-            "constraints all four stay, without which what is written out is no fingerprint as the method defines it."
-        )
+    beyond = [
+        (BAR[key].better(entry["figures"][key], usual[key]), entry["run"]["changed"], COLUMNS[key])
+        for entry in changed
+        for key in keys
+        if key in entry["figures"] and _beyond_luck(entry["figures"][key], of_seeds[key])
+    ]
+    for better, words in ((False, "Worse"), (True, "Better")):
+        of = {what: [f"_{figure}_" for b, w, figure in beyond if (b, w) == (better, what)] for _, what, _ in beyond}
+        if told := "; ".join(f"{what} ({' and '.join(figures)})" for what, figures in of.items() if figures):
+            yield f"{words} than by luck: {told}."
+    if not beyond:
+        return
+    yield (
+        "What else was changed makes no difference that a training of this length shows; of the fingerprint's constraints all four stay, "
+        "without which what is written out is no fingerprint as the method defines it."
+    )
 
 
 def _passes(run: dict[str, Any], windows: int) -> str:
@@ -270,8 +266,10 @@ def _published(runs: dict[str, Entry], windows: int) -> Iterator[str]:
     yield "### The published network beside ours"
     yield (
         "DnCNN-17 and the five convolutions of the published parsing network, with its input (the whole picture, shrunk to 64x64 pixels) "
-        "and its normalisation, trained on the same pictures, labels and objectives; also by another optimizer, and shown windows of 64x64 "
-        "pixels in place of shrunk pictures. In that time it takes fewer steps, and tells little of the zoo yet: which would be better "
+        "and its normalisation, trained on the same pictures, labels and objectives"
+        + ("; also by another optimizer" if "published-adamw" in runs else "")
+        + ("; also shown windows of 64x64 pixels in place of shrunk pictures" if "published-windows" in runs else "")
+        + ". In that time it takes fewer steps, and tells little of the zoo yet: which would be better "
         "after a long training is not known. It answers our questions from the 64 values that its own outputs read: it was made for "
         "architecture and losses; for the others the authors have networks of their own, larger ones, which are not trained here. Rates "
         "were not searched for any of them."
@@ -312,7 +310,7 @@ def lines_section(found: dict[str, Any] | None) -> Iterator[str]:
         "What repeats every eight pixels (`SpectralLines` in training/networks.py), and nothing else of the network: fitted anew "
         "in every fold, and public generators judged that they did not learn from (`python -m benchmarks.lines_alone`). In a bundle "
         "this is added to what the rest of the network says."
-        + ("" if found.get("heavy_edits") else " Other than the bundle's, these lines have seen no heavy edits.")
+        + ("" if found.get("heavy_edits") else " Unlike the bundle's, these lines have seen no heavy edits.")
     )
     rows = [(name, str(of["fold"]), *(f"{of['auc'][c]:.3f}" for c in conditions)) for name, of in generators]
     means = [statistics.fmean(of["auc"][c] for _, of in generators) for c in conditions]
