@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,7 @@ from edgeparse.commands.common import (
     recursive_option,
     refuse_address,
     sources_of,
+    standard_input,
     track,
     windows_option,
     writable,
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeparse.images import Source
+    from edgeparse.page import Page
     from edgeparse.parser import Look, Parser
     from edgeparse.report import Report
 
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
 EXPLAINED = 8
 # What a fingerprint can be written as.
 FINGERPRINTS = (".png", ".npy")
+PAGES = (".html", ".htm")
 
 
 class _Commands(click.Group):
@@ -160,10 +164,9 @@ def check(
         raise click.UsageError(
             "--show shows pictures in a terminal; write the fingerprint to a file with --fingerprint"
         )
-    names = expand(paths, recursive)
+    names = expand(paths, recursive, quiet)
     if fingerprint_file is not None and len(names) != 1:
         raise click.UsageError(f"--fingerprint takes one picture, {len(names)} were given")
-    _names_a_fingerprint(fingerprint_file)
     if report_file is not None:
         from edgeparse.page import MOST
 
@@ -172,8 +175,10 @@ def check(
                 f"--report holds at most {MOST} pictures on its page, {len(names)} were given; make a page for each part of them, or take "
                 "--jsonl"
             )
-    for output in (report_file, fingerprint_file):
-        writable(output)
+    writable(report_file, PAGES, names)
+    writable(fingerprint_file, FINGERPRINTS, names)
+    if report_file is not None and report_file == fingerprint_file:
+        raise click.UsageError("--report and --fingerprint name one file; take two")
     run = Interruptible()
     with errors_end_the_run():
         enrolled = gallery_to_read(gallery)
@@ -198,7 +203,10 @@ def check(
         failed: list[BackendError] = []
         looks = _until_failure(_look_at(parser, sources_of(names), EXPLAINED if explain else 3, watchers), failed)
         tally = _Tally()
-        with run.listening():
+        with ExitStack() as ends, run.listening():
+            if report_file is not None:
+                # Whatever ends the run: the one who read the reports may have seen enough.
+                ends.callback(_write_page, report_file, page, len(names), tally)
             if as_json or as_jsonl:
                 bar = None if as_jsonl and sys.stdout.isatty() else progress_console(quiet)
                 reports = tally.of(run.until(track(looks, len(names), bar, "checking")))
@@ -213,8 +221,6 @@ def check(
 
                 bar = progress_console(quiet, console)
                 show(tally.of(run.until(track(looks, len(names), bar, "checking"))), parser, console, explain)
-        if report_file is not None:
-            write(report_file, page.render(len(names)).encode())
         if failed:
             raise failed[0]
     if run.interrupted and tally.done < len(names):
@@ -249,12 +255,11 @@ def fingerprint(image: str, output: Path, spectrum: bool, backend: str, bundle: 
     refuse_address(image)
     if image != "-" and os.path.isdir(image):
         raise click.UsageError(printable(f"{image} is a folder; fingerprint takes one picture"))
-    _names_a_fingerprint(output)
-    writable(output)
+    writable(output, FINGERPRINTS, [image])
     with errors_end_the_run():
         parser = open_parser(backend, bundle, windows)
         try:
-            _write_fingerprint(parser.fingerprint(sys.stdin.buffer if image == "-" else image), output, spectrum)
+            _write_fingerprint(parser.fingerprint(standard_input() if image == "-" else image), output, spectrum)
         except ImageError as error:
             click.echo(printable(f"error: {image}: {error.kind}: {error}"), err=True)
             sys.exit(EXIT_INPUT)
@@ -268,10 +273,11 @@ def doctor(bundle: Path | None) -> None:
     from edgeparse.doctor import examine
 
     healthy = True
-    for line in examine(bundle):
-        mark = {True: "ok  ", False: "--  ", None: "    "}[line.good]
-        click.echo(printable(f"{mark}{line.name}: {line.text}"))
-        healthy = healthy and not (line.required and line.good is False)
+    with errors_end_the_run():
+        for line in examine(bundle):
+            mark = {True: "ok  ", False: "--  ", None: "    "}[line.good]
+            click.echo(printable(f"{mark}{line.name}: {line.text}"))
+            healthy = healthy and not (line.required and line.good is False)
     if not healthy:
         sys.exit(EXIT_SETUP)
 
@@ -340,18 +346,10 @@ def _tell_of_other_networks(parser: Parser, gallery: Path, quiet: bool) -> None:
         )
 
 
-def _names_a_fingerprint(output: Path | None) -> None:
-    """A file's ending is what other programs believe.
-
-    Raises:
-        click.UsageError: the file is named as something that is not written.
-    """
-    if output is not None and output.suffix and output.suffix.lower() not in FINGERPRINTS:
-        raise click.UsageError(
-            printable(
-                f"{output} does not end as a fingerprint is written: {' (to look at) or '.join(FINGERPRINTS)} (numbers)"
-            )
-        )
+def _write_page(output: Path, page: Page, pictures: int, tally: _Tally) -> None:
+    """The page of what was done; none where that is nothing."""
+    if tally.done:
+        write(output, page.render(pictures).encode())
 
 
 def _keep_fingerprint(_report: Report, look: Look | None, output: Path) -> None:

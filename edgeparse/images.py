@@ -132,7 +132,7 @@ def read(source: Source) -> Picture:
     if isinstance(source, np.ndarray):
         return Picture(_from_array(source))
     if isinstance(source, (str, os.PathLike)):
-        return _decode(_from_path(Path(source)))
+        return _decode(_from_path(Path(os.fsdecode(source))))
     if isinstance(source, (bytes, bytearray, memoryview)):
         _check_bytes(memoryview(source).nbytes)
         return _decode(bytes(source))
@@ -218,6 +218,8 @@ def _from_path(path: Path) -> bytes:
     name = _as_text(str(path))
     try:
         if path.is_dir():
+            if not os.access(path, os.R_OK | os.X_OK):
+                raise ImageError("unreadable", f"{name} is a folder that may not be looked into; ask who owns it")
             raise ImageError(
                 "unreadable", f"{name} is a folder; name a file in it, or read the folder with `edgeparse check -r`"
             )
@@ -345,4 +347,13 @@ def _to_array(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _high_byte(values: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Of a picture of 16 bits.
+
+    Raises:
+        ImageError: it leaves the upper four bits out, as what a sensor gave with 10 or 12 does: hardly a trace would be left.
+    """
+    if 0 < (highest := int(values.max())) < 4096:
+        raise ImageError(
+            "unsupported", f"the picture's 16-bit values go up to {highest} of 65535; scale them to 16 bits, or to 8"
+        )
     return (values >> 8).astype(np.uint8)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -85,7 +87,7 @@ class Parser:
         BundleError: the bundle is missing, damaged or of another schema.
         BackendError: the backend cannot run here.
         GalleryError: the enrolled generators cannot be read.
-        ValueError: `windows` is below 1 or above 64, or `time_budget_ms` is not above 0.
+        ValueError: `windows` is below 1 or above 64, `threads` below 1, or `time_budget_ms` not above 0.
     """
 
     def __init__(
@@ -98,8 +100,11 @@ class Parser:
         time_budget_ms: float | None = None,
         gallery: str | PathLike[str] | None = None,
     ) -> None:
+        windows = operator.index(windows)
         if not 1 <= windows <= MAX_WINDOWS:
             raise ValueError(f"windows is {windows}; take 1 to {MAX_WINDOWS}: of no picture are more looked at")
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads is {threads}; take 1 or more, or None for all cores")
         self._bundle = open_bundle(None if bundle is None else os.fspath(bundle))
         own = Gallery.load(self._bundle.read(self._bundle.gallery)) if self._bundle.gallery else Gallery.empty()
         enrolled = Store(Path(gallery), self._bundle).gallery() if gallery is not None else Gallery.empty()
@@ -174,8 +179,9 @@ class Parser:
         seen = self._see(source, list(dict.fromkeys(["fingerprint", *self._outputs])), candidates)
         readout.must_be_finite({"fingerprint": seen.outputs["fingerprint"]}, self.backend)
         scores = readout.scores(seen.outputs, self._bundle)
-        # A camera loop writes its next frame into the same array.
-        pixels = seen.picture.pixels.copy() if isinstance(source, np.ndarray) else seen.picture.pixels
+        with _enough_memory():
+            # A camera loop writes its next frame into the same array.
+            pixels = seen.picture.pixels.copy() if isinstance(source, np.ndarray) else seen.picture.pixels
         return Look(seen.report, pixels, seen.corners, scores, seen.embedding, seen.outputs["fingerprint"])
 
     def _see(self, source: Source, names: list[str], candidates: int) -> _Seen:
@@ -310,12 +316,28 @@ class Parser:
 
     def _cut(self, picture: images.Picture, count: int) -> windows.Windows:
         size = self._bundle.window
-        if self._bundle.framing == "resize":
-            return windows.whole(picture.pixels, size)
-        return windows.cut(picture, count, size)
+        with _enough_memory():
+            if self._bundle.framing == "resize":
+                return windows.whole(picture.pixels, size)
+            if min(picture.width, picture.height) < windows.smallest(size):
+                raise ImageError(
+                    "unsupported",
+                    f"the picture is {picture.width}x{picture.height} pixels, too small to tell: {windows.smallest(size)} on each side are "
+                    "needed; find it in the size that it was made in",
+                )
+            return windows.cut(picture, count, size)
 
     def _identify(self, embedding: NDArray[np.float32] | None, candidates: int) -> GeneratorAnswer | None:
         calibration = self._bundle.calibration
         if embedding is None or calibration is None:
             return None
         return identify(embedding, self._gallery, self._enrolled, calibration, candidates)
+
+
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    """A picture that needs more memory than there is could not be read, and the run goes on."""
+    try:
+        yield
+    except MemoryError as error:
+        raise ImageError("too_large", "the picture needs more memory than there is; crop it") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # A wider matrix does not fit into a terminal.
 WIDEST = 16
+# Of a panel's columns, what its title cannot take: corners, lines and blanks.
+BESIDE_TITLE = 6
 
 _COLOURS = {"camera": "green", "generated": "red", "inconclusive": "yellow"}
 
@@ -29,7 +32,7 @@ def show(reports: Iterable[Report], parser: Parser, console: Console | None = No
     """Print each of a parser's reports as it comes, to explain with the distances to the known generators."""
     console = console or Console()
     for report in reports:
-        console.print(panel(report, parser, explain))
+        console.print(panel(report, parser, explain, console.width))
 
 
 def _text(text: str, style: str = "") -> Text:
@@ -37,19 +40,22 @@ def _text(text: str, style: str = "") -> Text:
     return Text(printable(text), style=style)
 
 
-def panel(report: Report, parser: Parser, explain: bool = False) -> Panel:
-    """One report as a panel."""
-    title = _text(report.source or "(no name)")
+def panel(report: Report, parser: Parser, explain: bool = False, width: int = 80) -> Panel:
+    """One report as a panel, so many columns wide; a source too long for its title stands in it whole, and the title has the end."""
+    source = _text(report.source or "(no name)")
+    title, above = source, []
+    if source.cell_len > (room := width - BESIDE_TITLE):
+        title, above = _end(source, room), [source]
     if report.error is not None or report.image is None:
         failure = report.error
         text = _text(f"{failure.kind}: {failure.message}" if failure else "no answer", style="red")
-        return Panel(text, title=title, title_align="left", border_style="red")
+        return Panel(Group(*above, text), title=title, title_align="left", border_style="red")
     colour = _COLOURS[report.verdict] if report.verdict else "default"
     words = VERDICTS[report.verdict] if report.verdict else "this bundle does not tell camera from generated"
     head = Text.assemble((words, f"bold {colour}"))
     if report.probability_generated is not None:
         head.append(f"   probability generated {report.probability_generated:.3f}")
-    parts: list[RenderableType] = [head]
+    parts: list[RenderableType] = [*above, head]
     if report.verdict in ("inconclusive", None):
         parts.append(Text("If a generator made it:", style="dim"))
     if report.verdict != "camera":
@@ -62,6 +68,14 @@ def panel(report: Report, parser: Parser, explain: bool = False) -> Panel:
     foot = f"{image.width}x{image.height} {image.format or 'array'}, {report.windows} windows, {report.backend}, {report.bundle}"
     parts.append(_text(foot + (f", {timing.total:.0f} ms" if timing else ""), style="dim"))
     return Panel(Group(*parts), title=title, title_align="left", border_style=colour)
+
+
+def _end(text: Text, room: int) -> Text:
+    """The end of a text, in so many columns: of a path the file's name."""
+    end = text.plain
+    while cell_len(end) > room - 1:
+        end = end[1:]
+    return Text(f"…{end}")
 
 
 def _answers(report: Report, bundle: Bundle) -> Table:

@@ -59,6 +59,12 @@ def cut(picture: Picture | NDArray[np.uint8], count: int, size: int = SIZE) -> W
     return Windows(np.ascontiguousarray(np.stack(parts)), tuple(corners))
 
 
+def smallest(size: int = SIZE) -> int:
+    """The shortest side in pixels of a picture whose windows of `size` tell something. Of a shorter one more is mirror image than picture,
+    which repeats as a generator's traces do: of photos cut to 32 pixels one in eight is called generated, to 16 most (docs/accuracy.md)."""
+    return size // 2
+
+
 def whole(pixels: NDArray[np.uint8], size: int) -> Windows:
     """The whole picture, shrunk or enlarged to one window: what networks expect that were trained on resized pictures."""
     from PIL import Image

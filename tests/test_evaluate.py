@@ -30,7 +30,7 @@ from export.calibration import (
 )
 from tests.conftest import edit_manifest
 from tests.made_collection import made_collection
-from training import parsing
+from training import parsing, small
 from training.bars import CONFIDENCE, FALSE_ALARM, MISS, above_mode, l1_saved
 from training.card import comparing_sections
 from training.dataset import Collection, Generator
@@ -370,6 +370,26 @@ def test_edited_pictures_are_asked_about_of_both_kinds() -> None:
     half = len(seen) // 2
     assert set(seen[:half]) == {1}
     assert min(seen[half:]) > 1
+
+
+def test_small_pictures_are_asked_about_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle, collection = open_bundle(default_folder()), made_collection()
+    assert bundle.calibration is not None
+    backend = create("cpu", bundle, None)
+    monkeypatch.setattr(small, "SIDES", (16, 40))
+    for split in small.SPLITS:
+        found = small.of_every_size(backend, collection, bundle.calibration, split)
+        assert {how: list(sides) for how, sides in found.items()} == {"cut out": [16, 40], "shrunk": [16, 40]}
+        photos = len(collection.select(split=split, camera=True, zoo=False))
+        made = len(collection.select(split=split, camera=False, zoo=False, source_split=split))
+        assert found["shrunk"][40]["public"]["pictures"] == {"camera": photos, "generated": made}
+
+
+def test_a_small_picture_is_the_middle_or_all_of_a_larger_one() -> None:
+    pixels = np.arange(60 * 90 * 3, dtype=np.uint32).astype(np.uint8).reshape(60, 90, 3)
+    assert np.array_equal(small.cut_out(pixels, 20), pixels[20:40, 35:55])
+    assert small.shrunk(pixels, 20).shape == (20, 30, 3)
+    assert small.shrunk(pixels.swapaxes(0, 1), 20).shape == (30, 20, 3)
 
 
 @pytest.mark.parametrize("name", EDITS)

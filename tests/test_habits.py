@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 
 from edgeparse import BackendError, Parser
 from edgeparse.cli import main
+from edgeparse.commands.common import expand
 from tests.conftest import ANY, ROOT, SAMPLES, comparing, encoded, noise, sample_files
 
 if sys.platform != "win32":
@@ -159,6 +160,126 @@ def test_a_folder_that_may_not_be_looked_into(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
     assert done.exit_code == 1
     assert json.loads(done.stdout)[0]["error"]["kind"] == "unreadable"
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="may look everywhere")
+def test_a_folder_in_a_folder_that_may_not_be_looked_into_fails(tmp_path: Path) -> None:
+    (path,) = many(tmp_path, 1)
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0)
+    done = run("check", "--json", "-r", tmp_path)
+    assert done.exit_code == 1
+    assert {r["source"]: r["status"] for r in json.loads(done.stdout)} == {str(path): "ok", str(locked): "error"}
+    assert "may not be looked into" in json.loads(done.stdout)[1]["error"]["message"]
+
+
+def test_a_folder_that_cannot_be_listed_is_among_the_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the test above, for those who may look everywhere."""
+    (path,) = many(tmp_path, 1)
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    scandir = os.scandir
+
+    def refusing(folder: str) -> Any:
+        if Path(folder) == locked:
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert expand([str(tmp_path)], recursive=True) == [str(path), str(locked)]
+
+
+@terminal_only
+def test_what_a_folder_has_beside_pictures_is_said_in_a_terminal(tmp_path: Path) -> None:
+    many(tmp_path, 1)
+    (tmp_path / "notes.txt").write_text("x")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "linked").symlink_to(elsewhere)
+    said = " ".join(COLOUR.sub("", run_in_terminal("check", "-r", tmp_path).text).split())
+    assert "1 files of other endings and 1 links to folders" in said
+    assert "left out" not in run("check", "-r", tmp_path).stderr
+
+
+def test_what_is_named_as_a_picture_is_looked_for_and_fails_visibly(tmp_path: Path) -> None:
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"ftypheic")
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    done = run("check", "--json", "-r", tmp_path)
+    assert [r["error"]["kind"] for r in json.loads(done.stdout)] == ["not_an_image", "not_found"]
+
+
+def test_no_output_is_written_over_a_picture(tmp_path: Path, own_gallery: Path) -> None:
+    first, second = many(tmp_path, 2)
+    (tmp_path / "link.png").symlink_to(first)
+    before = first.read_bytes()
+    for arguments in (
+        ("fingerprint", first, "-o", first),
+        ("fingerprint", first, "-o", tmp_path / "link.png"),
+        ("check", second, "--fingerprint", second),
+        ("check", "--report", first, second),
+        ("compare", "--matrix", first, second, first),
+        ("gallery", "export", first),
+        ("check", second, "--report", tmp_path / "o", "--fingerprint", tmp_path / "o"),
+        ("check", second, "--report", "-"),
+    ):
+        done = run(*arguments)
+        assert done.exit_code == 2, arguments
+        assert "Usage:" in done.stderr
+        assert first.read_bytes() == second.read_bytes() == before
+    assert not (tmp_path / "o").exists()
+    assert own_gallery.exists() is False
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux's")
+@pytest.mark.parametrize("form", [["--json"], ["--jsonl"], []])
+def test_a_full_disk_is_said_and_the_page_is_kept(tmp_path: Path, form: list[str]) -> None:
+    (path,) = many(tmp_path, 1)
+    page = tmp_path / "page.html"
+    command = [sys.executable, "-m", "edgeparse", "check", str(path), "--report", str(page), *form]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: standard output cannot be written: No space left on device\n"
+    assert "</html>" in page.read_text()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closed by a POSIX shell")
+def test_closed_standard_input(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [shutil.which("sh") or "sh", "-c", f"{sys.executable} -m edgeparse check --json - <&-"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "standard input is closed" in done.stderr
+    assert "Traceback" not in done.stderr
+    twice = run("check", "-", "-", stdin=b"")
+    assert twice.exit_code == 2
+    assert "standard input can be read once" in twice.stderr
+
+
+def test_a_home_that_is_no_folder_has_no_gallery(tmp_path: Path) -> None:
+    (path,) = many(tmp_path, 1)
+    home = tmp_path / "home"
+    home.touch()
+    done = process("check", "--json", path, HOME=str(home), XDG_DATA_HOME=str(home / "data"))
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_long_names_are_told_apart(tmp_path: Path) -> None:
+    folder = tmp_path / ("evidence_" * 12)
+    folder.mkdir()
+    for path in many(folder, 2):
+        path.rename(folder / f"{'item_' * 10}{path.name}")
+    done = run("check", "-r", folder)
+    titles = [line for line in done.stdout.splitlines() if line.startswith("╭")]
+    assert [title.rstrip("─╮ ")[-7:] for title in titles] == ["000.png", "001.png"]
+    assert all("…" in title for title in titles)
+    assert len({len(title) for title in titles}) == 1
+    # Whole, over as many lines as it takes.
+    unfolded = "".join(line.strip("│ ") for line in done.stdout.splitlines())
+    assert str(folder / f"{'item_' * 10}000.png") in unfolded
 
 
 def test_a_backend_that_fails_late_leaves_what_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,6 +133,11 @@ def test_grey_palette_cmyk_and_16_bit(tmp_path: Path) -> None:
 
     deep = Image.fromarray(grey.astype(np.uint16) * 257)
     assert np.array_equal(images.read(encoded_image(deep, "PNG")).pixels[:, :, 0], grey)
+    assert not images.read(Image.fromarray(np.zeros((9, 9), np.uint16))).pixels.any()
+    with pytest.raises(ImageError, match="16-bit values go up to 40") as told:
+        # Twelve bits, as a sensor gives them.
+        images.read(encoded_image(Image.fromarray(np.uint16(grey // 2 + 128) * 16), "PNG"))
+    assert told.value.kind == "unsupported"
     wide = Image.fromarray(grey.astype(np.int32) * 257)
     assert np.array_equal(images.read(wide).pixels[:, :, 0], grey)
     narrow = Image.fromarray(grey.astype(np.int32))

@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeparse import BackendError, BundleError, ImageError, Parser, readout
+from edgeparse import BackendError, BundleError, ImageError, Parser, images, readout, windows
 from edgeparse.backends import onnxruntime, plans, select
 from edgeparse.backends.flavours import FLAVOURS
 from edgeparse.bundle import open_bundle
 from edgeparse.gallery import Gallery
 from edgeparse.report import Choice, Interval
-from tests.conftest import ROOT, SAMPLES, edit_manifest, encoded, noise, sample_files
+from tests.conftest import ROOT, SAMPLES, edit_manifest, noise, sample_files
 
 GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
 
@@ -92,7 +92,7 @@ def test_threads_give_the_answers_of_one(parser: Parser) -> None:
 
 
 def test_parse_many_goes_on_after_a_failure(parser: Parser) -> None:
-    reports = list(parser.parse_many([noise(50, 50), b"junk", noise(60, 60)]))
+    reports = list(parser.parse_many([noise(70, 70), b"junk", noise(80, 80)]))
     assert [report.status for report in reports] == ["ok", "error", "ok"]
     assert reports[1].error is not None
     assert reports[1].error.kind == "not_an_image"
@@ -115,10 +115,50 @@ def test_more_windows_are_looked_at_where_asked() -> None:
     for count in (0, -1, 65, 10**6):
         with pytest.raises(ValueError, match=f"windows is {count}; take 1 to 64"):
             Parser(windows=count)
+    with pytest.raises(TypeError):
+        Parser(windows=8.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="threads is -1; take 1 or more"):
+        Parser(threads=-1)
 
 
-def test_one_pixel_is_read(parser: Parser) -> None:
-    assert parser.parse(encoded(noise(1, 1))).windows == 1
+def test_what_is_more_mirror_image_than_picture_is_refused(parser: Parser) -> None:
+    assert parser.parse(noise(64, 64)).windows == 1
+    for height, width in ((1, 1), (63, 64), (300, 8)):
+        for ask in (parser.parse, parser.look, parser.fingerprint, parser.embed):
+            with pytest.raises(
+                ImageError, match=f"{width}x{height} pixels, too small to tell: 64 on each side"
+            ) as told:
+                ask(noise(height, width))
+            assert told.value.kind == "unsupported"
+
+
+def test_a_picture_that_is_shrunk_as_a_whole_may_be_small(parser: Parser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parser, "_bundle", replace(parser.bundle, framing="resize"))
+    assert parser.parse(noise(1, 1)).windows == 1
+
+
+def test_too_little_memory_for_a_picture_is_no_reason_to_lose_the_others(
+    parser: Parser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(picture: images.Picture, *others: object) -> windows.Windows:
+        if picture.width == 200:
+            raise MemoryError
+        return kept(picture, *others)  # type: ignore[arg-type]
+
+    kept = windows.cut
+    monkeypatch.setattr(windows, "cut", cut)
+    first, second = parser.parse_many([noise(100, 200), noise(100, 100)])
+    assert (first.status, second.status) == ("error", "ok")
+    assert first.error is not None
+    assert first.error.kind == "too_large"
+
+    def pixels(_: images.Picture) -> np.ndarray:
+        raise MemoryError
+
+    monkeypatch.setattr(images.Picture, "pixels", property(pixels))
+    with pytest.raises(ImageError, match="more memory than there is") as told:
+        parser.look(noise(100, 300))
+    assert told.value.kind == "too_large"
 
 
 def test_reports_are_frozen(parser: Parser) -> None:

@@ -14,8 +14,10 @@ import click
 import onnx
 
 from edgeparse.bundle import default_folder, open_bundle
+from edgeparse.windows import SIZE, smallest
 from training.bars import BARS, Bar, Evidence, above_mode, judge, l1_saved, points_lost
 from training.card import attribution_table, comparing_sections, enrolment_table, variants_table
+from training.edited import QUALITY
 from training.enrolment import MANY
 from training.folds import FOLDS
 from training.markdown import figure_name, percent, table
@@ -51,8 +53,8 @@ OF_UNSEEN_ZOO = ("detection_zoo", "same_generator_zoo", "enrolment_zoo", "contin
 @dataclass(frozen=True)
 class Sources:
     """All that the pages say comes from here: an evaluation, another one on a zoo that was trained anew, every precision's test figures,
-    figures and cost of the bundle, milliseconds of a window on a CPU, the study, what lines tell alone, generators trained again, all six
-    None where there is none, what the evaluation pack's pictures give, and what was tried outside the study."""
+    figures and cost of the bundle, milliseconds of a window on a CPU, the study, what lines tell alone, generators trained again, small
+    pictures, all seven None where there is none, what the evaluation pack's pictures give, and what was tried outside the study."""
 
     evaluation: dict[str, Any]
     anew: dict[str, Any] | None
@@ -65,6 +67,7 @@ class Sources:
     study: dict[str, Any] | None
     lines: dict[str, Any] | None
     again: dict[str, Any] | None
+    small: dict[str, Any] | None
     pack: dict[str, Any]
     tried: list[dict[str, Any]]
 
@@ -81,14 +84,14 @@ class Sources:
             raise ValueError(
                 "the evaluation is of a bundle that answers otherwise; run `python -m training.evaluate` again"
             )
-        anew, precisions, study, lines, again = (
-            _kept(name) for name in ("anew", "precisions", "study", "lines", "trained_again")
+        anew, precisions, study, lines, again, small = (
+            _kept(name) for name in ("anew", "precisions", "study", "lines", "trained_again", "small")
         )
-        measured = [anew, again, *(precisions["measured"] if precisions else ())]
+        measured = [anew, again, small, *(precisions["measured"] if precisions else ())]
         if not all(holds_for(found, bundle) for found in measured if found):
             raise ValueError(
-                f"anew.json, trained_again.json or precisions.json in {RESULTS} is of a bundle that answers otherwise; measure it again or "
-                "remove it"
+                f"anew.json, trained_again.json, small.json or precisions.json in {RESULTS} is of a bundle that answers otherwise; "
+                "measure it again or remove it"
             )
         return Sources(
             evaluation,
@@ -102,6 +105,7 @@ class Sources:
             study,
             lines,
             again,
+            small,
             json.loads((RESULTS / "pack.json").read_text()),
             json.loads((RESULTS / "tried.json").read_text()),
         )
@@ -346,6 +350,43 @@ def _cameras(evaluation: dict[str, Any]) -> Iterator[str]:
     )
 
 
+def _small(small: dict[str, Any] | None) -> Iterator[str]:
+    if small is None:
+        return
+    yield "## Small pictures"
+    yield (
+        "Whole photos and public generators' pictures, and those of the zoo, of which only the middle was left, or that were shrunk, by "
+        f"their shorter side; then JPEG q{QUALITY} (`python -m training.small`). A window is {SIZE} pixels wide, and what a picture lacks "
+        f"of that is its mirror image. A picture below {smallest()} is refused: half of a window or more would be mirror image, and the "
+        "smaller the picture, the more photos are called generated."
+    )
+    yield table(
+        (
+            "",
+            "shorter side",
+            "photos called generated, validation",
+            "test",
+            "AUC public, validation",
+            "test",
+            "AUC zoo, validation",
+            "test",
+            "public ones called generated, test",
+        ),
+        [
+            (
+                how,
+                side,
+                *(percent(of["public"]["camera"]["generated"]) for of in (val, test)),
+                *(f"{of[kind]['auc']:.3f}" for kind in ("public", "zoo") for of in (val, test)),
+                percent(test["public"]["generated"]["generated"]),
+            )
+            for how, sides in small["splits"]["val"].items()
+            for side, val in sides.items()
+            for test in [small["splits"]["test"][how][side]]
+        ],
+    )
+
+
 def _parsing(evaluation: dict[str, Any]) -> Iterator[str]:
     mixed, clean = (evaluation["parsing"][condition] for condition in ("mixed", "clean"))
     yield "## Architecture and losses of zoo generators that training never saw"
@@ -547,6 +588,7 @@ def render(sources: Sources) -> str:
         _other_questions(sources.evaluation),
         _generators(sources.evaluation),
         _cameras(sources.evaluation),
+        _small(sources.small),
         _parsing(sources.evaluation),
         _same(sources.evaluation, sources.again),
         _anew(sources),

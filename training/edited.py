@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -85,16 +85,20 @@ EDITS = {
 
 
 def measure(
-    backend: Backend, collection: Collection, calibration: Calibration, edits: dict[str, Edit] = EDITS
-) -> dict[str, dict[str, object]]:
+    backend: Backend,
+    collection: Collection,
+    calibration: Calibration,
+    edits: dict[str, Edit] = EDITS,
+    split: str = "test",
+) -> dict[str, dict[str, Any]]:
     """Of each edit, by its name: how well photos and generated pictures are told apart that both went through it and then through JPEG, and
-    the share of each that is called camera, inconclusive and generated; of the zoo and of public generators."""
-    test = partial(collection.select, split="test")
+    the share of each that is called camera, inconclusive and generated; of the zoo and of public generators, those of a split."""
+    held = partial(collection.select, split=split)
     compared = {
-        "zoo": (test(camera=True, zoo=True), test(camera=False, zoo=True, source_split="test")),
-        "public": (test(camera=True, zoo=False), test(camera=False, zoo=False, source_split="test")),
+        "zoo": (held(camera=True, zoo=True), held(camera=False, zoo=True, source_split=split)),
+        "public": (held(camera=True, zoo=False), held(camera=False, zoo=False, source_split=split)),
     }
-    found: dict[str, dict[str, object]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for name, edit in edits.items():
         frame = partial(_windows, edit=edit.apply)
         found[name] = {"learnt": edit.learnt}
@@ -109,13 +113,13 @@ def _windows(pixels: codecs.Pixels, edit: Callable[[codecs.Pixels], codecs.Pixel
     return native(codecs.encode(edit(pixels), "JPEG", QUALITY))
 
 
-def looked_at(index: Index) -> Index:
-    """The part of an index that `measure` looks at: test pictures, of test generators, and `FEW` of each of the zoo's."""
+def looked_at(index: Index, split: str = "test") -> Index:
+    """The part of an index that `measure` looks at: pictures of a split, of its generators, and `FEW` of each of the zoo's."""
     counts: Counter[str] = Counter()
     entries = []
     for entry in index.entries:
         source = index.sources[entry.source]
-        if entry.split == "test" and (source.labels is None or source.split == "test"):
+        if entry.split == split and (source.labels is None or source.split == split):
             of_zoo = source.zoo and source.labels is not None
             counts[entry.source] += of_zoo
             entries += [entry] if counts[entry.source] <= FEW else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,7 +111,7 @@ def bench(
         "threads": threads,
     }
     if plot is not None:
-        _drawing_works(plot)
+        _drawing_works(plot, paths)
     with errors_end_the_run(), _pictures(paths, recursive) as pictures:
         with _progress(quiet) as progress:
             result = measure(pictures, settings, seconds, runs, cold, progress)
@@ -162,7 +162,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[float], None] | None]:
         yield lambda share: bar.update(task, completed=min(1.0, share))
 
 
-def _drawing_works(plot: Path) -> None:
+def _drawing_works(plot: Path, paths: Sequence[str]) -> None:
     """Better said before the measurement than after it."""
     try:
         from edgeparse.plot import formats
@@ -170,7 +170,7 @@ def _drawing_works(plot: Path) -> None:
         fail(f'--plot needs another package ({error}); install it with pip install "matplotlib>=3.9"', 2)
     if _form(plot) not in formats():
         raise click.UsageError(f"--plot writes {', '.join(sorted(formats()))}, not {plot.name}")
-    writable(plot)
+    writable(plot, [f".{form}" for form in sorted(formats())], paths)
 
 
 def _form(plot: Path) -> str:

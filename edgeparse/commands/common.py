@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -30,12 +30,30 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 EXIT_INPUT = 1
+EXIT_USAGE = 2
 EXIT_SETUP = 3
 EXIT_INTERRUPTED = 130
 
-# What a folder is searched for; a file that is named is read whatever its name.
+# What a folder is searched for; a file that is named is read whatever its name. HEIC is not read, and that is said of each.
 SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".ppm", ".jp2"]
+    [
+        *(
+            ".jpg",
+            ".jpeg",
+            ".jpe",
+            ".jfif",
+            ".mpo",
+            ".jp2",
+            ".j2k",
+            ".png",
+            ".apng",
+            ".webp",
+            ".avif",
+            ".heic",
+            ".heif",
+        ),
+        *(".tif", ".tiff", ".bmp", ".dib", ".gif", ".ppm", ".pgm", ".pnm"),
+    ]
 )
 # Fewer pictures are done before a bar is read.
 LONG_RUN = 5
@@ -113,11 +131,27 @@ def gallery_to_read(gallery: Path | None) -> Path:
 
 def sources_of(names: Iterable[str]) -> Iterator[Source]:
     """Standard input for `-`, each other name as it is."""
-    return (sys.stdin.buffer if name == "-" else name for name in names)
+    return (standard_input() if name == "-" else name for name in names)
 
 
-def expand(paths: Iterable[str], recursive: bool) -> list[str]:
-    """The pictures that arguments mean: files, `-`, what is in folders, and patterns that the shell left alone."""
+def standard_input() -> BinaryIO:
+    """
+    Raises:
+        click.UsageError: it is closed.
+    """
+    if sys.stdin is None:
+        raise click.UsageError("standard input is closed; name a file in place of -")
+    return sys.stdin.buffer
+
+
+def expand(paths: Iterable[str], recursive: bool, quiet: bool = False) -> list[str]:
+    """The pictures that arguments mean: files, `-`, what is in folders, and patterns that the shell left alone.
+
+    A folder in a folder that may not be looked into is among them, and fails as they do.
+
+    Raises:
+        click.UsageError: a folder without `recursive`, one without a picture, an address, or standard input twice.
+    """
     names: list[str] = []
     for path in paths:
         refuse_address(path)
@@ -126,9 +160,11 @@ def expand(paths: Iterable[str], recursive: bool) -> list[str]:
             matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 (a Path's glob takes no absolute patterns)
             # Without -r a pattern means the files among what it matches; `**` matches both a folder and what is in it.
             meant = matches if recursive else [match for match in matches if os.path.isfile(match)] or matches
-            names += dict.fromkeys(name for match in meant for name in _in(match, recursive)) or [path]
+            names += dict.fromkeys(name for match in meant for name in _in(match, recursive, quiet)) or [path]
         else:
-            names += _in(path, recursive)
+            names += _in(path, recursive, quiet)
+    if names.count("-") > 1:
+        raise click.UsageError("standard input can be read once")
     return names
 
 
@@ -147,16 +183,31 @@ def refuse_address(path: str) -> None:
         )
 
 
-def _in(path: str, recursive: bool) -> list[str]:
+def _in(path: str, recursive: bool, quiet: bool) -> list[str]:
     """The pictures in a folder; any other path itself, there or not."""
     if path == "-" or not os.path.isdir(path):
         return [path]
     if not recursive:
         raise click.UsageError(printable(f"{path} is a folder; add -r to look into it"))
-    found = sorted(str(f) for f in Path(path).rglob("*") if f.suffix.lower() in SUFFIXES and os.path.isfile(f))
-    if not found:
+    found: list[Path] = []
+    locked: list[Path] = []
+    others = links = 0
+    # Links to folders may lead round in a circle.
+    for folder, folders, files in os.walk(path, onerror=lambda error: locked.append(Path(error.filename))):
+        here = Path(folder)
+        pictures = [here / name for name in files if Path(name).suffix.lower() in SUFFIXES]
+        # What may not be looked at fails when it is read; no picture is a pipe.
+        found += [file for file in pictures if os.path.isfile(file) or not os.path.exists(file)]
+        others += len(files) - len(pictures)
+        links += sum((here / name).is_symlink() for name in folders)
+    if not found and not locked:
         raise click.UsageError(printable(f"there is no picture in {path} (looked for {' '.join(sorted(SUFFIXES))})"))
-    return found
+    left = [
+        f"{count} {what}" for count, what in ((others, "files of other endings"), (links, "links to folders")) if count
+    ]
+    if left:
+        notice(f"left out in {path}: {' and '.join(left)}; what is named is read whatever its name", quiet)
+    return list(map(str, sorted(found + locked)))
 
 
 def is_read_by_a_person(quiet: bool) -> bool:
@@ -170,14 +221,23 @@ def notice(text: str, quiet: bool) -> None:
         click.echo(printable(text), err=True)
 
 
-def writable(output: Path | None) -> None:
-    """Better said before the work than after it.
+def writable(output: Path | None, endings: Sequence[str], pictures: Iterable[str] = ()) -> None:
+    """Better said before the work than after it. `endings` are what files of its kind end in, and what other programs believe; a name
+    without one is taken, too. What is looked at, `pictures`, is never written to.
 
     Raises:
-        click.UsageError: there is no folder to write the file to, or the file cannot be written there.
+        click.UsageError: the file is named as something else, is one of the pictures, or cannot be written.
     """
     if output is None:
         return
+    if str(output) == "-":
+        raise click.UsageError("standard output has reports alone; name a file in place of -")
+    if output.suffix and output.suffix.lower() not in endings:
+        raise click.UsageError(printable(f"{output} does not end as what is written to it: {' or '.join(endings)}"))
+    if output.exists():
+        for picture in pictures:
+            if picture != "-" and os.path.exists(picture) and output.samefile(picture):
+                raise _unwritable(output, "it is one of the pictures")
     folder = output.absolute().parent
     if not folder.is_dir():
         raise _unwritable(output, "there is no such folder")
@@ -230,10 +290,19 @@ def errors_end_the_run() -> Iterator[None]:
         fail(str(error), EXIT_INPUT)
     except BrokenPipeError:
         # The reader, `head` say, has seen enough; keep the interpreter from flushing into the closed pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         sys.exit(EXIT_INPUT)
+    except OSError as error:
+        # What is read, and files that options name, have errors of their own: this is standard output.
+        _drop_output()
+        fail(f"standard output cannot be written: {error.strerror or error}", EXIT_USAGE)
     except KeyboardInterrupt:
         fail("interrupted", EXIT_INTERRUPTED)
+
+
+def _drop_output() -> None:
+    """Let what standard output still holds go nowhere when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Interruptible:

@@ -63,18 +63,16 @@ def compare(
 
     Camera photos are not comparable. Exit status: as of check.
     """
-    names = expand(paths, recursive)
+    names = expand(paths, recursive, quiet)
     if len(names) < 2:
         raise click.UsageError(f"{len(names)} picture was given; comparing takes two or more")
-    if names.count("-") > 1:
-        raise click.UsageError("standard input can be read once")
     if len(names) > MOST:
         raise click.UsageError(
             f"{len(names)} pictures were given, which make {len(names) * (len(names) - 1) // 2} pairs; at most {MOST} are compared"
         )
     if matrix is not None and len(names) > WIDEST:
         raise click.UsageError(f"--matrix draws at most {WIDEST} pictures, {len(names)} were given; take --json")
-    writable(matrix)
+    writable(matrix, [".svg"], names)
     run = Interruptible()
     with errors_end_the_run():
         parser = open_parser(backend, bundle, windows)

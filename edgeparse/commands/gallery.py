@@ -31,6 +31,7 @@ from edgeparse.commands.common import (
     track,
     user_gallery,
     windows_option,
+    writable,
 )
 from edgeparse.errors import BundleError, EdgeparseError, ImageError
 from edgeparse.text import printable
@@ -99,7 +100,7 @@ def add(
         check_name(name)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="NAME") from error
-    names = expand(paths, recursive)
+    names = expand(paths, recursive, quiet)
     vectors, failed, photos = [], 0, 0
     run = Interruptible()
     with errors_end_the_run(), run.listening():
@@ -226,7 +227,7 @@ def remove(names: tuple[str, ...], yes: bool, bundle: Path | None, gallery: Path
         store = _store(gallery, bundle)
         for name in names:
             store.vectors(name)  # all are there, or none is removed
-        if not yes and sys.stdin.isatty():
+        if not yes and sys.stdin is not None and sys.stdin.isatty():
             click.confirm(f"Forget {', '.join(names)}?", abort=True)
         for name in names:
             store.remove(name)
@@ -241,6 +242,7 @@ def remove(names: tuple[str, ...], yes: bool, bundle: Path | None, gallery: Path
 @examples("edgeparse gallery export mine.npz", "edgeparse gallery export one.npz 'my model'")
 def export(file: Path, names: tuple[str, ...], bundle: Path | None, gallery: Path | None) -> None:
     """Write enrolled generators, by default all, to FILE for another machine."""
+    writable(file, [".npz"])
     with errors_end_the_run():
         for entry in _store(gallery, bundle).export(file, names):
             click.echo(f"{entry.name}: {entry.pictures} pictures")
