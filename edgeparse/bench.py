@@ -19,7 +19,7 @@ from edgeparse.backends.base import Timed
 from edgeparse.backends.onnxruntime import usable_cores
 from edgeparse.backends.plans import Store
 from edgeparse.bundle import Bundle
-from edgeparse.errors import BackendError, BundleError
+from edgeparse.errors import BackendError, BundleError, ImageError
 from edgeparse.gallery import identify
 from edgeparse.latency import Latency, summarize
 from edgeparse.parser import Parser
@@ -122,7 +122,7 @@ def measure(
         raise ValueError("there is no picture to measure")
     parser = Parser(**settings)
     for number in range(WARM_UP):
-        parser.parse(sources[number % len(sources)])
+        _parsed(parser, sources[number % len(sources)])
         apart(parser, sources[number % len(sources)], settings.get("windows", 8))
     whole: list[float] = []
     reports: dict[int, Report] = {}
@@ -133,7 +133,7 @@ def measure(
             place = len(whole) % len(sources)
             source = sources[place]
             started = time.perf_counter()
-            reports[place] = parser.parse(source)
+            reports[place] = _parsed(parser, source)
             whole.append((time.perf_counter() - started) * 1e3)
             for name, value in apart(parser, source, settings.get("windows", 8)).items():
                 stages.setdefault(name, []).append(value)
@@ -264,6 +264,17 @@ def trades(sources: Sequence[Source], settings: dict[str, Any], backend: str) ->
 def _accuracy(bundle: Bundle, precision: str) -> dict[str, float]:
     figures = bundle.metrics.get("variants", {}).get(precision, {})
     return {name: float(figures[key]) for name, key in ACCURACY.items() if figures.get(key) is not None}
+
+
+def _parsed(parser: Parser, source: Source) -> Report:
+    """
+    Raises:
+        ImageError: the picture cannot be read; of many, the message says which.
+    """
+    try:
+        return parser.parse(source)
+    except ImageError as error:
+        raise ImageError(error.kind, f"{images.name_of(source)}: {error}; leave it out") from error
 
 
 def made_picture(megapixels: float, seed: int = 0) -> bytes:

@@ -156,7 +156,8 @@ def check(
     """Report on pictures: files, patterns, folders with -r, or - for standard input.
 
     Ctrl-C ends the run after the picture at hand, and what was done so far is still written, as it is where the backend fails. Exit
-    status: 0 all were read, 1 some could not be read, 2 wrong usage, 3 no usable bundle, backend or gallery, 130 interrupted.
+    status: 0 all were read, 1 some could not be read, 2 wrong usage, or an output that cannot be written, 3 no usable bundle, backend or
+    gallery, 130 interrupted.
     """
     if as_json and as_jsonl:
         raise click.UsageError("--json and --jsonl exclude each other; take --jsonl for many pictures")

@@ -87,6 +87,7 @@ class Parser:
         BundleError: the bundle is missing, damaged or of another schema.
         BackendError: the backend cannot run here.
         GalleryError: the enrolled generators cannot be read.
+        TypeError: `windows` or `threads` is no whole number.
         ValueError: `windows` is below 1 or above 64, `threads` below 1, or `time_budget_ms` not above 0.
     """
 
@@ -103,7 +104,7 @@ class Parser:
         windows = operator.index(windows)
         if not 1 <= windows <= MAX_WINDOWS:
             raise ValueError(f"windows is {windows}; take 1 to {MAX_WINDOWS}: of no picture are more looked at")
-        if threads is not None and threads < 1:
+        if threads is not None and operator.index(threads) < 1:
             raise ValueError(f"threads is {threads}; take 1 or more, or None for all cores")
         self._bundle = open_bundle(None if bundle is None else os.fspath(bundle))
         own = Gallery.load(self._bundle.read(self._bundle.gallery)) if self._bundle.gallery else Gallery.empty()

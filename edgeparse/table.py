@@ -73,7 +73,7 @@ def panel(report: Report, parser: Parser, explain: bool = False, width: int = 80
 def _end(text: Text, room: int) -> Text:
     """The end of a text, in so many columns: of a path the file's name."""
     end = text.plain
-    while cell_len(end) > room - 1:
+    while end and cell_len(end) > room - 1:
         end = end[1:]
     return Text(f"…{end}")
 

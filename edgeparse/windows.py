@@ -60,8 +60,8 @@ def cut(picture: Picture | NDArray[np.uint8], count: int, size: int = SIZE) -> W
 
 
 def smallest(size: int = SIZE) -> int:
-    """The shortest side in pixels of a picture whose windows of `size` tell something. Of a shorter one more is mirror image than picture,
-    which repeats as a generator's traces do: of photos cut to 32 pixels one in eight is called generated, to 16 most (docs/accuracy.md)."""
+    """The shortest side in pixels of a picture whose windows of `size` tell something: half a window. The more of a window is mirror image,
+    the more repeats as a generator's traces do, and the more photos are called generated (docs/accuracy.md, by `training.small`)."""
     return size // 2
 
 

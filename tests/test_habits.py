@@ -26,6 +26,7 @@ from tests.conftest import ANY, ROOT, SAMPLES, comparing, encoded, noise, sample
 if sys.platform != "win32":
     from tests.terminal import run_in_terminal
 
+links = pytest.mark.skipif(sys.platform == "win32", reason="a link takes a privilege")
 terminal_only = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX's")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -197,35 +198,42 @@ def test_what_a_folder_has_beside_pictures_is_said_in_a_terminal(tmp_path: Path)
     elsewhere.mkdir()
     (tmp_path / "linked").symlink_to(elsewhere)
     said = " ".join(COLOUR.sub("", run_in_terminal("check", "-r", tmp_path).text).split())
-    assert "1 files of other endings and 1 links to folders" in said
+    assert "files of other endings: 1, links to folders: 1" in said
     assert "left out" not in run("check", "-r", tmp_path).stderr
 
 
+@links
 def test_what_is_named_as_a_picture_is_looked_for_and_fails_visibly(tmp_path: Path) -> None:
     (tmp_path / "IMG_1.HEIC").write_bytes(b"ftypheic")
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
     done = run("check", "--json", "-r", tmp_path)
-    assert [r["error"]["kind"] for r in json.loads(done.stdout)] == ["not_an_image", "not_found"]
+    kinds = {Path(r["source"]).name: r["error"]["kind"] for r in json.loads(done.stdout)}
+    assert kinds == {"IMG_1.HEIC": "not_an_image", "gone.jpg": "not_found"}
 
 
+@links
 def test_no_output_is_written_over_a_picture(tmp_path: Path, own_gallery: Path) -> None:
     first, second = many(tmp_path, 2)
     (tmp_path / "link.png").symlink_to(first)
-    before = first.read_bytes()
-    for arguments in (
-        ("fingerprint", first, "-o", first),
-        ("fingerprint", first, "-o", tmp_path / "link.png"),
-        ("check", second, "--fingerprint", second),
-        ("check", "--report", first, second),
-        ("compare", "--matrix", first, second, first),
-        ("gallery", "export", first),
-        ("check", second, "--report", tmp_path / "o", "--fingerprint", tmp_path / "o"),
-        ("check", second, "--report", "-"),
+    bare = tmp_path / "bare"
+    bare.write_bytes(before := first.read_bytes())
+    for why, *arguments in (
+        ("one of the pictures", "fingerprint", first, "-o", first),
+        ("one of the pictures", "fingerprint", first, "-o", tmp_path / "link.png"),
+        ("one of the pictures", "check", second, "--fingerprint", second),
+        ("one of the pictures", "check", "--report", bare, first, bare),
+        ("one of the pictures", "compare", "--matrix", bare, first, bare),
+        ("one of the pictures", "bench", "-r", tmp_path, "--plot", second),
+        ("does not end as", "check", "--report", first, second),
+        ("does not end as", "compare", "--matrix", first, second, first),
+        ("does not end as", "gallery", "export", first),
+        ("name one file", "check", second, "--report", tmp_path / "o", "--fingerprint", tmp_path / "o"),
+        ("no file to write to", "check", second, "--report", "-"),
     ):
         done = run(*arguments)
         assert done.exit_code == 2, arguments
-        assert "Usage:" in done.stderr
-        assert first.read_bytes() == second.read_bytes() == before
+        assert why in " ".join(done.stderr.replace("│", " ").split()), arguments
+        assert first.read_bytes() == second.read_bytes() == bare.read_bytes() == before
     assert not (tmp_path / "o").exists()
     assert own_gallery.exists() is False
 
@@ -243,16 +251,60 @@ def test_a_full_disk_is_said_and_the_page_is_kept(tmp_path: Path, form: list[str
     assert "</html>" in page.read_text()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux's")
+def test_a_full_disk_leaves_the_matrix_and_is_said_by_every_command(tmp_path: Path, bundle_copy: Path) -> None:
+    comparing(bundle_copy)
+    first, second = many(tmp_path, 2)
+    matrix = tmp_path / "m.svg"
+    for arguments in (
+        ("compare", first, second, "--bundle", bundle_copy, "--matrix", matrix),
+        ("completion", "bash"),
+        ("doctor",),
+        ("bench", first, "--runs", 1, "--cold", 0, "--quiet"),
+    ):
+        command = [sys.executable, "-m", "edgeparse", *map(str, arguments)]
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        assert done.returncode == 2, done.stderr
+        assert "error: standard output cannot be written: No space left on device\n" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert matrix.exists()
+
+
+def test_another_failing_file_is_not_called_standard_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(28, "No space left on device", "somewhere")
+
+    monkeypatch.setattr("edgeparse.doctor.examine", failing)
+    assert isinstance(run("doctor").exception, OSError)
+
+
+def test_a_benchmark_says_which_picture_it_cannot_read(tmp_path: Path) -> None:
+    many(tmp_path, 1)
+    (tmp_path / "small.png").write_bytes(encoded(noise(9, 9)))
+    done = run("bench", "-r", tmp_path, "--runs", 1, "--cold", 0)
+    assert done.exit_code == 1
+    assert f"{tmp_path / 'small.png'}: the picture is 9x9 pixels" in done.stderr
+
+
+@pytest.mark.parametrize("columns", [1, 6, 8])
+def test_a_narrow_terminal_gets_what_fits(tmp_path: Path, columns: int) -> None:
+    (path,) = many(tmp_path, 1)
+    assert process("check", path, COLUMNS=str(columns)).returncode == 0
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="closed by a POSIX shell")
 def test_closed_standard_input(tmp_path: Path) -> None:
+    (path,) = many(tmp_path, 1)
     done = subprocess.run(
-        [shutil.which("sh") or "sh", "-c", f"{sys.executable} -m edgeparse check --json - <&-"],
+        [shutil.which("sh") or "sh", "-c", f"{sys.executable} -m edgeparse check --jsonl {path} - <&-"],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 2
     assert "standard input is closed" in done.stderr
+    assert done.stdout == ""
     assert "Traceback" not in done.stderr
     twice = run("check", "-", "-", stdin=b"")
     assert twice.exit_code == 2

@@ -117,11 +117,13 @@ def test_more_windows_are_looked_at_where_asked() -> None:
             Parser(windows=count)
     with pytest.raises(TypeError):
         Parser(windows=8.5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        Parser(threads=2.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="threads is -1; take 1 or more"):
         Parser(threads=-1)
 
 
-def test_what_is_more_mirror_image_than_picture_is_refused(parser: Parser) -> None:
+def test_what_is_smaller_than_half_a_window_is_refused(parser: Parser) -> None:
     assert parser.parse(noise(64, 64)).windows == 1
     for height, width in ((1, 1), (63, 64), (300, 8)):
         for ask in (parser.parse, parser.look, parser.fingerprint, parser.embed):

@@ -357,8 +357,8 @@ def _small(small: dict[str, Any] | None) -> Iterator[str]:
     yield (
         "Whole photos and public generators' pictures, and those of the zoo, of which only the middle was left, or that were shrunk, by "
         f"their shorter side; then JPEG q{QUALITY} (`python -m training.small`). A window is {SIZE} pixels wide, and what a picture lacks "
-        f"of that is its mirror image. A picture below {smallest()} is refused: half of a window or more would be mirror image, and the "
-        "smaller the picture, the more photos are called generated."
+        f"of that is its mirror image. A picture with a side below {smallest()} is refused: below that, the smaller the picture, the "
+        "more photos are called generated."
     )
     yield table(
         (

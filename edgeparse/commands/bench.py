@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeparse.commands.common import (
+    EXIT_USAGE,
     backend_option,
     bundle_option,
     errors_end_the_run,
@@ -110,36 +111,38 @@ def bench(
         "variant": precision,
         "threads": threads,
     }
+    names = expand(paths, recursive, quiet)
     if plot is not None:
-        _drawing_works(plot, paths)
-    with errors_end_the_run(), _pictures(paths, recursive) as pictures:
-        with _progress(quiet) as progress:
-            result = measure(pictures, settings, seconds, runs, cold, progress)
-        traded = trades(pictures, settings, result.setup["backend"]) if plot is not None else []
-    if as_json:
-        click.echo(json.dumps(result.to_json(), indent=2))
-    else:
-        from rich.console import Console
+        _drawing_works(plot, names)
+    with errors_end_the_run():
+        with _pictures(names) as pictures:
+            with _progress(quiet) as progress:
+                result = measure(pictures, settings, seconds, runs, cold, progress)
+            traded = trades(pictures, settings, result.setup["backend"]) if plot is not None else []
+        if plot is not None:
+            from edgeparse.plot import draw
 
-        console = Console()
-        console.print(table(result))
-        for line in notes(result):
-            console.print(line, highlight=False, soft_wrap=True, markup=False)
+            write(plot, draw(result, _form(plot), traded))
+        if as_json:
+            click.echo(json.dumps(result.to_json(), indent=2))
+        else:
+            from rich.console import Console
+
+            console = Console()
+            console.print(table(result))
+            for line in notes(result):
+                console.print(line, highlight=False, soft_wrap=True, markup=False)
     for warning in result.warnings:
         click.echo(f"not to be believed: {warning}", err=True)
-    if plot is not None:
-        from edgeparse.plot import draw
-
-        write(plot, draw(result, _form(plot), traded))
     if strict and result.warnings:
         sys.exit(EXIT_DOUBTFUL)
 
 
 @contextmanager
-def _pictures(paths: tuple[str, ...], recursive: bool) -> Iterator[list[str]]:
+def _pictures(names: list[str]) -> Iterator[list[str]]:
     """The named pictures, or a made one that is removed afterwards."""
-    if paths:
-        yield expand(paths, recursive)
+    if names:
+        yield names
         return
     from edgeparse.bench import made_picture
 
@@ -162,15 +165,15 @@ def _progress(quiet: bool) -> Iterator[Callable[[float], None] | None]:
         yield lambda share: bar.update(task, completed=min(1.0, share))
 
 
-def _drawing_works(plot: Path, paths: Sequence[str]) -> None:
+def _drawing_works(plot: Path, pictures: list[str]) -> None:
     """Better said before the measurement than after it."""
     try:
         from edgeparse.plot import formats
     except ImportError as error:
-        fail(f'--plot needs another package ({error}); install it with pip install "matplotlib>=3.9"', 2)
+        fail(f'--plot needs another package ({error}); install it with pip install "matplotlib>=3.9"', EXIT_USAGE)
     if _form(plot) not in formats():
         raise click.UsageError(f"--plot writes {', '.join(sorted(formats()))}, not {plot.name}")
-    writable(plot, [f".{form}" for form in sorted(formats())], paths)
+    writable(plot, [f".{form}" for form in formats()], pictures)
 
 
 def _form(plot: Path) -> str:

@@ -120,7 +120,8 @@ def gallery_to_read(gallery: Path | None) -> Path:
     if gallery is None:
         return user_gallery()
     named = click.get_current_context().get_parameter_source("gallery") is ParameterSource.COMMANDLINE
-    if named and not gallery.is_dir():
+    # os.path: one that may not be looked at is not there.
+    if named and not os.path.isdir(gallery):
         fail(
             f"there is no gallery {gallery}; `edgeparse gallery add NAME FILES... --gallery {gallery}` makes one, and without --gallery "
             "this user's is looked into",
@@ -135,7 +136,8 @@ def sources_of(names: Iterable[str]) -> Iterator[Source]:
 
 
 def standard_input() -> BinaryIO:
-    """
+    """What `-` means.
+
     Raises:
         click.UsageError: it is closed.
     """
@@ -165,6 +167,8 @@ def expand(paths: Iterable[str], recursive: bool, quiet: bool = False) -> list[s
             names += _in(path, recursive, quiet)
     if names.count("-") > 1:
         raise click.UsageError("standard input can be read once")
+    if "-" in names:
+        standard_input()
     return names
 
 
@@ -202,11 +206,11 @@ def _in(path: str, recursive: bool, quiet: bool) -> list[str]:
         links += sum((here / name).is_symlink() for name in folders)
     if not found and not locked:
         raise click.UsageError(printable(f"there is no picture in {path} (looked for {' '.join(sorted(SUFFIXES))})"))
-    left = [
-        f"{count} {what}" for count, what in ((others, "files of other endings"), (links, "links to folders")) if count
-    ]
-    if left:
-        notice(f"left out in {path}: {' and '.join(left)}; what is named is read whatever its name", quiet)
+    if others or links:
+        notice(
+            f"left out in {path}, files of other endings: {others}, links to folders: {links}; name those to look at",
+            quiet,
+        )
     return list(map(str, sorted(found + locked)))
 
 
@@ -231,7 +235,7 @@ def writable(output: Path | None, endings: Sequence[str], pictures: Iterable[str
     if output is None:
         return
     if str(output) == "-":
-        raise click.UsageError("standard output has reports alone; name a file in place of -")
+        raise click.UsageError("- is no file to write to; name one")
     if output.suffix and output.suffix.lower() not in endings:
         raise click.UsageError(printable(f"{output} does not end as what is written to it: {' or '.join(endings)}"))
     if output.exists():
@@ -293,7 +297,9 @@ def errors_end_the_run() -> Iterator[None]:
         _drop_output()
         sys.exit(EXIT_INPUT)
     except OSError as error:
-        # What is read, and files that options name, have errors of their own: this is standard output.
+        # Of what was opened by a name the error tells it, and pictures and what options name have errors of their own.
+        if error.filename is not None:
+            raise
         _drop_output()
         fail(f"standard output cannot be written: {error.strerror or error}", EXIT_USAGE)
     except KeyboardInterrupt:

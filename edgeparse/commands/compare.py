@@ -86,6 +86,10 @@ def compare(
                     raise
                 # Before there were two.
                 raise KeyboardInterrupt from None
+        if matrix is not None:
+            from edgeparse.page import matrix_svg
+
+            write(matrix, matrix_svg(done).encode())
         if as_json:
             click.echo(json.dumps(done.to_json(), indent=2, allow_nan=False))
         else:
@@ -94,10 +98,6 @@ def compare(
             from edgeparse.table import comparison
 
             Console().print(comparison(done, parser.bundle))
-        if matrix is not None:
-            from edgeparse.page import matrix_svg
-
-            write(matrix, matrix_svg(done).encode())
     if len(done.pictures) < len(names):
         click.echo(f"interrupted: {len(done.pictures)} of {len(names)} pictures done", err=True)
         sys.exit(EXIT_INTERRUPTED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from edgeparse.commands.common import examples
+from edgeparse.commands.common import errors_end_the_run, examples
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -22,4 +22,5 @@ def completion(ctx: click.Context, shell: str) -> None:
     """Print the completion script of a SHELL."""
     kind = get_completion_class(shell)
     assert kind is not None
-    click.echo(kind(ctx.find_root().command, {}, "edgeparse", "_EDGEPARSE_COMPLETE").source())
+    with errors_end_the_run():
+        click.echo(kind(ctx.find_root().command, {}, "edgeparse", "_EDGEPARSE_COMPLETE").source())
