@@ -35,26 +35,8 @@ EXIT_SETUP = 3
 EXIT_INTERRUPTED = 130
 
 # What a folder is searched for; a file that is named is read whatever its name. HEIC is not read, and that is said of each.
-SUFFIXES = frozenset(
-    [
-        *(
-            ".jpg",
-            ".jpeg",
-            ".jpe",
-            ".jfif",
-            ".mpo",
-            ".jp2",
-            ".j2k",
-            ".png",
-            ".apng",
-            ".webp",
-            ".avif",
-            ".heic",
-            ".heif",
-        ),
-        *(".tif", ".tiff", ".bmp", ".dib", ".gif", ".ppm", ".pgm", ".pnm"),
-    ]
-)
+_ENDINGS = "jpg jpeg jpe jfif mpo jp2 j2k png apng webp avif heic heif tif tiff bmp dib gif ppm pgm pnm"
+SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split())
 # Fewer pictures are done before a bar is read.
 LONG_RUN = 5
 
