@@ -154,8 +154,10 @@ def _largest_source(seen: Entry, unseen: Entry) -> Iterator[str]:
     yield (
         f"Fold 0 twice more, the second time without a photo of {largest}, or a picture made from one, in training, early stop or "
         "thresholds: all of them are for test. No fold does that, for it is nearly half of all photos. The two were trained on another zoo "
-        "of the same descriptions than the other networks, and with heavy edits: they are to be compared with each other. Photos called "
-        "generated, with their 95 % interval:"
+        "of the same descriptions than the other networks, and with heavy edits: they are to be compared with each other. That zoo was "
+        "indexed as a part of the whole one: training generators whose pictures were not made are listed and were never shown, in both "
+        "runs alike. Each is one network of one seed; the seeds below say how far two such figures differ by luck. Photos called "
+        "generated, with their 95 % interval, which has the luck of the photos and not that of the training:"
     )
     conditions = [key for key in unseen["photos"][largest] if key != "pictures"]
     yield table(
