@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
 # How many known generators `--explain` measures the distance to.
 EXPLAINED = 8
-# What a fingerprint can be written as.
+# What a fingerprint can be written as, and a page.
 FINGERPRINTS = (".png", ".npy")
 PAGES = (".html", ".htm")
 

@@ -207,7 +207,7 @@ class Store:
     def _read(self) -> _Content:
         try:
             data = _bytes(self._file)
-        except (FileNotFoundError, NotADirectoryError):  # a home that is no folder, as services may have
+        except FileNotFoundError:
             return _Content(self._network, self._label, {}, {})
         content = _parse(self._file, data)
         if content.network != self._network:
@@ -317,7 +317,7 @@ def _load(path: Path) -> _Content:
     """The file of a gallery that has to be there."""
     try:
         return _parse(path, _bytes(path))
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except FileNotFoundError as error:
         raise GalleryError(f"there is no file {path}") from error
 
 
@@ -325,14 +325,15 @@ def _bytes(path: Path) -> bytes:
     """What is in a file, where that is little enough to be a gallery.
 
     Raises:
-        FileNotFoundError, NotADirectoryError: it is not there.
+        FileNotFoundError: it is not there.
         GalleryError: it is too large or cannot be read.
     """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        raise
+    # The latter in a home that is no folder, as services may have.
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(path) from error
     except OSError as error:
         raise _unreadable(path, error) from error
     if len(data) > MAX_BYTES:

@@ -323,8 +323,13 @@ def _refusal(error: Exception, damage: str) -> ImageError:
     if isinstance(error, Image.DecompressionBombError):
         return ImageError("too_large", f"the picture would unpack to too many pixels: {error}")
     if isinstance(error, MemoryError):
-        return ImageError("too_large", "the picture needs more memory than there is; crop it")
+        return needs_memory()
     return ImageError("truncated", f"{damage}: {_as_text(str(error)) or type(error).__name__}")
+
+
+def needs_memory() -> ImageError:
+    """What is said of a picture for which there was not enough, wherever that shows."""
+    return ImageError("too_large", "the picture needs more memory than there is; crop it")
 
 
 def _to_array(image: Image.Image) -> NDArray[np.uint8]:

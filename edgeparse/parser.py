@@ -341,4 +341,4 @@ def _enough_memory() -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        raise ImageError("too_large", "the picture needs more memory than there is; crop it") from error
+        raise images.needs_memory() from error

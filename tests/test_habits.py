@@ -40,6 +40,12 @@ def process(*arguments: object, **environment: str) -> subprocess.CompletedProce
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, check=False)
 
 
+def on_a_full_disk(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edgeparse", *map(str, arguments)]
+    with Path("/dev/full").open("w") as full:
+        return subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+
+
 def many(folder: Path, count: int) -> list[Path]:
     paths = [folder / f"{i:03d}.png" for i in range(count)]
     for path in paths:
@@ -243,9 +249,7 @@ def test_no_output_is_written_over_a_picture(tmp_path: Path, own_gallery: Path) 
 def test_a_full_disk_is_said_and_the_page_is_kept(tmp_path: Path, form: list[str]) -> None:
     (path,) = many(tmp_path, 1)
     page = tmp_path / "page.html"
-    command = [sys.executable, "-m", "edgeparse", "check", str(path), "--report", str(page), *form]
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    done = on_a_full_disk("check", path, "--report", page, *form)
     assert done.returncode == 2
     assert done.stderr == "error: standard output cannot be written: No space left on device\n"
     assert "</html>" in page.read_text()
@@ -262,9 +266,7 @@ def test_a_full_disk_leaves_the_matrix_and_is_said_by_every_command(tmp_path: Pa
         ("doctor",),
         ("bench", first, "--runs", 1, "--cold", 0, "--quiet"),
     ):
-        command = [sys.executable, "-m", "edgeparse", *map(str, arguments)]
-        with Path("/dev/full").open("w") as full:
-            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = on_a_full_disk(*arguments)
         assert done.returncode == 2, done.stderr
         assert "error: standard output cannot be written: No space left on device\n" in done.stderr
         assert "Traceback" not in done.stderr

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import click
 import numpy as np
@@ -34,6 +34,8 @@ RESULT = Path(__file__).parent / "results" / "edited.json"
 FEW = 5
 # The JPEG quality in which what was edited is saved.
 QUALITY = 90
+# What an edit is called by those who ask about it.
+Name = TypeVar("Name", str, int)
 
 
 class Edit(NamedTuple):
@@ -88,9 +90,9 @@ def measure(
     backend: Backend,
     collection: Collection,
     calibration: Calibration,
-    edits: dict[str, Edit] = EDITS,
+    edits: Mapping[Name, Edit] = EDITS,
     split: str = "test",
-) -> dict[str, dict[str, Any]]:
+) -> dict[Name, dict[str, Any]]:
     """Of each edit, by its name: how well photos and generated pictures are told apart that both went through it and then through JPEG, and
     the share of each that is called camera, inconclusive and generated; of the zoo and of public generators, those of a split."""
     held = partial(collection.select, split=split)
@@ -98,7 +100,7 @@ def measure(
         "zoo": (held(camera=True, zoo=True), held(camera=False, zoo=True, source_split=split)),
         "public": (held(camera=True, zoo=False), held(camera=False, zoo=False, source_split=split)),
     }
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[Name, dict[str, Any]] = {}
     for name, edit in edits.items():
         frame = partial(_windows, edit=edit.apply)
         found[name] = {"learnt": edit.learnt}

@@ -50,10 +50,7 @@ def of_every_size(
 ) -> dict[str, dict[int, dict[str, Any]]]:
     """What `training.edited` measures, of a split's pictures that were made small, by how and by their shorter side."""
     return {
-        how: {
-            side: measure(backend, collection, calibration, {how: Edit(partial(make, side=side))}, split)[how]
-            for side in SIDES
-        }
+        how: measure(backend, collection, calibration, {side: Edit(partial(make, side=side)) for side in SIDES}, split)
         for how, make in WAYS.items()
     }
 

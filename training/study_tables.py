@@ -93,6 +93,15 @@ def _cell(key: str, value: float | None) -> str:
     return "" if value is None else BAR[key].shown(value)
 
 
+def _figures(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
+    """Each figure that one of the entries has, a row, and the entries' own, a column each."""
+    return [
+        (bar.what, *(_cell(bar.key, entry["figures"].get(bar.key)) for entry in entries))
+        for bar in BARS
+        if any(bar.key in entry["figures"] for entry in entries)
+    ]
+
+
 def _spread(title: str, words: str, entries: list[Entry], name: Callable[[Entry], str]) -> Iterator[str]:
     """Each entry's figures, one a column, with their mean and interval where there are two or more."""
     if not entries:
@@ -168,11 +177,7 @@ def _largest_source(seen: Entry, unseen: Entry) -> Iterator[str]:
         ],
     )
     yield "All figures of both; the photos that they are tested on are more where the source is left out:"
-    both = [bar for bar in BARS if bar.key in seen["figures"].keys() & unseen["figures"].keys()]
-    yield table(
-        ("", "seen", "left out"),
-        [(bar.what, *(_cell(bar.key, of["figures"][bar.key]) for of in (seen, unseen))) for bar in both],
-    )
+    yield table(("", "seen", "left out"), _figures([seen, unseen]))
 
 
 def _called_generated(source: dict[str, Any], conditions: Sequence[str]) -> Iterator[str]:
@@ -234,18 +239,18 @@ def _ablations(runs: dict[str, Entry], seeds: Sequence[Entry]) -> Iterator[str]:
             ),
         ],
     )
-    beyond = [
-        (BAR[key].better(entry["figures"][key], usual[key]), entry["run"]["changed"], COLUMNS[key])
-        for entry in changed
-        for key in keys
-        if key in entry["figures"] and _beyond_luck(entry["figures"][key], of_seeds[key])
-    ]
-    for better, words in ((False, "Worse"), (True, "Better")):
-        of = {what: [f"_{figure}_" for b, w, figure in beyond if (b, w) == (better, what)] for _, what, _ in beyond}
-        if told := "; ".join(f"{what} ({' and '.join(figures)})" for what, figures in of.items() if figures):
-            yield f"{words} than by luck: {told}."
-    if not beyond:
+    beyond: dict[str, dict[str, list[str]]] = {"Worse": {}, "Better": {}}
+    for entry in changed:
+        for key in keys:
+            if key in entry["figures"] and _beyond_luck(entry["figures"][key], of_seeds[key]):
+                side = "Better" if BAR[key].better(entry["figures"][key], usual[key]) else "Worse"
+                beyond[side].setdefault(entry["run"]["changed"], []).append(f"_{COLUMNS[key]}_")
+    if not any(beyond.values()):
         return
+    for side, changes in beyond.items():
+        if changes:
+            told = "; ".join(f"{what} ({' and '.join(figures)})" for what, figures in changes.items())
+            yield f"{side} than by luck: {told}."
     yield (
         "What else was changed makes no difference that a training of this length shows; of the fingerprint's constraints all four stay, "
         "without which what is written out is no fingerprint as the method defines it."
@@ -286,11 +291,7 @@ def _published(runs: dict[str, Entry], windows: int) -> Iterator[str]:
         ("training, steps", *(str(entry["training"]["steps"]) for entry in shown)),
         ("learning rate, highest", *(f"{entry['run']['rate']:g}" for entry in shown)),
     ]
-    rows += [
-        (bar.what, *(_cell(bar.key, entry["figures"].get(bar.key)) for entry in shown))
-        for bar in BARS
-        if any(bar.key in entry["figures"] for entry in shown)
-    ]
+    rows += _figures(shown)
     yield table(("", *("ours" if not e["run"]["published"] else e["run"]["name"] for e in shown)), rows)
     for entry in peers:
         worse = published_is_better(shown[0], entry)
