@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import click
 
 from benchmarks import results
-from edgeparse.backends.onnxruntime import usable_cores
 from edgeparse.bundle import Bundle, open_bundle
-from edgeparse.commands.common import backend_option, bundle_option
+from edgeparse.cli.options import backend_option, bundle_option
+from edgeparse.system import usable_cores
 
 ROOT = Path(__file__).parent.parent
 DOCUMENT = ROOT / "BENCHMARKS.md"
@@ -63,11 +63,11 @@ def main() -> None:
 @click.option("--cold", default=9, show_default=True, help="New processes to measure a first report in.")
 def report(machine: str | None, folder: Path, backend: str, bundle: Path | None, seconds: float, cold: int) -> None:
     """One picture of a megapixel, as `edgeparse bench` measures it."""
-    from edgeparse.bench import made_picture, measure
+    from edgeparse.bench.measure import measure, synthetic_picture
 
     with tempfile.TemporaryDirectory() as temporary:
         picture = Path(temporary) / "made.jpg"
-        picture.write_bytes(made_picture(1.0))
+        picture.write_bytes(synthetic_picture(1.0))
         settings = {"bundle": None if bundle is None else str(bundle), "backend": backend, "windows": 8}
         found = measure([str(picture)], settings, seconds=seconds, cold=cold).to_json()
     found["setup"]["pictures"][0]["source"] = picture.name
@@ -318,7 +318,7 @@ def _say(text: str) -> None:
 
 
 def _has_gpu() -> bool:
-    from edgeparse.backends import cuda
+    from edgeparse.backends.tensorrt import cuda
     from edgeparse.errors import BackendError
 
     try:

@@ -88,7 +88,7 @@ def _ratio_bar(short: str, what: str, limit: float, find: Callable[[Sections], f
 def _besides(sections: Sections) -> float:
     report, stages = sections["report"]["report_ms"], sections["report"]["stages_ms"]
     rest: float = report["p50"] - stages["decode"]["p50"] - stages["network"]["p50"]
-    return max(rest, stages["windows"]["p50"] + stages["readout"]["p50"])
+    return max(rest, stages["windows"]["p50"] + stages["postprocess"]["p50"])
 
 
 def _size(sections: Sections, megapixels: float) -> dict[str, Any]:

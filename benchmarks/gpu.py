@@ -18,7 +18,8 @@ from benchmarks import roofline
 from benchmarks.contenders import OURS, Contender
 from benchmarks.timing import COPIED, SIDE
 from benchmarks.worker import Worker, WorkerError
-from edgeparse.backends import cuda, onnxruntime
+from edgeparse.backends import onnxruntime
+from edgeparse.backends.tensorrt import cuda
 from edgeparse.bundle import Bundle
 
 BATCHES = (1, 8, 32, 64, 256)

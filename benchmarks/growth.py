@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.worker import Worker
-from edgeparse.backends.onnxruntime import usable_cores
-from edgeparse.bench import made_picture
+from edgeparse.bench.latency import summarize
+from edgeparse.bench.measure import synthetic_picture
+from edgeparse.bench.monitor import Monitor
 from edgeparse.bundle import Bundle
-from edgeparse.latency import summarize
-from edgeparse.machine import Watch
+from edgeparse.system import usable_cores
 
 MEGAPIXELS = (0.1, 0.3, 1.0, 3.0, 12.0, 24.0, 48.0)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -102,7 +102,7 @@ class Growth:
     def _report(self, megapixels: float, windows: int = 8, threads: int | None = None) -> dict[str, Any]:
         picture = self._folder / f"{megapixels:g}.jpg"
         if not picture.exists():
-            picture.write_bytes(made_picture(megapixels))
+            picture.write_bytes(synthetic_picture(megapixels))
         settings = {
             "bundle": str(self._bundle.folder),
             "backend": self._backend,
@@ -117,7 +117,7 @@ def measure(bundle: Bundle, backend: str, seconds: float, progress: Progress = l
     with tempfile.TemporaryDirectory() as folder:
         growth = Growth(bundle, backend, seconds, Path(folder), progress)
         # Its processes are its children, which Linux counts when they have ended.
-        with Watch(own=_children_seconds) as watch:
+        with Monitor(own=_children_seconds) as watch:
             found = {
                 "sizes": growth.sizes(),
                 "windows": growth.windows(),

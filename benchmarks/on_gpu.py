@@ -11,7 +11,7 @@ from typing import Protocol
 from benchmarks.contenders import OURS, Contender
 from benchmarks.timing import AWAKE, OUTSIDE, Pair, Run, median_ms, pictures, repeated
 from edgeparse.backends.onnxruntime import TF32, OnnxRuntimeBackend
-from edgeparse.backends.select import settings_of
+from edgeparse.backends.select import provider_settings
 from edgeparse.bundle import Bundle, open_bundle
 
 # What a report of ours stands against: a FEN with the parsing network and a FEN with the detector.
@@ -92,7 +92,7 @@ def _in_onnxruntime(
     ours: Bundle | None, precision: str, switched: Sequence[str], device: str
 ) -> list[OnnxRuntimeNetwork]:
     if ours is not None:
-        settings = settings_of("cuda", ours, precision)
+        settings = provider_settings("cuda", ours, precision)
         return [OnnxRuntimeNetwork(ours.model(precision), ours.window, switched, device, settings)]
     from benchmarks.torch_on_gpu import exported, published_size
 

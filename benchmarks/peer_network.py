@@ -57,4 +57,4 @@ class Peer(nn.Module):
 
 def frame(pixels: np.ndarray) -> np.ndarray:
     """A picture as the published networks are shown it, shrunk as a whole: uint8[1, 64, 64, 3]."""
-    return windows.whole(pixels, PeerConfig().size).pixels
+    return windows.resize_whole(pixels, PeerConfig().size).pixels

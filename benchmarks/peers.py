@@ -17,10 +17,10 @@ from benchmarks.runtimes import open_openvino
 from benchmarks.worker import Worker, WorkerError
 from edgeparse.backends.base import Backend
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
+from edgeparse.bench.latency import summarize
+from edgeparse.bench.monitor import Monitor
 from edgeparse.bundle import Bundle
 from edgeparse.errors import BackendError
-from edgeparse.latency import summarize
-from edgeparse.machine import Watch
 from training.bars import points_lost
 from training.dataset import Collection
 from training.headline import Measured
@@ -61,7 +61,7 @@ def measure(
                 failures[contender] = str(error)
         turns: dict[Contender, list[Turn]] = {contender: [] for contender in workers}
         drawn = random.Random(0)
-        with Watch(own=lambda: sum(worker.cpu_seconds() for worker in workers.values())) as watch:
+        with Monitor(own=lambda: sum(worker.cpu_seconds() for worker in workers.values())) as watch:
             for number in range(rounds):
                 progress(f"round {number + 1} of {rounds}")
                 for contender in drawn.sample(list(workers), len(workers)):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edgeparse import machine
+from edgeparse import system
 
 SCHEMA = 1
 FOLDER = Path(__file__).parent / "results"
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent / "results"
 
 def default_name() -> str:
     """What this machine is called where nobody says: its processor, GPU and cores."""
-    told = machine.describe()
+    told = system.describe()
     gpu = f" {told['gpu']['name']}" if told["gpu"] else ""
     return re.sub(r"[^a-z0-9]+", "-", f"{told['cpu']}{gpu} {told['cores']} cores".lower()).strip("-")
 
@@ -29,7 +29,7 @@ def save(name: str, section: str, found: dict[str, Any], folder: Path = FOLDER) 
     stored["sections"][section] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
-        "machine": machine.describe(),
+        "machine": system.describe(),
         **found,
     }
     folder.mkdir(parents=True, exist_ok=True)

@@ -14,13 +14,13 @@ import numpy as np
 
 from benchmarks import made
 from benchmarks.contenders import OURS, PUBLISHED, Contender
-from edgeparse import build
 from edgeparse.backends.base import Backend
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
 from edgeparse.backends.openvino import OpenVinoBackend
-from edgeparse.backends.plans import Store
 from edgeparse.backends.select import create
-from edgeparse.backends.tensorrt import TensorRTBackend
+from edgeparse.backends.tensorrt import build
+from edgeparse.backends.tensorrt.backend import TensorRTBackend
+from edgeparse.backends.tensorrt.engine_cache import EngineCache
 from edgeparse.bundle import Bundle, open_bundle
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ def _backend(backend: Backend, bundle: Bundle, window: np.ndarray) -> Run:
 
 def _tensorrt(bundle: Bundle, flavour: str, precision: str) -> TensorRTBackend:
     """An engine for one window, compiled where there is none."""
-    store = Store()
-    record, _ = build.build(bundle, build.Order(flavour, precision, batches=(1, 1, 1)), store)
+    store = EngineCache()
+    record, _ = build.build_engine(bundle, build.BuildConfig(flavour, precision, batches=(1, 1, 1)), store)
     return TensorRTBackend(record, store.read(record), store.runtime_cache(record))
 
 

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from benchmarks import made
 from edgeparse.backends.base import Backend
-from edgeparse.bench import precision_of
+from edgeparse.bench.measure import precision_of
+from edgeparse.bench.monitor import Monitor
 from edgeparse.bundle import Bundle
-from edgeparse.machine import Watch
 
 # The fewest queries from which the load generator will call a percentile valid; Offline is one query.
 QUERIES = {"SingleStream": 100, "MultiStream": 662, "Server": 662, "Offline": 1}
@@ -120,7 +120,7 @@ def performance(backend: Backend, bundle: Bundle, load: Load) -> dict[str, Any]:
     typical = _typical_ms(backend, bundle, samples)
     settings, told = _settings(load, typical, len(samples))
     settings.mode = loadgen.TestMode.PerformanceOnly
-    with tempfile.TemporaryDirectory() as folder, Watch() as watch:
+    with tempfile.TemporaryDirectory() as folder, Monitor() as watch:
         _run(backend, bundle, samples, load, settings, Path(folder))
         found = results((Path(folder) / "mlperf_log_detail.txt").read_text())
     return {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from edgeparse.bench import made_picture
+from edgeparse.bench.measure import synthetic_picture
 from edgeparse.parser import Parser
 
 # Pictures until libraries have allocated all that they keep.
@@ -31,7 +31,7 @@ def measure(
     """
     if count < settled + 2 * EVERY:
         raise ValueError(f"{count} pictures are too few: {settled + 2 * EVERY} are needed")
-    pictures = [made_picture(megapixels, seed) for seed, megapixels in enumerate(MEGAPIXELS)]
+    pictures = [synthetic_picture(megapixels, seed) for seed, megapixels in enumerate(MEGAPIXELS)]
     process = psutil.Process()
     resident = []
     for number in range(1, count + 1):

@@ -28,10 +28,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import peer_network
-from edgeparse import files, windows
+from edgeparse import safe_files, windows
 from edgeparse.backends.base import Backend
-from edgeparse.backends.onnxruntime import OnnxRuntimeBackend, usable_cores
-from edgeparse.bundle import Calibration, Loss, Parameter, SameGenerator
+from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
+from edgeparse.manifest import Calibration, Loss, Parameter, SameGenerator
+from edgeparse.system import usable_cores
 from export.calibration import (
     fit_calibration,
     fit_gallery,
@@ -342,7 +343,7 @@ def perform(
         "heavy_edits": True,
         "evaluation": judge(run, backend, collection),
     }
-    files.replace(folder / "result.json", (json.dumps(result, indent=1) + "\n").encode())
+    safe_files.atomic_write(folder / "result.json", (json.dumps(result, indent=1) + "\n").encode())
 
 
 def _settings_of(run: Run, megapixels: float) -> dict[str, Any]:
@@ -379,7 +380,7 @@ def _settle(folder: Path, run: Run, megapixels: float) -> None:
     """
     path, wanted = folder / "settings.json", _settings_of(run, megapixels)
     if not any(folder.iterdir()):
-        files.replace(path, (json.dumps(wanted, indent=1) + "\n").encode())
+        safe_files.atomic_write(path, (json.dumps(wanted, indent=1) + "\n").encode())
     elif not path.exists() or _as_today(json.loads(path.read_text())) != wanted:
         raise _other_settings(folder)
 

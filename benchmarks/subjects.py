@@ -67,14 +67,13 @@ def _file(path: str, size: int, outputs: list[str], runtime: str, threads: int) 
 
 def _report(picture: str, settings: dict[str, Any], stages: bool = True) -> Subject:
     """A picture from file to report: whole, and with `stages` once more, taken apart."""
-    from edgeparse import bench
     from edgeparse.parser import Parser
 
     parser = Parser(**settings)
 
     def run() -> dict[str, float]:
         taken = {"report": _timed(lambda: parser.parse(picture))}
-        return taken | (bench.apart(parser, picture, settings.get("windows", 8)) if stages else {})
+        return taken | (parser.profile_stages(picture) if stages else {})
 
     return run
 

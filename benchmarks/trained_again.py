@@ -14,9 +14,9 @@ from pathlib import Path
 import click
 import numpy as np
 
-from edgeparse.backends.onnxruntime import usable_cores
 from edgeparse.backends.select import create
 from edgeparse.bundle import open_bundle
+from edgeparse.system import usable_cores
 from training.index.lines import Entry, Index, Place, read, source_key
 from training.index.load import collect
 from training.predictions import predict

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from benchmarks.subjects import open_subject
-from edgeparse.machine import peak_memory_mb
+from edgeparse.system import peak_memory_mb
 
 ROOT = Path(__file__).parent.parent
 # Runs before the ones that count, at the beginning and after each sleep: threads wake up, caches fill.

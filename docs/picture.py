@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from edgeparse import Parser
-from edgeparse.table import show
+from edgeparse.render.terminal import print_reports
 
 ROOT = Path(__file__).parent.parent
 
@@ -20,7 +20,7 @@ def main() -> None:
     pictures = [path for path in sorted((ROOT / "samples").iterdir()) if path.suffix != ".md"]
     parser = Parser()
     parser.parse(pictures[0])  # the first run also warms the library up
-    show(parser.parse_many(f"samples/{path.name}" for path in pictures), parser, console)
+    print_reports(parser.parse_many(f"samples/{path.name}" for path in pictures), parser, console)
     svg = console.export_svg(title="edgeparse check samples -r")
     # The page must not fetch a font from anywhere.
     svg = re.sub(r"@font-face\s*\{[^}]*\}", "", svg)

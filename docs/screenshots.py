@@ -14,7 +14,7 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from edgeparse import Parser
-from edgeparse.page import Page
+from edgeparse.render.html import HtmlReport
 
 ROOT = Path(__file__).parent.parent
 # No service that a browser would call up by itself, and no sandbox, which root and containers do not have.
@@ -42,9 +42,9 @@ def browser() -> Iterator[Browser]:
 def page_of(*names: str) -> str:
     """The report about samples."""
     parser = Parser()
-    page = Page(parser.bundle, len(names))
+    page = HtmlReport(parser.bundle, len(names))
     for name in names:
-        look = parser.look(ROOT / "samples" / name)
+        look = parser.inspect(ROOT / "samples" / name)
         page.add(look.report, look)
     return page.render()
 

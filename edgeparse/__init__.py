@@ -1,10 +1,10 @@
-"""Was this picture made by a camera or by a generative model, by which one, and what is that model like inside?
+"""Was this image made by a camera or a generative model, by which model, and what is that model like inside?
 
     >>> from edgeparse import Parser
     >>> report = Parser().parse("photo.jpg")
     >>> report.verdict, report.probability_generated
 
-Importing this package loads neither an inference library nor Pillow; the first picture does.
+Importing this package loads neither an inference library nor Pillow; they are loaded when first needed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from edgeparse.compare import Comparison
     from edgeparse.errors import BackendError, BundleError, EdgeparseError, GalleryError, ImageError
-    from edgeparse.parser import Look, Parser
+    from edgeparse.parser import Inspection, Parser
     from edgeparse.report import Report
 
-_HOMES = {
+_MODULES = {
     "Parser": "edgeparse.parser",
-    "Look": "edgeparse.parser",
+    "Inspection": "edgeparse.parser",
     "Comparison": "edgeparse.compare",
     "Report": "edgeparse.report",
     "EdgeparseError": "edgeparse.errors",
@@ -39,7 +39,7 @@ __all__ = [
     "EdgeparseError",
     "GalleryError",
     "ImageError",
-    "Look",
+    "Inspection",
     "Parser",
     "Report",
     "__version__",
@@ -47,8 +47,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'edgeparse' has no attribute {name!r}")
 
 

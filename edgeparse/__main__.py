@@ -1,5 +1,5 @@
 """`python -m edgeparse`, the same as `edgeparse`."""
 
-from edgeparse.cli import main
+from edgeparse.cli.main import main
 
 main()

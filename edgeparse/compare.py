@@ -1,4 +1,4 @@
-"""Were these pictures made by one generator? The calibrated probability of every pair, and the groups that follow from them."""
+"""Decide which images one generator made: the calibrated probability of every pair, and groups."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeparse.bundle import SameGenerator
-from edgeparse.readout import logit, sigmoid
+from edgeparse.manifest import SameGenerator
+from edgeparse.postprocess import logit, sigmoid
 from edgeparse.report import Failure, Report, Verdict, plain
 
 SCHEMA = 1
@@ -18,7 +18,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Compared:
-    """One of the pictures. `group` indexes `Comparison.groups`; it is None for what has no part in the comparison."""
+    """One of the images. `group` is an index into `Comparison.groups`, or None if the image is not comparable."""
 
     source: str | None
     error: Failure | None
@@ -29,8 +29,16 @@ class Compared:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two pictures, by their places. Without a `reason` against comparing them: the cosine of their embeddings, the probability that
-    one generator made both, and whether that reaches the bundle's threshold. With one, the three are None."""
+    """Two images.
+
+    Attributes:
+        a: index of the first image.
+        b: index of the second image.
+        reason: why the pair is not comparable; the fields below are then None.
+        similarity: cosine of the embeddings.
+        probability_same: probability that one generator made both.
+        same: whether the probability reaches the bundle's threshold.
+    """
 
     a: int
     b: int
@@ -42,9 +50,9 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Every pair of the pictures, and the pictures in groups of one generator each, the largest group first.
+    """Every pair of images, and groups of images by generator, the largest group first.
 
-    `groups` is None where more than two pictures can be compared and scipy is not installed.
+    `groups` is None if more than two images are comparable and scipy is not installed.
     """
 
     pictures: tuple[Compared, ...]
@@ -55,46 +63,45 @@ class Comparison:
     bundle: str
 
     def matrix(self) -> NDArray[np.float32]:
-        """The probabilities as float32[P, P], symmetric; NaN where a pair cannot be compared, and for a picture with itself."""
-        table = np.full((len(self.pictures),) * 2, np.nan, np.float32)
+        """Return the probabilities, float32[P, P], symmetric; NaN on the diagonal and for pairs that are not comparable."""
+        matrix = np.full((len(self.pictures),) * 2, np.nan, np.float32)
         for pair in self.pairs:
             if pair.probability_same is not None:
-                table[pair.a, pair.b] = table[pair.b, pair.a] = pair.probability_same
-        return table
+                matrix[pair.a, pair.b] = matrix[pair.b, pair.a] = pair.probability_same
+        return matrix
 
     def to_json(self) -> dict[str, Any]:
-        """What `edgeparse compare --json` prints (schema 1, `edgeparse/compare.schema.json`)."""
+        """Return the JSON contract of `edgeparse compare --json` (schema 1, `edgeparse/compare.schema.json`)."""
         return {"schema": SCHEMA} | {key: plain(value) for key, value in asdict(self).items()}
 
 
 def compare(
     reports: Sequence[Report], embeddings: Sequence[NDArray[np.float32] | None], same: SameGenerator
 ) -> Comparison:
-    """Compare pictures by their reports and unit embeddings, float32[D] (None for a picture that could not be read).
+    """Compare images by their reports and embeddings.
+
+    Args:
+        reports: one report per image.
+        embeddings: unit vectors, float32[D]; None for an image that could not be read.
+        same: the bundle's calibration of pairs.
 
     Raises:
-        ValueError: fewer than two pictures.
+        ValueError: there are fewer than two images.
     """
     if len(reports) < 2:
-        raise ValueError(f"{len(reports)} picture was given; comparing takes two or more")
+        raise ValueError(f"compare needs at least two images, got {len(reports)}")
     pairs = []
     for a in range(len(reports)):
         for b in range(a + 1, len(reports)):
-            reason = _against(reports[a]) or _against(reports[b])
-            one, other = embeddings[a], embeddings[b]
-            if reason is not None or one is None or other is None:
-                pairs.append(Pair(a, b, reason or "a picture has no embedding", None, None, None))
-                continue
-            similarity = float(one @ other)
-            probability = sigmoid(same.scale * similarity + same.bias)
-            pairs.append(Pair(a, b, None, similarity, probability, probability >= same.threshold))
-    usable = [i for i, report in enumerate(reports) if _against(report) is None]
+            pairs.append(_pair(a, b, reports, embeddings, same))
+    usable = [i for i, report in enumerate(reports) if _not_comparable(report) is None]
     vectors = [vector for i in usable if (vector := embeddings[i]) is not None]
     groups = _group(usable, np.stack(vectors), same) if vectors else ()
-    place = {i: number for number, members in enumerate(groups or ()) for i in members}
+    group_of = {i: number for number, members in enumerate(groups or ()) for i in members}
     return Comparison(
         pictures=tuple(
-            Compared(r.source, r.error, r.verdict, r.probability_generated, place.get(i)) for i, r in enumerate(reports)
+            Compared(r.source, r.error, r.verdict, r.probability_generated, group_of.get(i))
+            for i, r in enumerate(reports)
         ),
         pairs=tuple(pairs),
         groups=groups,
@@ -104,25 +111,41 @@ def compare(
     )
 
 
-def _against(report: Report) -> str | None:
-    """Why a picture cannot be compared: no generator made it, or nobody knows what is in it."""
-    name = report.source or "a picture without a name"
+def _pair(
+    a: int,
+    b: int,
+    reports: Sequence[Report],
+    embeddings: Sequence[NDArray[np.float32] | None],
+    same: SameGenerator,
+) -> Pair:
+    reason = _not_comparable(reports[a]) or _not_comparable(reports[b])
+    first, second = embeddings[a], embeddings[b]
+    if reason is not None or first is None or second is None:
+        return Pair(a, b, reason or "an image has no embedding", None, None, None)
+    similarity = float(first @ second)
+    probability = sigmoid(same.scale * similarity + same.bias)
+    return Pair(a, b, None, similarity, probability, probability >= same.threshold)
+
+
+def _not_comparable(report: Report) -> str | None:
+    """Return why an image cannot be compared, or None if it can."""
+    name = report.source or "an image without a name"
     if report.error is not None:
         return f"{name} could not be read"
     return f"{name} looks like a camera photo" if report.verdict == "camera" else None
 
 
 def _group(usable: list[int], vectors: NDArray[np.float32], same: SameGenerator) -> tuple[tuple[int, ...], ...] | None:
-    """Average linkage: two groups join while the mean cosine between them reaches the threshold's.
+    """Cluster with average linkage: two groups merge while their mean cosine reaches the threshold.
 
-    Chains of neighbours (connected components) would let a single wrong pair of a hundred join two generators. The cosine is the
-    log-odds up to scale, so that its mean weighs every pair's evidence alike.
+    With connected components, one wrong pair in a hundred would merge two generators. The cosine is linear in the log-odds, so
+    its mean weights the evidence of all pairs equally.
     """
-    needed = (logit(same.threshold) - same.bias) / same.scale
+    min_cosine = (logit(same.threshold) - same.bias) / same.scale
     if len(usable) == 1:
         labels = [1]
     elif len(usable) == 2:
-        labels = [1, 1 if float(vectors[0] @ vectors[1]) >= needed else 2]
+        labels = [1, 1 if float(vectors[0] @ vectors[1]) >= min_cosine else 2]
     else:
         try:
             from scipy.cluster.hierarchy import fcluster, linkage
@@ -132,7 +155,7 @@ def _group(usable: list[int], vectors: NDArray[np.float32], same: SameGenerator)
         distance = np.clip(1 - vectors.astype(np.float64) @ vectors.T, 0, None)
         np.fill_diagonal(distance, 0)
         tree = linkage(squareform(distance, checks=False), method="average")
-        labels = list(fcluster(tree, 1 - needed, criterion="distance"))
+        labels = list(fcluster(tree, 1 - min_cosine, criterion="distance"))
     members: dict[int, list[int]] = {}
     for i, label in zip(usable, labels, strict=True):
         members.setdefault(int(label), []).append(i)

@@ -1,14 +1,18 @@
-"""What can go wrong: one base class, and one class for each thing that a caller may want to handle apart."""
+"""Exceptions: one base class, and one class for each failure that a caller may handle differently."""
 
 from __future__ import annotations
 
 
 class EdgeparseError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base class of every error that this package raises deliberately."""
 
 
 class ImageError(EdgeparseError):
-    """A picture could not be read. `kind` is one of `KINDS`; the message says what was wrong and what to do."""
+    """An image could not be read.
+
+    Attributes:
+        kind: one of `KINDS`. The message states the cause and a remedy.
+    """
 
     KINDS = ("not_found", "unreadable", "empty", "not_an_image", "truncated", "too_large", "animated", "unsupported")
 
@@ -17,40 +21,40 @@ class ImageError(EdgeparseError):
         self.kind = kind
 
     def __reduce__(self) -> tuple[type[ImageError], tuple[str, str]]:
-        # An exception is rebuilt from `args`, which has the message alone; one that cannot be breaks a pool of processes.
+        # The default rebuilds an exception from `args`, which lacks `kind`; unpickling would then break a process pool.
         return type(self), (self.kind, str(self))
 
 
 class BundleError(EdgeparseError):
-    """A model bundle is missing, damaged, or made for another version."""
+    """A model bundle is missing, damaged, or in another format version."""
 
 
 class BackendError(EdgeparseError):
-    """No inference library, or the one that was asked for, can run here."""
+    """No inference library can run here, or the requested one cannot."""
 
 
 class GalleryError(EdgeparseError):
-    """A gallery of enrolled generators is damaged, held by another process, or made with another network."""
+    """A user gallery is damaged, locked by another process, or belongs to another network."""
 
 
 class LibraryMissingError(BackendError):
-    """A library that the backend needs is not installed, or is too old."""
+    """A library that the backend needs is not installed or is too old."""
 
 
 class DriverError(BackendError):
-    """The NVIDIA driver is older than the CUDA libraries need."""
+    """The NVIDIA driver is older than the CUDA libraries require."""
 
 
 class NoDeviceError(BackendError):
-    """There is no NVIDIA GPU, or no driver that speaks to it."""
+    """There is no NVIDIA GPU, or no driver for it."""
 
 
 class DeviceMemoryError(BackendError):
-    """The GPU has not enough free memory."""
+    """The GPU has too little free memory."""
 
 
 class EngineError(BackendError):
-    """Base of what can go wrong with compiled engines."""
+    """Base class of errors with compiled engines."""
 
 
 class EngineMissingError(EngineError):
@@ -62,12 +66,12 @@ class EngineMismatchError(EngineError):
 
 
 class EngineDamagedError(EngineError):
-    """An engine's files are not what was written when it was compiled."""
+    """An engine's files differ from what was written when it was compiled."""
 
 
 class EngineUntrustedError(EngineError):
-    """An engine's files belong to another user, or others may change them."""
+    """An engine's files belong to another user, or other users can change them."""
 
 
 class UnsupportedModelError(EngineError):
-    """The compiler refuses something in the model."""
+    """TensorRT rejects something in the model."""

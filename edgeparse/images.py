@@ -1,4 +1,4 @@
-"""Anything a caller has -> RGB pixels: a path, bytes, a file object, a PIL image or an array, within limits."""
+"""Read an image from any source: a path, bytes, a file object, a PIL image or an array -> RGB pixels, within limits."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
     Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[np.uint8]
 
-# A 108-megapixel phone picture passes; what unpacks to several gigabytes does not.
+# Accepts a 108-megapixel phone photo and rejects decompression bombs.
 MAX_PIXELS = 128_000_000
 MAX_BYTES = 512 * 1024 * 1024
-# Asked for at a time: to ask for as much as is allowed would be to allocate it first.
+# Read size. Python allocates the requested size up front, so asking for MAX_BYTES would allocate it.
 CHUNK = 1024 * 1024
 
-# Pillow has decoders for many more, of which one starts Ghostscript; none of them is what cameras and generators write. Those that it
-# loads only when it needs them come last, and those that an old Pillow has not at the end.
+# Formats that cameras and generators write. Pillow decodes many more, one of which starts Ghostscript. Formats whose plugin Pillow
+# loads lazily come last; AVIF, which old Pillow versions lack, comes at the end.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "JPEG2000", "AVIF")
-# Filters of warnings are the process's: two threads that both put them back may leave one's behind.
+# Warning filters are global to the process. Without the lock, two threads that restore them could leave one's filter behind.
 _opening = threading.Lock()
 
-# Rows copied at a time out of Pillow: what is copied stays in the processor's cache, and the memory for it is used again. A 1-megapixel
-# picture took 1.1 ms and not 4.6.
+# Rows copied out of Pillow at a time: the copy stays in the CPU cache and its memory is reused. A 1-megapixel image took 1.1 ms
+# instead of 4.6 ms.
 BAND = 128
 
-# How the picture in a file becomes upright, by its EXIF orientation: its rows are reversed, its columns are, then both change places.
+# EXIF orientation -> (reverse rows, reverse columns, swap axes), applied in this order to make the stored image upright.
 _TURNS = {
     2: (False, True, False),
     3: (True, True, False),
@@ -53,13 +53,19 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class Picture:
-    """A decoded picture, seen upright and in RGB. Only what is asked for is copied out of Pillow, which keeps four bytes a pixel: of a
-    large picture the windows are a small part.
+    """A decoded image, upright and in RGB.
+
+    Pixels are copied out of Pillow only when they are requested, because windows cover a small part of a large image.
 
     Args:
-        decoded: uint8[H, W, 3], or a Pillow image of mode RGB, as in the file.
-        format: the file's ("JPEG", ...), or None.
-        orientation: EXIF's, what turns `decoded` upright.
+        decoded: uint8[H, W, 3], or a Pillow image of mode RGB, as stored in the file.
+        format: file format ("JPEG", ...), or None.
+        orientation: EXIF orientation of `decoded`.
+
+    Attributes:
+        width: width in pixels, upright.
+        height: height in pixels, upright.
+        format: as given.
     """
 
     def __init__(
@@ -73,39 +79,42 @@ class Picture:
 
     @cached_property
     def pixels(self) -> NDArray[np.uint8]:
-        """The whole picture, uint8[height, width, 3], contiguous."""
+        """The whole image, uint8[height, width, 3], contiguous."""
         if isinstance(self._decoded, np.ndarray):
             return np.ascontiguousarray(self.part(0, 0, self.height, self.width))
-        return _by_bands(self.height, self.width, lambda top, bottom: self.part(top, 0, bottom, self.width))
+        return _copy_in_bands(self.height, self.width, lambda top, bottom: self.part(top, 0, bottom, self.width))
 
     def part(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
-        """uint8[bottom - top, right - left, 3]; perhaps a view."""
+        """Return a rectangle, uint8[bottom - top, right - left, 3]; it may be a view."""
         box = left, upper, right, lower = self._stored(top, left, bottom, right)
         if isinstance(self._decoded, np.ndarray):
             return self._upright(self._decoded[upper:lower, left:right])
         image = self._decoded if box == (0, 0, *self._decoded.size) else self._decoded.crop(box)
         return self._upright(np.frombuffer(image.tobytes(), np.uint8).reshape(lower - upper, right - left, 3))
 
-    def thinned_green(self, top: int, bottom: int, down: int, across: int) -> NDArray[np.uint8]:
-        """The green of the first of every `down` rows and of every `across` columns between two rows: uint8[(bottom - top) // down,
-        width // across]; perhaps a view."""
+    def subsampled_green(self, top: int, bottom: int, down: int, across: int) -> NDArray[np.uint8]:
+        """Return every `down`-th row and `across`-th column of the green channel between two rows; it may be a view.
+
+        Returns:
+            uint8[(bottom - top) // down, width // across].
+        """
         rows, columns = (bottom - top) // down, self.width // across
         left, upper, right, lower = self._stored(top, 0, top + rows * down, columns * across)
         if self._swapped:
             rows, columns, down, across = columns, rows, across, down
-        # Of a reversed side the first pixel is stored last, and those between come first.
+        # On a reversed axis, the first pixel of each group is stored last.
         left, upper = left + (across - 1) * self._columns, upper + (down - 1) * self._rows
         if isinstance(self._decoded, np.ndarray):
             return self._upright(self._decoded[upper:lower:down, left:right:across, 1])
         from PIL import Image
 
-        # From the middle of a thinned pixel, i + 1/2, to the middle of the one in the picture.
-        places = (across, 0, left + (1 - across) / 2, 0, down, upper + (1 - down) / 2)
-        thinned = self._decoded.transform((columns, rows), Image.Transform.AFFINE, places, Image.Resampling.NEAREST)
-        return self._upright(np.frombuffer(thinned.tobytes("raw", "G"), np.uint8).reshape(rows, columns))
+        # Maps the centre of a subsampled pixel, i + 1/2, to the centre of its source pixel.
+        matrix = (across, 0, left + (1 - across) / 2, 0, down, upper + (1 - down) / 2)
+        sampled = self._decoded.transform((columns, rows), Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST)
+        return self._upright(np.frombuffer(sampled.tobytes("raw", "G"), np.uint8).reshape(rows, columns))
 
     def _stored(self, top: int, left: int, bottom: int, right: int) -> tuple[int, int, int, int]:
-        """Where a part is in what was decoded: left, upper, right, lower."""
+        """Convert an upright rectangle to stored coordinates: left, upper, right, lower."""
         height, width = self.height, self.width
         if self._swapped:
             top, left, bottom, right, height, width = left, top, right, bottom, width, height
@@ -121,13 +130,14 @@ class Picture:
 
 
 def read(source: Source) -> Picture:
-    """Read a picture.
+    """Read an image.
 
     Args:
-        source: a path, encoded bytes, a binary file object, a PIL image, or uint8[H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (RGB order).
+        source: a path, encoded bytes, a binary file object, a PIL image, or uint8[H, W], [H, W, 1], [H, W, 3] or [H, W, 4] in
+            RGB order.
 
     Raises:
-        ImageError: it cannot be read; `kind` says why.
+        ImageError: the image cannot be read; `kind` says why.
     """
     if isinstance(source, np.ndarray):
         return Picture(_from_array(source))
@@ -141,10 +151,10 @@ def read(source: Source) -> Picture:
     return _from_pil(source)
 
 
-def name_of(source: Source) -> str | None:
-    """What a report calls the source: its path, or the file object's name, where it has one.
+def source_name(source: Source) -> str | None:
+    """Return the name of a source for a report: its path, or the name of the file object, or None.
 
-    Bytes of a file's name that are no text are U+FFFD: a report can be printed and written as UTF-8, whatever the file is called.
+    Bytes of a file name that are not valid text become U+FFFD, so that reports can always be printed and written as UTF-8.
     """
     if isinstance(source, (str, os.PathLike)):
         return _as_text(os.fsdecode(source))
@@ -152,22 +162,25 @@ def name_of(source: Source) -> str | None:
     return _as_text(name) if isinstance(name, str) and name else None
 
 
+def out_of_memory() -> ImageError:
+    """Return the error for an image that needs more memory than is available."""
+    return ImageError("too_large", "the image needs more memory than is available; crop it")
+
+
 def _as_text(name: str) -> str:
-    # os.fsencode(name).decode("utf-8", "replace") would do where the file system's encoding is UTF-8, and for every string.
+    # Unlike os.fsencode(name).decode("utf-8", "replace"), this works for any file system encoding.
     return _SURROGATES.sub("\ufffd", name)
 
 
 def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
     if array.dtype != np.uint8:
-        raise ImageError(
-            "unsupported", f"an array of {array.dtype} was given; scale it to 0..255 and convert it to uint8"
-        )
+        raise ImageError("unsupported", f"an array must be uint8, got {array.dtype}; scale it to 0..255 and convert it")
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
         raise ImageError(
             "unsupported",
-            f"an array of shape {array.shape} was given; expected [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]",
+            f"an array must have the shape [H, W], [H, W, 1], [H, W, 3] or [H, W, 4], got {list(array.shape)}",
         )
     _check_size(array.shape[1], array.shape[0])
     if array.shape[2] == 1:
@@ -177,8 +190,8 @@ def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(array)
 
 
-def _by_bands(height: int, width: int, rows: Callable[[int, int], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """uint8[height, width, 3] from what `rows` gives between two of them."""
+def _copy_in_bands(height: int, width: int, rows: Callable[[int, int], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Assemble uint8[height, width, 3] from bands: `rows(top, bottom)` returns one band."""
     pixels = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, BAND):
         bottom = min(top + BAND, height)
@@ -187,7 +200,7 @@ def _by_bands(height: int, width: int, rows: Callable[[int, int], NDArray[np.uin
 
 
 def _over_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Composite over white, as a viewer would; opaque pixels keep their values exactly."""
+    """Composite over white, as viewers do. Opaque pixels keep their exact values."""
     alpha = rgba[:, :, 3:]
     if alpha.min() == 255:
         return rgba[:, :, :3]
@@ -198,20 +211,18 @@ def _over_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _check_size(width: int, height: int) -> None:
     if width < 1 or height < 1:
-        raise ImageError("empty", f"the picture is {width}x{height} pixels; there is nothing to look at")
+        raise ImageError("empty", f"the image has no pixels: {width}x{height}")
     if width * height > MAX_PIXELS:
         raise ImageError(
             "too_large",
-            (
-                f"the picture is {width}x{height} = {width * height / 1e6:.0f} megapixels, "
-                f"more than the {MAX_PIXELS // 10**6} that are read; crop it"
-            ),
+            f"the image must have at most {MAX_PIXELS // 10**6} megapixels, got {width}x{height} = "
+            f"{width * height / 1e6:.0f} megapixels; crop it",
         )
 
 
 def _check_bytes(length: int) -> None:
     if length > MAX_BYTES:
-        raise ImageError("too_large", f"the file is larger than {MAX_BYTES // 2**20} MiB; no ordinary picture is")
+        raise ImageError("too_large", f"the file must be at most {MAX_BYTES // 2**20} MiB; export the image again")
 
 
 def _from_path(path: Path) -> bytes:
@@ -219,7 +230,7 @@ def _from_path(path: Path) -> bytes:
     try:
         if path.is_dir():
             if not os.access(path, os.R_OK | os.X_OK):
-                raise ImageError("unreadable", f"{name} is a folder that may not be looked into; ask who owns it")
+                raise ImageError("unreadable", f"{name} is a folder that you may not read; check its permissions")
             raise ImageError(
                 "unreadable", f"{name} is a folder; name a file in it, or read the folder with `edgeparse check -r`"
             )
@@ -229,7 +240,7 @@ def _from_path(path: Path) -> bytes:
         raise ImageError("not_found", f"there is no file {name}") from error
     except OSError as error:
         raise ImageError("unreadable", f"{name} cannot be opened: {error.strerror or error}") from error
-    except ValueError as error:  # a name with a null in it
+    except ValueError as error:  # a name with a null character
         raise ImageError("unreadable", f"{_as_text(repr(str(path)))} cannot be opened: {error}") from error
 
 
@@ -237,8 +248,8 @@ def _from_file(file: Any) -> bytes:
     parts: list[bytes] = []
     length = 0
     try:
-        # Until there is no more: a pipe or socket that is not buffered gives what has come so far.
-        while part := _bytes_of(file.read(CHUNK)):
+        # Unbuffered pipes and sockets return what has arrived so far, so read until the end.
+        while part := _as_bytes(file.read(CHUNK)):
             parts.append(part)
             length += len(part)
             _check_bytes(length)
@@ -246,18 +257,22 @@ def _from_file(file: Any) -> bytes:
     except ImageError:
         raise
     except UnicodeDecodeError as error:
-        raise ImageError("unsupported", "the file object reads text; open it in binary mode") from error
+        raise ImageError("unsupported", "the file object must return bytes; open it in binary mode") from error
     except MemoryError as error:
-        raise ImageError("too_large", f"the file needs more memory than there is, after {length} bytes") from error
-    except Exception as error:  # OSError; ValueError: it is closed; EOFError, BadZipFile: what it unpacks is damaged
+        raise ImageError(
+            "too_large", f"the file needs more memory than is available ({length} bytes were read)"
+        ) from error
+    except Exception as error:  # OSError; ValueError if closed; EOFError or BadZipFile from damaged archives
         raise ImageError(
             "unreadable", f"the file cannot be read: {_as_text(str(error)) or type(error).__name__}"
         ) from error
 
 
-def _bytes_of(part: object) -> bytes:
+def _as_bytes(part: object) -> bytes:
     if not isinstance(part, bytes):
-        raise ImageError("unsupported", f"the file object gave {type(part).__name__}; open it in binary mode")
+        raise ImageError(
+            "unsupported", f"the file object must return bytes, got {type(part).__name__}; open it in binary mode"
+        )
     return part
 
 
@@ -268,15 +283,15 @@ def _decode(data: bytes) -> Picture:
 
     try:
         with _opening, warnings.catch_warnings():
-            # Our own, stricter, limit is checked right after the header is read.
+            # Our stricter limit is checked right after the header is read.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except (UnidentifiedImageError, KeyError) as error:  # KeyError: of a format that this Pillow has not
+    except (UnidentifiedImageError, KeyError) as error:  # KeyError: this Pillow lacks the format
         raise ImageError(
-            "not_an_image", f"these {len(data)} bytes are in no picture format that is read: {', '.join(FORMATS)}"
+            "not_an_image", f"the {len(data)} bytes are not in a supported image format: {', '.join(FORMATS)}"
         ) from error
     except Exception as error:
-        raise _refusal(error, "the picture's header is damaged") from error
+        raise _decoder_error(error, "the image's header is damaged") from error
     with image:
         return _from_pil(image)
 
@@ -287,53 +302,48 @@ def _from_pil(image: Image.Image) -> Picture:
     if not isinstance(image, Image.Image):
         raise ImageError(
             "unsupported",
-            f"a {type(image).__name__} is not a picture; give a path, bytes, a file, a PIL image or an array",
+            f"an image must be a path, bytes, a file object, a PIL image or an array, got {type(image).__name__}",
         )
     form = image.format
     try:
         _check_size(*image.size)
         frames = getattr(image, "n_frames", 1)
-        # A phone's MPO holds the photo first and a preview or depth map behind it.
+        # A phone's MPO holds the photo first, then a preview or depth map.
         if frames > 1 and form != "MPO":
-            raise ImageError("animated", f"the {form} has {frames} frames; extract the one to look at")
+            raise ImageError("animated", f"the {form} must have one frame, got {frames}; extract one")
         image.load()
-        plain = image.mode == "RGB" and "transparency" not in image.info
-        return Picture(image if plain else _from_array(_to_array(image)), form, _orientation(image))
+        direct = image.mode == "RGB" and "transparency" not in image.info
+        return Picture(image if direct else _from_array(_to_array(image)), form, _orientation(image))
     except ImageError:
         raise
     except Exception as error:
-        raise _refusal(error, f"the {form or 'picture'} ends early or is damaged") from error
+        raise _decoder_error(error, f"the {form or 'image'} is truncated or damaged") from error
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's; 1, upright, where there is no EXIF that can be read: a scrubber may have left zeros there, and the picture is whole."""
+    """Return the EXIF orientation, or 1 (upright) if EXIF is missing or unreadable, for example zeroed by a scrubber."""
     from PIL import ExifTags
 
     try:
-        found = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # SyntaxError, ValueError, struct.error: whatever its parser stumbles over
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # the parser raises SyntaxError, ValueError, struct.error and others
         return 1
-    return found if isinstance(found, int) else 1
+    return orientation if isinstance(orientation, int) else 1
 
 
-def _refusal(error: Exception, damage: str) -> ImageError:
-    """What a decoder's error means. On hostile files Pillow raises whatever its parsers stumble over: KeyError, TypeError, zlib.error."""
+def _decoder_error(error: Exception, damage: str) -> ImageError:
+    """Convert a decoder's error. On hostile files Pillow raises anything: KeyError, TypeError, zlib.error."""
     from PIL import Image
 
     if isinstance(error, Image.DecompressionBombError):
-        return ImageError("too_large", f"the picture would unpack to too many pixels: {error}")
+        return ImageError("too_large", f"the image would unpack to too many pixels: {error}")
     if isinstance(error, MemoryError):
-        return needs_memory()
+        return out_of_memory()
     return ImageError("truncated", f"{damage}: {_as_text(str(error)) or type(error).__name__}")
 
 
-def needs_memory() -> ImageError:
-    """What is said of a picture for which there was not enough, wherever that shows."""
-    return ImageError("too_large", "the picture needs more memory than there is; crop it")
-
-
 def _to_array(image: Image.Image) -> NDArray[np.uint8]:
-    """uint8[H, W] or [H, W, 3]."""
+    """Return uint8[H, W] or [H, W, 3]."""
     if image.mode.startswith("I;16"):
         return _high_byte(np.asarray(image).astype(np.uint16))
     if image.mode == "I":
@@ -341,24 +351,24 @@ def _to_array(image: Image.Image) -> NDArray[np.uint8]:
         values = np.clip(np.asarray(image), 0, 65535).astype(np.uint16)
         return _high_byte(values) if values.max() > 255 else values.astype(np.uint8)
     if image.mode == "F":
-        raise ImageError("unsupported", "the picture holds floating-point values; convert it to 8 or 16 bits")
+        raise ImageError("unsupported", "the image must not have floating-point values; convert it to 8 or 16 bits")
     transparent = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
     mode, (width, height) = "RGBA" if transparent else "RGB", image.size
 
     def rows(top: int, bottom: int) -> NDArray[np.uint8]:
         return _from_array(np.asarray(image.crop((0, top, width, bottom)).convert(mode)))
 
-    return _by_bands(height, width, rows)
+    return _copy_in_bands(height, width, rows)
 
 
 def _high_byte(values: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """Of a picture of 16 bits.
+    """Return the high bytes of 16-bit values.
 
     Raises:
-        ImageError: it leaves the upper four bits out, as what a sensor gave with 10 or 12 does: hardly a trace would be left.
+        ImageError: the upper four bits are unused, as in raw 10- or 12-bit sensor data. Few traces would remain.
     """
     if 0 < (highest := int(values.max())) < 4096:
         raise ImageError(
-            "unsupported", f"the picture's 16-bit values go up to {highest} of 65535; scale them to 16 bits, or to 8"
+            "unsupported", f"16-bit values must use the range up to 65535, got at most {highest}; scale the image"
         )
     return (values >> 8).astype(np.uint8)

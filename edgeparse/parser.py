@@ -1,4 +1,4 @@
-"""The one object an app holds."""
+"""`Parser`: the one object that an app holds."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import operator
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,39 +14,40 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeparse import images, readout, windows
-from edgeparse.backends.base import Backend, Shaped
+from edgeparse import images, postprocess
+from edgeparse.backends.base import Backend, Shaped, Timed
 from edgeparse.backends.select import create
-from edgeparse.budget import TimeBudget
 from edgeparse.bundle import Bundle, open_bundle
 from edgeparse.compare import Comparison, compare
-from edgeparse.enrolment import Store
 from edgeparse.errors import BundleError, ImageError
 from edgeparse.gallery import Gallery, identify
+from edgeparse.gallery_store import GalleryStore
 from edgeparse.report import Failure, GeneratorAnswer, ImageInfo, Report, Timing
-from edgeparse.windows import GRID
+from edgeparse.windows import GRID, TimeBudget, frame
 
 if TYPE_CHECKING:
     from edgeparse.images import Source
 
-# As many places as a window is cut from.
+# The window grid has this many positions.
 MAX_WINDOWS = GRID**2
+# Stages of one report, in order.
+STAGES = ("decode", "windows", "network", "postprocess")
 
 
 @dataclass(frozen=True)
-class Look:
-    """A report and what it was made from.
+class Inspection:
+    """A report with the data it is based on.
 
     Attributes:
-        report: the answer, as `parse` gives it.
-        pixels: the picture, uint8[H, W, 3], RGB.
-        corners: where each window begins, (top, left), in pixels; a window has the bundle's `window` pixels along each side. Of a
-            bundle whose `framing` is "resize" there is one, the whole picture.
-        scores: each window's own calibrated score, 0 (camera) to 1 (generated); the report's probability rests on all of them.
-            Empty where the bundle does not tell the two apart.
-        embedding: float32[D], unit length; the cosine of two embeddings says how alike their generators are. None where the bundle
-            has none.
-        fingerprint: float32[N, 3, S, S], a window each, S the bundle's `window`: 128 in the default bundle.
+        report: the report, as `Parser.parse` returns it.
+        pixels: the image, uint8[H, W, 3], RGB.
+        corners: (top, left) of each window in pixels. A window's side is the bundle's `window`; if the bundle's `framing` is
+            "resize", the single window is the whole image.
+        scores: calibrated score of each window, 0 (camera) to 1 (generated). The report's probability uses all windows. Empty
+            if the bundle does not separate camera from generated.
+        embedding: float32[D] of unit length, or None if the bundle has no embedding. The cosine of two embeddings measures how
+            similar their generators are.
+        fingerprint: float32[N, 3, S, S], one per window; S is the bundle's `window`.
     """
 
     report: Report
@@ -58,37 +58,52 @@ class Look:
     fingerprint: NDArray[np.float32]
 
 
+@dataclass
+class _StageTimer:
+    """Milliseconds of each stage. `detailed` asks the backend for the parts of a run as well, which slows it down."""
+
+    detailed: bool = False
+    spent: dict[str, float] = field(default_factory=dict)
+    _last: float = field(default_factory=time.perf_counter)
+
+    def lap(self, stage: str) -> None:
+        """Record the time since the previous lap."""
+        now = time.perf_counter()
+        self.spent[stage] = (now - self._last) * 1e3
+        self._last = now
+
+
 @dataclass(frozen=True)
-class _Seen:
-    """A report, what was looked at, and what the network said of it."""
+class _Analysis:
+    """A report and the intermediate results behind it."""
 
     report: Report
     picture: images.Picture
     corners: tuple[tuple[int, int], ...]
-    outputs: readout.Outputs
+    outputs: postprocess.Outputs
     embedding: NDArray[np.float32] | None
 
 
 class Parser:
-    """Reads pictures and answers. One instance serves many threads, with the same answers as alone.
+    """Analyse images. One instance serves many threads.
 
     Args:
-        bundle: a bundle's folder; by default the one in the package.
-        backend: "auto" or a name of `edgeparse.backends.select.NAMES`.
-        windows: most windows looked at in a picture, 1 to 64; more are slower and steadier.
-        variant: the precision to run ("fp32", "fp16", "int8"); by default the best for the backend.
-        threads: threads of one run; by default all cores that this process may use.
-        time_budget_ms: what a picture may take, reading included: as many windows are looked at as fit, at least one and at most
-            `windows`. Answers then depend on how fast the machine is. Without it the count depends on the picture alone.
-        gallery: a folder of enrolled generators, as `edgeparse gallery` keeps them (`edgeparse.enrolment.user_folder()` is the
-            user's); they are named besides the bundle's own. By default only the bundle's own.
+        bundle: folder of a bundle; by default the one in the package.
+        backend: "auto", or one of `edgeparse.backends.select.NAMES`.
+        windows: largest number of windows per image, 1 to 64. More windows are slower and more accurate.
+        variant: precision to run ("fp32", "fp16", "int8"); by default the best for the backend.
+        threads: threads per run; by default all cores that this process may use.
+        time_budget_ms: time for one image, reading included. As many windows are used as fit, between 1 and `windows`, so that
+            answers depend on the speed of the machine. By default the number depends on the image only.
+        gallery: folder of enrolled generators (`edgeparse.gallery_store.user_gallery_folder()` is the user's). By default only
+            the bundle's own generators are named.
 
     Raises:
-        BundleError: the bundle is missing, damaged or of another schema.
+        BundleError: the bundle is missing, damaged or has another schema.
         BackendError: the backend cannot run here.
         GalleryError: the enrolled generators cannot be read.
-        TypeError: `windows` or `threads` is no whole number.
-        ValueError: `windows` is below 1 or above 64, `threads` below 1, or `time_budget_ms` not above 0.
+        TypeError: `windows` or `threads` is not an integer.
+        ValueError: `windows` is not in 1..64, `threads` is below 1, or `time_budget_ms` is not above 0.
     """
 
     def __init__(
@@ -103,19 +118,19 @@ class Parser:
     ) -> None:
         windows = operator.index(windows)
         if not 1 <= windows <= MAX_WINDOWS:
-            raise ValueError(f"windows is {windows}; take 1 to {MAX_WINDOWS}: of no picture are more looked at")
+            raise ValueError(f"windows must be between 1 and {MAX_WINDOWS}, got {windows}")
         if threads is not None and operator.index(threads) < 1:
-            raise ValueError(f"threads is {threads}; take 1 or more, or None for all cores")
+            raise ValueError(f"threads must be at least 1, got {threads}; use None for all cores")
         self._bundle = open_bundle(None if bundle is None else os.fspath(bundle))
         own = Gallery.load(self._bundle.read(self._bundle.gallery)) if self._bundle.gallery else Gallery.empty()
-        enrolled = Store(Path(gallery), self._bundle).gallery() if gallery is not None else Gallery.empty()
+        enrolled = GalleryStore(Path(gallery), self._bundle).gallery() if gallery is not None else Gallery.empty()
         self._gallery, self._enrolled = enrolled.over(own), frozenset(enrolled.names)
         self._backend = create(backend, self._bundle, variant, threads)
         if isinstance(self._backend, Shaped):
-            self._bundle.must_fit(self._backend.shapes, own.width)
+            self._bundle.check_io(self._backend.shapes, own.width)
         self._windows = windows
         self._budget = TimeBudget(time_budget_ms, windows) if time_budget_ms is not None else None
-        # Of a bundle that has nothing else, the fingerprint: to ask for nothing is to ask a library for all, or is an error.
+        # A bundle may have nothing but a fingerprint. An empty list of outputs would mean all of them, or be an error.
         self._outputs = [name for name in self._bundle.outputs if name != "fingerprint"] or ["fingerprint"]
         if self._budget is not None:
             self.warm_up()
@@ -127,99 +142,125 @@ class Parser:
 
     @property
     def backend(self) -> str:
-        """The name of the backend that was chosen, as in reports."""
+        """Name of the backend that runs, as in reports."""
         return self._backend.name
 
     @property
     def network(self) -> Backend:
-        """The loaded network, for raw outputs and for measuring it alone."""
+        """The loaded network, for raw outputs and benchmarks."""
         return self._backend
 
     @property
     def gallery(self) -> Gallery:
-        """Every generator that can be named: the enrolled ones and the bundle's own."""
+        """All generators that can be named: the enrolled ones and the bundle's own."""
         return self._gallery
 
     @property
     def enrolled(self) -> frozenset[str]:
-        """Which of the gallery's names are enrolled ones."""
+        """Names in the gallery that the user enrolled."""
         return self._enrolled
 
     def warm_up(self) -> None:
-        """Run the network before the first picture, which would else wait for the library to allocate and plan.
+        """Run the network once per batch size, so that the first image is not slower.
 
-        With a time budget this also measures what windows cost; the constructor has then done it.
+        With a time budget, this also measures the cost of a window; the constructor then calls it.
 
         Raises:
             BackendError: the inference library failed.
         """
         size = self._bundle.window
         for count in (1, self._windows, self._windows):
-            begun = time.perf_counter()
+            start = time.perf_counter()
             self._backend.run(np.zeros((count, size, size, 3), np.uint8), self._outputs)
-            taken = (time.perf_counter() - begun) * 1e3
+            elapsed = (time.perf_counter() - start) * 1e3
         if self._budget is not None:
-            self._budget.observe(self._windows, taken)
+            self._budget.observe(self._windows, elapsed)
 
-    def parse(self, source: Source, candidates: int = readout.CANDIDATES) -> Report:
-        """The report about one picture.
+    def parse(self, source: Source, candidates: int = postprocess.CANDIDATES) -> Report:
+        """Analyse one image.
 
         Args:
-            source: a path, bytes, a file object, a PIL image, or uint8[H, W, 3] in RGB.
-            candidates: how many of the nearest known generators it lists.
+            source: a path, bytes, a binary file object, a PIL image, or uint8[H, W, 3] in RGB.
+            candidates: number of nearest known generators to list.
 
         Raises:
-            ImageError: the picture cannot be read.
+            ImageError: the image cannot be read.
             BackendError: the inference library failed.
         """
-        return self._see(source, self._outputs, candidates).report
+        return self._analyse(source, self._outputs, candidates, _StageTimer()).report
 
-    def look(self, source: Source, candidates: int = readout.CANDIDATES) -> Look:
-        """The report about one picture with its windows, their scores, fingerprints and the embedding; arguments and errors as `parse`."""
-        self._must_answer("fingerprint")
-        seen = self._see(source, list(dict.fromkeys(["fingerprint", *self._outputs])), candidates)
-        readout.must_be_finite({"fingerprint": seen.outputs["fingerprint"]}, self.backend)
-        scores = readout.scores(seen.outputs, self._bundle)
-        with _enough_memory():
-            # A camera loop writes its next frame into the same array.
-            pixels = seen.picture.pixels.copy() if isinstance(source, np.ndarray) else seen.picture.pixels
-        return Look(seen.report, pixels, seen.corners, scores, seen.embedding, seen.outputs["fingerprint"])
+    def inspect(self, source: Source, candidates: int = postprocess.CANDIDATES) -> Inspection:
+        """Analyse one image and keep its pixels, windows, scores, fingerprint and embedding.
 
-    def _see(self, source: Source, names: list[str], candidates: int) -> _Seen:
-        begun = time.perf_counter()
+        Arguments and errors are those of `parse`.
+        """
+        self._require_output("fingerprint")
+        analysis = self._analyse(
+            source, list(dict.fromkeys(["fingerprint", *self._outputs])), candidates, _StageTimer()
+        )
+        postprocess.check_finite({"fingerprint": analysis.outputs["fingerprint"]}, self.backend)
+        scores = postprocess.scores(analysis.outputs, self._bundle)
+        try:
+            # Copy an array: a camera loop writes the next frame into the same memory.
+            pixels = analysis.picture.pixels.copy() if isinstance(source, np.ndarray) else analysis.picture.pixels
+        except MemoryError as error:
+            raise images.out_of_memory() from error
+        return Inspection(
+            analysis.report, pixels, analysis.corners, scores, analysis.embedding, analysis.outputs["fingerprint"]
+        )
+
+    def profile_stages(self, source: Source) -> dict[str, float]:
+        """Analyse one image and return the milliseconds of each of `STAGES`.
+
+        If the backend can separate transfers from computing, `backends.base.TRANSFERS` are included. Errors are those of
+        `parse`.
+        """
+        timer = _StageTimer(detailed=True)
+        self._analyse(source, self._outputs, postprocess.CANDIDATES, timer)
+        return timer.spent
+
+    def _analyse(self, source: Source, names: list[str], candidates: int, timer: _StageTimer) -> _Analysis:
         picture = images.read(source)
-        opened = time.perf_counter()
-        count = self._budget.windows((opened - begun) * 1e3) if self._budget is not None else self._windows
-        cut = self._cut(picture, count)
-        read = time.perf_counter()
-        outputs = self._backend.run(cut.pixels, names)
-        inferred = time.perf_counter()
-        reading = readout.aggregate(outputs, self._bundle, self.backend, candidates)
-        camera = reading.verdict == "camera"
-        generator = None if camera else reading.generator or self._identify(reading.embedding, candidates)
-        done = time.perf_counter()
+        timer.lap("decode")
+        spent = timer.spent
+        count = self._budget.windows(spent["decode"]) if self._budget is not None else self._windows
+        windows = frame(self._bundle, picture, count)
+        timer.lap("windows")
+        transfers: dict[str, float] = {}
+        outputs: postprocess.Outputs
+        if timer.detailed and isinstance(self._backend, Timed):
+            outputs, transfers = self._backend.timed(windows.pixels, names)
+        else:
+            outputs = self._backend.run(windows.pixels, names)
+        timer.lap("network")
+        prediction = postprocess.aggregate(outputs, self._bundle, self.backend, candidates)
+        camera = prediction.verdict == "camera"
+        generator = None if camera else prediction.generator or self._identify(prediction.embedding, candidates)
+        timer.lap("postprocess")
         if self._budget is not None:
-            self._budget.observe(len(cut.pixels), (done - opened) * 1e3)
+            after_decode = spent["windows"] + spent["network"] + spent["postprocess"]
+            self._budget.observe(len(windows.pixels), after_decode)
         report = Report(
-            source=images.name_of(source),
+            source=images.source_name(source),
             status="ok",
             error=None,
             image=ImageInfo(picture.width, picture.height, picture.format),
-            verdict=reading.verdict,
-            probability_generated=reading.probability_generated,
+            verdict=prediction.verdict,
+            probability_generated=prediction.probability_generated,
             generator=generator,
-            family=None if camera else reading.family,
-            architecture=None if camera else reading.architecture,
-            losses=None if camera else reading.losses,
-            windows=len(cut.pixels),
+            family=None if camera else prediction.family,
+            architecture=None if camera else prediction.architecture,
+            losses=None if camera else prediction.losses,
+            windows=len(windows.pixels),
             backend=self.backend,
             bundle=self._bundle.label,
-            timing_ms=Timing((read - begun) * 1e3, (inferred - read) * 1e3, (done - begun) * 1e3),
+            timing_ms=Timing(spent["decode"] + spent["windows"], spent["network"], sum(spent.values())),
         )
-        return _Seen(report, picture, cut.corners, outputs, reading.embedding)
+        spent.update(transfers)
+        return _Analysis(report, picture, windows.corners, outputs, prediction.embedding)
 
     def parse_many(self, sources: Iterable[Source]) -> Iterator[Report]:
-        """A report a picture, in order, as each is done; one that cannot be read gives `status` "error" and the run goes on.
+        """Analyse images in order. An image that cannot be read yields a report with `status` "error".
 
         Raises:
             BackendError: the inference library failed.
@@ -231,66 +272,61 @@ class Parser:
                 yield self.failure(source, error)
 
     def failure(self, source: Source, error: ImageError) -> Report:
-        """The report about a picture that could not be read."""
-        nothing = dict.fromkeys(
-            (
-                "image",
-                "verdict",
-                "probability_generated",
-                "generator",
-                "family",
-                "architecture",
-                "losses",
-                "windows",
-                "timing_ms",
-            )
-        )
+        """Return the report about an image that could not be read."""
         return Report(
-            source=images.name_of(source),
+            source=images.source_name(source),
             status="error",
             error=Failure(error.kind, str(error)),
+            image=None,
+            verdict=None,
+            probability_generated=None,
+            generator=None,
+            family=None,
+            architecture=None,
+            losses=None,
+            windows=None,
             backend=self.backend,
             bundle=self._bundle.label,
-            **nothing,
+            timing_ms=None,
         )
 
     def fingerprint(self, source: Source) -> NDArray[np.float32]:
-        """The fingerprints of a picture's windows, float32[N, 3, S, S].
+        """Return the fingerprint of each window, float32[N, 3, S, S]; S is the bundle's `window`.
 
         Raises:
             BundleError: the bundle has no fingerprint.
-            ImageError: the picture cannot be read.
+            ImageError: the image cannot be read.
             BackendError: the inference library failed.
         """
-        self._must_answer("fingerprint")
-        cut = self._cut(images.read(source), self._windows)
-        outputs = self._backend.run(cut.pixels, ["fingerprint"])
-        readout.must_be_finite(outputs, self.backend)
+        self._require_output("fingerprint")
+        windows = frame(self._bundle, images.read(source), self._windows)
+        outputs = self._backend.run(windows.pixels, ["fingerprint"])
+        postprocess.check_finite(outputs, self.backend)
         return outputs["fingerprint"]
 
     def embed(self, source: Source) -> tuple[Report, NDArray[np.float32]]:
-        """The report and the embedding, float32[D], unit length, that enrolling and comparing rest on.
+        """Return the report and the embedding, float32[D] of unit length, for enrolling and comparing.
 
         Raises:
             BundleError: the bundle has no embedding.
-            ImageError: the picture cannot be read.
+            ImageError: the image cannot be read.
             BackendError: the inference library failed.
         """
-        self._must_answer("embedding")
-        seen = self._see(source, self._outputs, readout.CANDIDATES)
-        assert seen.embedding is not None
-        return seen.report, seen.embedding
+        self._require_output("embedding")
+        analysis = self._analyse(source, self._outputs, postprocess.CANDIDATES, _StageTimer())
+        assert analysis.embedding is not None
+        return analysis.report, analysis.embedding
 
     def compare(self, sources: Iterable[Source]) -> Comparison:
-        """How probable it is that one generator made two pictures, for every pair, and the groups that follow.
+        """Return for every pair of images the probability that one generator made both, and the resulting groups.
 
-        The probability holds where generators made both and a common one is as likely beforehand as two. A picture that cannot be
-        read, or that looks like a camera photo, is not comparable, and its pairs say so.
+        The probability assumes that generators made both images, and equal prior odds. Images that cannot be read or look like
+        camera photos are not comparable; their pairs state the reason.
 
         Raises:
-            BundleError: the bundle has no calibration for comparing.
+            BundleError: the bundle is not calibrated for comparing.
             BackendError: the inference library failed.
-            ValueError: fewer than two pictures.
+            ValueError: there are fewer than two images.
         """
         if self._bundle.same is None:
             raise BundleError(
@@ -309,36 +345,14 @@ class Parser:
                 embeddings.append(embedding)
         return compare(reports, embeddings, self._bundle.same)
 
-    def _must_answer(self, output: str) -> None:
+    def _require_output(self, output: str) -> None:
         if output not in self._bundle.outputs:
             raise BundleError(
-                f"bundle {self._bundle.label} has no {output}; it answers {', '.join(self._bundle.outputs)}"
+                f"bundle {self._bundle.label} has no output {output}, only {', '.join(self._bundle.outputs)}; use another bundle"
             )
-
-    def _cut(self, picture: images.Picture, count: int) -> windows.Windows:
-        size = self._bundle.window
-        with _enough_memory():
-            if self._bundle.framing == "resize":
-                return windows.whole(picture.pixels, size)
-            if min(picture.width, picture.height) < windows.smallest(size):
-                raise ImageError(
-                    "unsupported",
-                    f"the picture is {picture.width}x{picture.height} pixels, too small to tell: {windows.smallest(size)} on each side are "
-                    "needed; find it in the size that it was made in",
-                )
-            return windows.cut(picture, count, size)
 
     def _identify(self, embedding: NDArray[np.float32] | None, candidates: int) -> GeneratorAnswer | None:
         calibration = self._bundle.calibration
         if embedding is None or calibration is None:
             return None
         return identify(embedding, self._gallery, self._enrolled, calibration, candidates)
-
-
-@contextmanager
-def _enough_memory() -> Iterator[None]:
-    """A picture that needs more memory than there is could not be read, and the run goes on."""
-    try:
-        yield
-    except MemoryError as error:
-        raise images.needs_memory() from error

@@ -1,4 +1,4 @@
-"""The answer about one picture: frozen dataclasses, and their JSON (schema 1, `edgeparse/report.schema.json`)."""
+"""The report about one image: frozen dataclasses, and their JSON (schema 2, `edgeparse/report.schema.json`)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 Verdict = Literal["camera", "generated", "inconclusive"]
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """Size in pixels after the EXIF orientation, and the file's format (None for arrays)."""
+    """Size in pixels, upright according to EXIF, and the file format (None for arrays)."""
 
     width: int
     height: int
@@ -21,17 +21,29 @@ class ImageInfo:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A known generator, its similarity, -1 to 1, or of a closed set its probability; and the score from which it is named."""
+    """A known generator.
+
+    Attributes:
+        name: the generator's name.
+        score: cosine similarity, -1 to 1; of a closed set of generators, a probability.
+        threshold: score from which the generator is named.
+    """
 
     name: str
     score: float
-    needed: float
+    threshold: float
 
 
 @dataclass(frozen=True)
 class GeneratorAnswer:
-    """Which known generator made the picture: the first of the candidates, of which `score` is, too. `name` is None and `known` False
-    where that does not reach what it needs, and then none does."""
+    """Attribution to a known generator.
+
+    Attributes:
+        name: the first candidate's name if its score reaches its threshold, else None.
+        known: whether `name` is set.
+        score: the first candidate's score.
+        candidates: known generators, best first.
+    """
 
     name: str | None
     known: bool
@@ -41,7 +53,7 @@ class GeneratorAnswer:
 
 @dataclass(frozen=True)
 class FamilyAnswer:
-    """The most probable family and the probability of each."""
+    """The most probable generator family, and the probability of each family."""
 
     name: str
     probabilities: dict[str, float]
@@ -49,7 +61,7 @@ class FamilyAnswer:
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its 80% interval, in the parameter's own unit, all of which are counts."""
+    """An estimated count and its 80% interval."""
 
     value: int
     low: int
@@ -58,7 +70,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Choice:
-    """The most probable value of a discrete parameter and its probability."""
+    """The most probable value of a discrete parameter, and its probability."""
 
     value: str
     probability: float
@@ -66,7 +78,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a picture has no answer. `kind` is one of `ImageError.KINDS`."""
+    """Why an image has no answer; `kind` is one of `ImageError.KINDS`."""
 
     kind: str
     message: str
@@ -74,7 +86,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds spent on reading, on the network, and in all."""
+    """Milliseconds for reading and cutting windows, for the network, and in total."""
 
     read: float
     infer: float
@@ -83,9 +95,12 @@ class Timing:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything said about one picture. With `status` "error", `error` is set and the answers are None;
-    with verdict `camera`, what is said of a generator is None. `family` is None, and parameters and losses are missing, too,
-    where the bundle does not predict them better than a constant. What a bundle has no output for, the verdict too, is None."""
+    """The answers about one image.
+
+    If `status` is "error", `error` is set and all answers are None. If the verdict is "camera", the answers about a
+    generator are None. Answers that the bundle has no output for are None; so is the family, and parameters and losses are
+    left out, if the bundle does not predict them better than a constant.
+    """
 
     source: str | None
     status: Literal["ok", "error"]
@@ -103,12 +118,12 @@ class Report:
     timing_ms: Timing | None
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON contract, as plain dicts, lists, strings and numbers."""
+        """Return the JSON contract as plain dicts, lists, strings and numbers."""
         return {"schema": SCHEMA} | {key: plain(value) for key, value in asdict(self).items()}
 
 
 def plain(value: Any) -> Any:
-    """A value of a contract as JSON knows it: lists for tuples, four decimals for numbers."""
+    """Convert a value to JSON types: tuples become lists, floats are rounded to four decimals."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

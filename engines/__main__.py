@@ -10,10 +10,9 @@ from pathlib import Path
 
 import click
 
-from edgeparse import build as builder
-from edgeparse.backends.batches import BATCHES, parse_batches
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
-from edgeparse.backends.plans import Store
+from edgeparse.backends.tensorrt import backend
+from edgeparse.backends.tensorrt.engine_cache import DEFAULT_BATCHES, EngineCache, parse_batches
 from edgeparse.bundle import open_bundle
 from edgeparse.errors import EdgeparseError
 from engines import fleet, recipes, triton, verify
@@ -73,7 +72,7 @@ def check(out: Path, recipe: str | None, pictures: Path | None, windows: int, bu
         if recipe is not None and pictures is not None and not wrong:
             opened = open_bundle(bundle)
             chosen = recipes.load(recipe)
-            engine = builder.load(opened, chosen.flavour, Store(out / chosen.name), chosen.precision)
+            engine = backend.load_engine(opened, chosen.flavour, EngineCache(out / chosen.name), chosen.precision)
             reference = OnnxRuntimeBackend(opened.model("fp32"))
             given = verify.windows_of(pictures, opened, windows)
             differences = verify.compare(engine, reference, given, opened.outputs)
@@ -95,7 +94,7 @@ def check(out: Path, recipe: str | None, pictures: Path | None, windows: int, bu
 )
 @click.option(
     "--batch",
-    default=",".join(map(str, BATCHES)),
+    default=",".join(map(str, DEFAULT_BATCHES)),
     show_default=True,
     help="Of the ONNX file: as edgeparse build.",
 )
@@ -105,7 +104,7 @@ def repository(out: Path, plans: tuple[Path, ...], batch: str, bundle: Path | No
     try:
         opened = open_bundle(bundle)
         if plans:
-            path = triton.with_plans(out, opened, [Store(folder) for folder in plans])
+            path = triton.with_plans(out, opened, [EngineCache(folder) for folder in plans])
         else:
             path = triton.with_onnx(out, opened, parse_batches(batch))
     except (EdgeparseError, ValueError) as error:

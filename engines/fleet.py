@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from edgeparse import __version__, build, files, precision
-from edgeparse.backends import cuda, flavours
-from edgeparse.backends.plans import FOLDER_VARIABLE, MODE, Store
+from edgeparse import __version__, safe_files
+from edgeparse.backends import base
+from edgeparse.backends.tensorrt import build, cuda, library
+from edgeparse.backends.tensorrt.engine_cache import FOLDER_VARIABLE, MODE, EngineCache
 from edgeparse.bundle import Bundle
 from edgeparse.errors import BackendError, BundleError
 from engines.recipes import Recipe
@@ -46,9 +47,9 @@ class Left:
 
 def why_not_here(recipe: Recipe) -> str | None:
     """Why a recipe's engine cannot be compiled on this machine, or None where it can."""
-    flavour = flavours.flavour(recipe.flavour)
+    flavour = library.get_library(recipe.flavour)
     try:
-        version = str(flavours.library(flavour).__version__)
+        version = str(library.import_library(flavour).__version__)
         if not recipe.versions.contains(version, prereleases=True):
             return f"{flavour.name} {version} is here, the recipe wants {recipe.versions}"
         if recipe.ahead:
@@ -73,7 +74,7 @@ def make(
         BackendError: a compiler refused.
     """
     for recipe in recipes:
-        precision.variant_for(bundle, recipe.flavour, recipe.precision)
+        base.variant_for(bundle, recipe.flavour, recipe.precision)
     built, left = [], []
     for recipe in recipes:
         reason = why_not_here(recipe)
@@ -81,8 +82,8 @@ def make(
             left.append(Left(recipe.name, recipe.device, recipe.needs, reason, shlex.join(recipe.command())))
             said(f"{recipe.name}: on the device ({reason})")
             continue
-        store = Store(out / recipe.name)
-        record, _ = build.build(bundle, recipe.order(), store)
+        store = EngineCache(out / recipe.name)
+        record, _ = build.build_engine(bundle, recipe.order(), store)
         built.append(
             Built(
                 recipe=recipe.name,
@@ -92,7 +93,7 @@ def make(
                 bytes=record.bytes,
                 seconds=record.seconds,
                 precision=record.key.precision,
-                library=f"{record.key.flavour} {record.key.version}",
+                library=f"{record.key.library} {record.key.version}",
             )
         )
         said(f"{recipe.name}: {record.bytes / 1e6:.1f} MB in {record.seconds:.1f} s")
@@ -105,8 +106,8 @@ def make(
         "engines": [asdict(entry) for entry in built],
         "on_device": [asdict(entry) for entry in left],
     }
-    files.replace(out / "manifest.json", json.dumps(manifest, indent=1).encode() + b"\n", MODE)
-    files.replace(out / SCRIPT, script_for(left).encode(), 0o755)
+    safe_files.atomic_write(out / "manifest.json", json.dumps(manifest, indent=1).encode() + b"\n", MODE)
+    safe_files.atomic_write(out / SCRIPT, script_for(left).encode(), 0o755)
     return built, left
 
 
@@ -158,7 +159,7 @@ def verify_files(out: Path) -> list[str]:
         raise BundleError(f"{out / 'manifest.json'} has schema {manifest.get('schema')!r}, {SCHEMA} was expected")
     wrong = []
     for entry in manifest["engines"]:
-        store = Store(out / entry["recipe"])
+        store = EngineCache(out / entry["recipe"])
         record = next((r for r in store.records() if r.file == Path(entry["file"]).name), None)
         try:
             if record is None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from edgeparse.backends.batches import parse_batches
-from edgeparse.backends.flavours import FLAVOURS
-from edgeparse.build import Order
+from edgeparse.backends.tensorrt.build import BuildConfig
+from edgeparse.backends.tensorrt.engine_cache import parse_batches
+from edgeparse.backends.tensorrt.library import LIBRARIES
 
 # A recipe's name becomes a folder's, and a word of a shell script.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -41,7 +41,7 @@ class Recipe:
     @property
     def ahead(self) -> bool:
         """Whether its engine compiles on a machine without that GPU."""
-        return self.capability in FLAVOURS[self.flavour].capabilities
+        return self.capability in LIBRARIES[self.flavour].capabilities
 
     @property
     def needs(self) -> str:
@@ -49,10 +49,10 @@ class Recipe:
         library = f"{self.flavour} {self.versions}"
         return f"{library}, JetPack {self.jetpack}" if self.jetpack else library
 
-    def order(self) -> Order:
+    def order(self) -> BuildConfig:
         """What to compile."""
-        return Order(
-            flavour=self.flavour,
+        return BuildConfig(
+            library=self.flavour,
             precision=self.precision,
             batches=self.batches,
             capabilities=(self.capability,) if self.ahead else (),
@@ -120,8 +120,8 @@ def load(name: str) -> Recipe:
         raise RecipeError(f"{path} lacks {error}") from error
     except (TypeError, ValueError, InvalidSpecifier) as error:
         raise RecipeError(f"{path}: {error}") from error
-    if recipe.flavour not in FLAVOURS:
-        raise RecipeError(f"{path}: there is no flavour {recipe.flavour!r}; choose from {', '.join(FLAVOURS)}")
+    if recipe.flavour not in LIBRARIES:
+        raise RecipeError(f"{path}: there is no flavour {recipe.flavour!r}; choose from {', '.join(LIBRARIES)}")
     if recipe.precision not in ("fp32", "fp16", "int8"):
         raise RecipeError(f"{path}: there is no precision {recipe.precision!r}; choose from fp32, fp16, int8")
     return recipe

@@ -9,18 +9,18 @@ import onnxruntime
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from edgeparse.backends.plans import Store, Tensor
-from edgeparse.build import models_of
+from edgeparse.backends.base import variant_for
+from edgeparse.backends.tensorrt.build import model_hashes
+from edgeparse.backends.tensorrt.engine_cache import EngineCache, TensorSpec
 from edgeparse.bundle import Bundle
 from edgeparse.errors import EngineError
-from edgeparse.precision import variant_for
 
 NAME = "edgeparse"
 QUEUE_MICROSECONDS = 500
 _TYPES = {"uint8": pb.TYPE_UINT8, "float": pb.TYPE_FP32}
 
 
-def with_plans(out: Path, bundle: Bundle, stores: Sequence[Store]) -> Path:
+def with_plans(out: Path, bundle: Bundle, stores: Sequence[EngineCache]) -> Path:
     """A repository that serves engines of TensorRT, one a compute capability; Triton picks by the GPU that it finds.
 
     Raises:
@@ -30,7 +30,7 @@ def with_plans(out: Path, bundle: Bundle, stores: Sequence[Store]) -> Path:
         (store, record)
         for store in stores
         for record in store.records()
-        if record.key.flavour == "tensorrt" and record.key.onnx in models_of(bundle) and record.key.dla is None
+        if record.key.library == "tensorrt" and record.key.onnx in model_hashes(bundle) and record.key.dla is None
     ]
     if not found:
         looked = ", ".join(str(store.folder) for store in stores)
@@ -72,18 +72,18 @@ def with_onnx(out: Path, bundle: Bundle, batches: tuple[int, int, int]) -> Path:
     return _finish(out, config)
 
 
-def _tensors(model: bytes) -> list[Tensor]:
+def _tensors(model: bytes) -> list[TensorSpec]:
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     groups = ((True, session.get_inputs()), (False, session.get_outputs()))
     return [
         # ONNX Runtime writes "tensor(float)".
-        Tensor(value.name, is_input, value.type[7:-1], (-1, *value.shape[1:]))
+        TensorSpec(value.name, is_input, value.type[7:-1], (-1, *value.shape[1:]))
         for is_input, group in groups
         for value in group
     ]
 
 
-def _config(bundle: Bundle, tensors: Sequence[Tensor], batches: tuple[int, int, int]) -> pb.ModelConfig:
+def _config(bundle: Bundle, tensors: Sequence[TensorSpec], batches: tuple[int, int, int]) -> pb.ModelConfig:
     config = pb.ModelConfig(name=NAME, max_batch_size=batches[2])
     for tensor in tensors:
         entry = (config.input if tensor.input else config.output).add()

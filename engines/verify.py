@@ -55,14 +55,9 @@ def windows_of(folder: Path, bundle: Bundle, count: int) -> np.ndarray:
     found: list[np.ndarray] = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         try:
-            pixels = images.read(path).pixels
+            cut = windows.frame(bundle, images.read(path), max(1, count // 4))
         except ImageError:
             continue
-        cut = (
-            windows.whole(pixels, bundle.window)
-            if bundle.framing == "resize"
-            else windows.cut(pixels, max(1, count // 4), bundle.window)
-        )
         found.extend(cut.pixels)
         if len(found) >= count:
             break

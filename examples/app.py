@@ -7,16 +7,16 @@ import sys
 from pathlib import Path
 
 from edgeparse import ImageError, Parser
-from edgeparse.page import Page
+from edgeparse.render.html import HtmlReport
 
 
 def main(names: list[str], page_file: Path) -> int:
     """The number of pictures that could not be read."""
     parser = Parser()
-    page, failed = Page(parser.bundle, len(names)), 0
+    page, failed = HtmlReport(parser.bundle, len(names)), 0
     for name in names:
         try:
-            look = parser.look(name)
+            look = parser.inspect(name)
         except ImageError as error:
             page.add(parser.failure(name, error), None)
             print(f"{name}: {error}")

@@ -15,7 +15,8 @@ import onnx
 
 from edgeparse import windows
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
-from edgeparse.bundle import SCHEMA, Bundle, open_bundle
+from edgeparse.bundle import Bundle, open_bundle
+from edgeparse.manifest import SCHEMA
 from export.calibration import (
     choose_reported,
     compare_variants,
@@ -73,12 +74,12 @@ def build(
             "tf32": bearing_tf32(model, variants, held),
             "metrics": {
                 "parity_max_relative_error": differences,
-                "share_of_estimate": dict(zip(CONTINUOUS, shrinkage.shares.tolist(), strict=True)),
+                "shrinkage": dict(zip(CONTINUOUS, shrinkage.shares.tolist(), strict=True)),
             },
             "training": {
                 **{key: stored[key] for key in ("config", "steps", "kept_step", "minutes", "seed", "hardware")},
                 **{key: stored.get(key, none) for key, none in NOT_SAID.items()},
-                "begun": stored.get("begun"),
+                "init_from": stored.get("init_from"),
                 "generators": stored["generators"],
                 "zoo_generators": stored["zoo_generators"],
             },
@@ -107,10 +108,10 @@ def refit(bundle: Bundle, collection: Collection, version: str) -> Bundle:
         model.write_bytes(bundle.read(model.name))
         held = calibration_windows(collection)
         variants = write_variants(model, held)
-        network = {"version": version, "network_of": manifest.get("network_of", bundle.label)}
+        network = {"version": version, "network_from": manifest.get("network_from", bundle.label)}
         files = {"variants": variants, "tf32": bearing_tf32(model, variants, held)}
-        manifest.pop("fitted_of", None)
-        manifest["metrics"].pop("variants_of_zoo_anew", None)
+        manifest.pop("calibration_from", None)
+        manifest["metrics"].pop("variants_zoo_regenerated", None)
         _fit(new, manifest | network | files, collection)
     return open_bundle(bundle.folder)
 
@@ -144,8 +145,8 @@ def halved(bundle: Bundle, collection: Collection, version: str, anew: bool = Fa
             )
         manifest |= {
             "version": version,
-            "network_of": manifest.get("network_of", bundle.label),
-            "fitted_of": manifest.get("fitted_of", bundle.label),
+            "network_from": manifest.get("network_from", bundle.label),
+            "calibration_from": manifest.get("calibration_from", bundle.label),
             "tf32": bearing_tf32(model, bundle.variants, held),
         }
         model.unlink()
@@ -155,7 +156,7 @@ def halved(bundle: Bundle, collection: Collection, version: str, anew: bool = Fa
         known = {key: predict(backend, samples, "mixed") for key, samples in val.items()}
         manifest["metrics"] |= {
             "variants": compare_variants(new, val, known, collection, made),
-            "variants_of_zoo_anew": anew,
+            "variants_zoo_regenerated": anew,
         }
         write_manifest(new, manifest)
     return open_bundle(bundle.folder)

@@ -46,7 +46,7 @@ FALSE_SAME = 0.05
 # Share of pictures of unseen generators that may be taken for a known one.
 FALSE_NAME = 0.1
 # How much nearer an enrolled generator has to come, by how near generators usually do (training/results/tried.json).
-ENROLLED_SHARE = 0.6
+COHORT_WEIGHT = 0.6
 
 
 def label_spaces(collection: Collection) -> dict[str, object]:
@@ -194,12 +194,12 @@ def fit_enrolled(made: Predictions, gallery: Gallery) -> dict[str, float]:
     """What an enrolled generator needs to be named, by enrolling validation generators and looking for others of them; nothing where there
     are too few."""
     near = [
-        draw.strangers.similarity[:, draw.names >= 0].max(1) - ENROLLED_SHARE * draw.strangers.usual
+        draw.strangers.similarity[:, draw.names >= 0].max(1) - COHORT_WEIGHT * draw.strangers.usual
         for draw in enrolled_draws(made, gallery, ENROLLED[0])
     ]
     if not near:
         return {}
-    return {"enrolled": float(np.quantile(np.concatenate(near), 1 - FALSE_NAME)), "enrolled_share": ENROLLED_SHARE}
+    return {"enrolled": float(np.quantile(np.concatenate(near), 1 - FALSE_NAME)), "cohort_weight": COHORT_WEIGHT}
 
 
 def fit_shrinkage(made: Predictions, collection: Collection) -> Shrinkage:
@@ -266,7 +266,7 @@ def compare_variants(
             p = {key: predict(backend, samples, "mixed") for key, samples in val.items()}
         table[name] = {
             "detection_zoo_auc": auc(p["crops"].logit, p["zoo"].logit),
-            "detection_real_auc": auc(p["photos"].logit, p["real"].logit),
+            "detection_public_auc": auc(p["photos"].logit, p["real"].logit),
             **headline(*true_and_said(p["zoo"], collection, bundle)),
         }
         cosine, same = pairs_of(with_photos_content(p["zoo"], collection))

@@ -16,8 +16,9 @@ from torch import nn
 
 from edgeparse import images, windows
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
-from edgeparse.bundle import SCHEMA, Bundle
+from edgeparse.bundle import Bundle
 from edgeparse.errors import ImageError
+from edgeparse.manifest import SCHEMA
 from export.bundle import write_manifest
 from export.onnx_graph import differences, fold_batch_norm, write
 from export.published_networks import MEAN, STD, AttributionHead, DeepfakeHead, DnCNN, ParsingHead, Published
@@ -158,7 +159,7 @@ def _windows(pictures: Path | None, size: int) -> np.ndarray:
     found = []
     for path in sorted(path for path in pictures.rglob("*") if path.is_file()):
         try:
-            found.append(windows.whole(images.read(path).pixels, size).pixels[0])
+            found.append(windows.resize_whole(images.read(path).pixels, size).pixels[0])
         except ImageError:
             continue
     if len(found) < 8:

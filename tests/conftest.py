@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from edgeparse import BackendError, Parser, images, windows
-from edgeparse.backends import cuda
-from edgeparse.backends.compiler import Compiled
+from edgeparse.backends.tensorrt import cuda
+from edgeparse.backends.tensorrt.build import CompiledEngine
 from edgeparse.bundle import default_folder, open_bundle
 
 ROOT = Path(__file__).parent.parent
@@ -85,7 +85,7 @@ def comparing(
         if same is not None:
             fields["calibration"]["same"] = dict(same)
         if known is not None:
-            fields["calibration"] |= {"known": known, "enrolled": known, "enrolled_share": 0.0}
+            fields["calibration"] |= {"known": known, "enrolled": known, "cohort_weight": 0.0}
         if reported:
             fields["labels"]["family_reported"] = True
             for group in ("continuous", "discrete", "losses"):
@@ -120,7 +120,7 @@ _compiled = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture
-def report_compiled(request: pytest.FixtureRequest) -> Callable[[str, Compiled], None]:
+def report_compiled(request: pytest.FixtureRequest) -> Callable[[str, CompiledEngine], None]:
     """Puts what a compilation cost into the summary at the end of the run."""
     lines = request.config.stash.setdefault(_compiled, [])
     return lambda what, done: lines.append(f"{what:<40} {done.seconds:6.2f} s {len(done.plan) / 1e6:7.1f} MB")

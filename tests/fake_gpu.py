@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from cuda.bindings import runtime as real
 
-from edgeparse.backends.plans import Tensor
+from edgeparse.backends.tensorrt.engine_cache import TensorSpec
 
 OK = real.cudaError_t.cudaSuccess
 TENSORS = (
-    Tensor("windows", True, "uint8", (-1, 4, 4, 3)),
-    Tensor("generated", False, "float", (-1, 1)),
-    Tensor("fingerprint", False, "float", (-1, 3, 4, 4)),
+    TensorSpec("windows", True, "uint8", (-1, 4, 4, 3)),
+    TensorSpec("generated", False, "float", (-1, 1)),
+    TensorSpec("fingerprint", False, "float", (-1, 3, 4, 4)),
 )
 
 

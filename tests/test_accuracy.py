@@ -212,14 +212,14 @@ def test_a_card_names_every_bundle_that_the_weights_come_from() -> None:
             "minutes": 1.0,
             "hardware": "x",
             "zoo_generators": 5,
-            "begun": begun,
+            "init_from": begun,
         }
 
     assert begun_table("default-4", step(4, None)) == ""
     rows = begun_table("default-4", step(4, step(3, step(None, None)))).splitlines()[2:]
     assert [row.split(" | ")[0] for row in rows] == ["| bundle default-4", "| bundle default-3", "| not shipped"]
     taught = begun_table(
-        "default-4", step(4, step(3, None) | {"renewed": True, "taught_by": ["default-1", "default-2"]})
+        "default-4", step(4, step(3, None) | {"online_augment": True, "teacher": ["default-1", "default-2"]})
     )
     assert [row.split(" | ")[-2:] for row in taught.splitlines()[2:]] == [["", " |"], ["yes", "default-1, default-2 |"]]
 
@@ -229,15 +229,19 @@ def test_a_card_says_what_was_learnt() -> None:
     assert trained_sentences(training, "default-9").startswith("Trained for 4 minutes (9 steps) on x")
     assert "validation scored highest" in trained_sentences(training, "default-9")
     assert "last moving average" in trained_sentences(training | {"kept_step": 9}, "default-9")
-    assert "looked at 3 times" in trained_sentences(training | {"passes": 3}, "default-9")
+    assert "looked at 3 times" in trained_sentences(training | {"head_epochs": 3}, "default-9")
     assert "and 2 times more after heavier edits" in trained_sentences(
-        training | {"passes": 7, "heavy_looks": 2}, "default-9"
+        training | {"head_epochs": 7, "strong_head_epochs": 2}, "default-9"
     )
-    assert "new codec chains" in trained_sentences(training | {"renewed": True}, "default-9")
-    assert "25% had heavier edits" in trained_sentences(training | {"renewed": True, "heavy": 0.25}, "default-9")
-    taught = training | {"taught_by": ["default-2", "default-3"]}
+    assert "new codec chains" in trained_sentences(training | {"online_augment": True}, "default-9")
+    assert "25% had heavier edits" in trained_sentences(
+        training | {"online_augment": True, "strong": 0.25}, "default-9"
+    )
+    taught = training | {"teacher": ["default-2", "default-3"]}
     assert "(default-2, default-3)." in trained_sentences(taught, "default-9")
-    assert "(default-2, default-3); of the zoo's" in trained_sentences(taught | {"zoo_labelled": True}, "default-9")
+    assert "(default-2, default-3); of the zoo's" in trained_sentences(
+        taught | {"hard_labels_for_zoo": True}, "default-9"
+    )
     assert trained_sentences(training | {"steps": 0}, "default-9") == (
         "For default-9 only the embedding, the answers and their hidden layers were learnt, which are learnt last."
     )

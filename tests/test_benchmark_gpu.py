@@ -17,7 +17,7 @@ from benchmarks import gpu, on_gpu, render, results, roofline, timing
 from benchmarks.__main__ import DOCUMENT, main
 from benchmarks.contenders import Contender
 from benchmarks.worker import LATE, Worker, WorkerError
-from edgeparse.backends import cuda
+from edgeparse.backends.tensorrt import cuda
 from edgeparse.bundle import open_bundle
 from edgeparse.errors import NoDeviceError
 

@@ -17,8 +17,8 @@ from benchmarks.contenders import ON_GPU, Contender, contenders
 from benchmarks.worker import Worker, WorkerError
 from edgeparse import Parser
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
+from edgeparse.bench.latency import summarize
 from edgeparse.bundle import open_bundle
-from edgeparse.latency import summarize
 from export.quantize import CPU
 from tests.conftest import encoded, noise
 from training import predictions
@@ -51,7 +51,7 @@ def ms(*values: float) -> dict[str, Any]:
 
 
 def point(**fields: Any) -> dict[str, Any]:
-    stages = {"report": ms(30), "decode": ms(24), "windows": ms(1), "network": ms(4), "readout": ms(1)}
+    stages = {"report": ms(30), "decode": ms(24), "windows": ms(1), "network": ms(4), "postprocess": ms(1)}
     return {"ms": stages, "peak_memory_mb": 120.0, **fields}
 
 
@@ -65,7 +65,7 @@ def stored() -> dict[str, Any]:
     """A machine's file, made up."""
     common = {"date": "2026-01-02T03:04:05+00:00", "commit": "0123456789ab", "machine": MACHINE, "warnings": []}
     published = {part: ms(250) for part in ("parsing", "deepfake", "attribution", *peers.TOGETHER)}
-    known = {"detection_zoo_auc": 0.811, "detection_real_auc": 0.628}
+    known = {"detection_zoo_auc": 0.811, "detection_public_auc": 0.628}
     return {
         "schema": results.SCHEMA,
         "name": "a-machine",
@@ -423,7 +423,7 @@ def test_growth_measures_each_point(tmp_path: Path) -> None:
     measured = growth.Growth(open_bundle(), "cpu", 0.0, tmp_path, lambda _text: None)
     (size,) = measured.sizes((0.1,))
     assert size["megapixels"] == 0.1
-    assert set(size["ms"]) == {"report", "decode", "windows", "network", "readout"}
+    assert set(size["ms"]) == {"report", "decode", "windows", "network", "postprocess"}
     assert sum(growth.shares(size).values()) == pytest.approx(1)
     assert 20 < size["peak_memory_mb"] < 300
     (batch,) = measured.batches((4,))

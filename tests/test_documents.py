@@ -14,7 +14,7 @@ from PIL import Image
 
 from edgeparse import errors
 from edgeparse.bundle import default_folder
-from edgeparse.cli import main as edgeparse
+from edgeparse.cli.main import main as edgeparse
 from engines import recipes
 from engines.__main__ import main as engines
 from export.__main__ import main as export

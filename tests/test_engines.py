@@ -14,9 +14,9 @@ from click.testing import CliRunner, Result
 from packaging.specifiers import SpecifierSet
 
 from edgeparse import windows
-from edgeparse.backends.flavours import FLAVOURS
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
-from edgeparse.backends.plans import Key, Record, Store, Tensor
+from edgeparse.backends.tensorrt.engine_cache import EngineCache, EngineKey, EngineRecord, TensorSpec
+from edgeparse.backends.tensorrt.library import LIBRARIES
 from edgeparse.bundle import open_bundle
 from edgeparse.errors import BundleError, EngineError, ImageError
 from engines import fleet, recipes, triton, verify
@@ -121,7 +121,7 @@ def test_what_can_be_compiled_here_is_and_the_rest_becomes_a_script(tmp_path: Pa
         data = (tmp_path / entry["file"]).read_bytes()
         assert hashlib.sha256(data).hexdigest() == entry["sha256"]
         assert len(data) == entry["bytes"]
-        (record,) = Store(tmp_path / entry["recipe"]).records()
+        (record,) = EngineCache(tmp_path / entry["recipe"]).records()
         assert record.key.capabilities == (RTX[entry["recipe"]],)
     assert fleet.verify_files(tmp_path) == []
 
@@ -178,7 +178,10 @@ def test_a_damaged_fleet_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         manifest = json.loads((tmp_path / "manifest.json").read_text())
         manifest["engines"][0]["sha256"] = "0" * 64
         (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    monkeypatch.setattr("edgeparse.build.load", lambda *_: pytest.fail("what differs from the manifest was run"))
+    monkeypatch.setattr(
+        "edgeparse.backends.tensorrt.backend.load_engine",
+        lambda *_: pytest.fail("what differs from the manifest was run"),
+    )
     done = run("verify", tmp_path, "--recipe", "rtx-40", "--pictures", SAMPLES)
     assert done.exit_code == 1
     (wrong,) = json.loads(done.stdout)["files_wrong"]
@@ -229,15 +232,17 @@ def test_pictures_to_compare_on(tmp_path: Path) -> None:
         verify.windows_of(tmp_path, open_bundle(), 3)
 
 
-TENSORS = (Tensor("windows", True, "uint8", (-1, 128, 128, 3)), Tensor("generated", False, "float", (-1, 1)))
+TENSORS = (TensorSpec("windows", True, "uint8", (-1, 128, 128, 3)), TensorSpec("generated", False, "float", (-1, 1)))
 
 
-def keep(store: Store, capability: str, flavour: str = "tensorrt", batches: tuple[int, int, int] = (1, 8, 32)) -> None:
+def keep(
+    store: EngineCache, capability: str, flavour: str = "tensorrt", batches: tuple[int, int, int] = (1, 8, 32)
+) -> None:
     """An engine that no compiler made: Triton's configuration does not look into it."""
     model = open_bundle().hashes["model.onnx"]
-    key = Key(model, flavour, "10.16.0", (capability,), f"GPU {capability}", "linux-x86_64", "fp32", batches)
+    key = EngineKey(model, flavour, "10.16.0", (capability,), f"GPU {capability}", "linux-x86_64", "fp32", batches)
     plan = f"plan for {capability}".encode()
-    store.write(Record(key, hashlib.sha256(plan).hexdigest(), len(plan), TENSORS, "default-1", 1.0), plan)
+    store.write(EngineRecord(key, hashlib.sha256(plan).hexdigest(), len(plan), TENSORS, "default-1", 1.0), plan)
 
 
 def test_a_triton_repository_of_the_onnx_file(tmp_path: Path) -> None:
@@ -257,7 +262,7 @@ def test_a_triton_repository_of_the_onnx_file(tmp_path: Path) -> None:
 
 
 def test_a_triton_repository_of_engines_has_one_a_capability(tmp_path: Path) -> None:
-    stores = [Store(tmp_path / "a"), Store(tmp_path / "b")]
+    stores = [EngineCache(tmp_path / "a"), EngineCache(tmp_path / "b")]
     keep(stores[0], "sm89")
     keep(stores[1], "sm120")
     keep(stores[1], "sm86", "tensorrt-rtx")
@@ -272,7 +277,7 @@ def test_a_triton_repository_of_engines_has_one_a_capability(tmp_path: Path) -> 
 
 
 def test_engines_that_triton_cannot_serve_together(tmp_path: Path) -> None:
-    empty, rtx, two, mixed = (Store(tmp_path / name) for name in ("empty", "rtx", "two", "mixed"))
+    empty, rtx, two, mixed = (EngineCache(tmp_path / name) for name in ("empty", "rtx", "two", "mixed"))
     keep(rtx, "sm89", "tensorrt-rtx")
     keep(two, "sm89")
     keep(two, "sm89", batches=(1, 8, 32))
@@ -297,4 +302,4 @@ def test_triton_refuses_what_is_no_configuration(tmp_path: Path) -> None:
 
 
 def test_recipes_know_only_flavours_that_are() -> None:
-    assert {recipes.load(name).flavour for name in recipes.names()} == set(FLAVOURS)
+    assert {recipes.load(name).flavour for name in recipes.names()} == set(LIBRARIES)

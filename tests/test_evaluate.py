@@ -15,9 +15,10 @@ import scipy.stats
 from click.testing import CliRunner
 
 from edgeparse.backends.select import create
-from edgeparse.bundle import Calibration, SameGenerator, default_folder, open_bundle
+from edgeparse.bundle import default_folder, open_bundle
 from edgeparse.gallery import Gallery
-from edgeparse.readout import unit
+from edgeparse.manifest import Calibration, SameGenerator
+from edgeparse.postprocess import unit
 from export.calibration import (
     FALSE_NAME,
     FALSE_SAME,
@@ -47,9 +48,9 @@ from training.questions import attribution, check_splits, looked_at, pairs_of, s
 DIMENSION = 32
 
 
-def naming_from(enrolled: float, enrolled_share: float = 0.0) -> Calibration:
+def naming_from(enrolled: float, cohort_weight: float = 0.0) -> Calibration:
     """A calibration by which enrolled generators are named from this similarity on, and the bundle's own never."""
-    return Calibration(1.0, 0.0, 0.5, 0.5, known=2.0, enrolled=enrolled, enrolled_share=enrolled_share)
+    return Calibration(1.0, 0.0, 0.5, 0.5, known=2.0, enrolled=enrolled, cohort_weight=cohort_weight)
 
 
 def test_few_photos_beyond_the_bound_however_few_it_was_fitted_on() -> None:

@@ -16,9 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
 
+from edgeparse.backends.base import variant_for
 from edgeparse.bundle import default_folder, open_bundle
 from edgeparse.errors import BundleError
-from edgeparse.precision import variant_for
 from export import tf32
 from export.bias_correction import add_to_bias, channel_means, correct_biases
 from export.bundle import refit, replacing

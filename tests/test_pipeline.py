@@ -101,7 +101,7 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     last = ("by_lines.", "compared.", "embedding.", "hidden.", "heads.")
     for name, value in best["values"].items():
         assert torch.equal(kept["network"][name], value) != name.startswith(last), name
-    assert kept["passes"] == 1
+    assert kept["head_epochs"] == 1
     # Another learning rate is another run.
     with pytest.raises(ValueError, match="other settings"):
         run(train, pictures, out, "--minutes", "0.2", *small, "--rate", "1e-3")
@@ -151,16 +151,16 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     more = ("--minutes", "0.02", *small, "--begin-from", bundle)
     run(train, pictures, tmp_path / "next", *more)
-    begun = torch.load(tmp_path / "next" / "network.pt", weights_only=True)["begun"]
+    begun = torch.load(tmp_path / "next" / "network.pt", weights_only=True)["init_from"]
     assert (begun["bundle"], begun["steps"]) == (
         "toy-1",
         json.loads((bundle / "bundle.json").read_text())["training"]["steps"],
     )
     assert begun["zoo_generators"] > 20
-    assert (begun["passes"], begun["renewed"], begun["taught_by"]) == (1, False, [])
+    assert (begun["head_epochs"], begun["online_augment"], begun["teacher"]) == (1, False, [])
     run(train, pictures, tmp_path / "third", *more[:-1], tmp_path / "next" / "network.pt")
-    again = torch.load(tmp_path / "third" / "network.pt", weights_only=True)["begun"]
-    assert (again["bundle"], again["begun"]["bundle"]) == (None, "toy-1")
+    again = torch.load(tmp_path / "third" / "network.pt", weights_only=True)["init_from"]
+    assert (again["bundle"], again["init_from"]["bundle"]) == (None, "toy-1")
     assert again["zoo_generators"] == begun["zoo_generators"]
     manifest = (bundle / "bundle.json").read_text()
     (bundle / "bundle.json").write_text(manifest.replace('"ldm-fourier": "test"', '"ldm-fourier": "train"'))

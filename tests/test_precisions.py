@@ -111,6 +111,8 @@ def test_the_page_says_what_was_measured_anew_and_of_every_precision() -> None:
 
 def test_the_card_names_what_a_bundle_was_fitted_as() -> None:
     assert _fitted_of({}, "default-9") == "is this version's"
-    assert _fitted_of({"fitted_of": "default-8"}, "default-9") == "is default-8's; only the fp16 file was made anew"
+    assert (
+        _fitted_of({"calibration_from": "default-8"}, "default-9") == "is default-8's; only the fp16 file was made anew"
+    )
     fields = json.loads((open_bundle().folder / "bundle.json").read_text())
-    assert "network_of" in fields or "fitted_of" not in fields
+    assert "network_from" in fields or "calibration_from" not in fields

@@ -15,18 +15,18 @@ from click.testing import CliRunner
 from PIL import Image
 
 from edgeparse import BundleError, Parser
-from edgeparse.backends.compiler import Compiled, compile_engine
+from edgeparse.backends.tensorrt.build import CompiledEngine, compile_engine
 from edgeparse.bundle import open_bundle
-from edgeparse.cli import main as edgeparse
+from edgeparse.cli.main import main as edgeparse
 from export.__main__ import main as export
 from export.published import TASKS, CheckpointError, load
 from export.published_networks import GREY, MEAN, STD, DnCNN, Spectrum
 from tests.conftest import noise, sample_files
-from tests.test_cli import SCHEMA
-from tests.test_compiler import key_for
+from tests.edgeparse.backends.tensorrt.test_build import key_for
+from tests.edgeparse.cli.test_check import SCHEMA
 
 CLASSES = "camera,one,two,three,four"
-Report = Callable[[str, Compiled], None]
+Report = Callable[[str, CompiledEngine], None]
 
 
 def checkpoint(task: str, path: Path) -> Path:

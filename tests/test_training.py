@@ -587,8 +587,8 @@ def test_teachers_say_what_is_generated(striped: Collection, tmp_path: Path) -> 
             tmp_path / name,
         )
         stored = torch.load(tmp_path / name / "network.pt", weights_only=True)
-        assert stored["renewed"]
-        assert stored["taught_by"] == [tmp_path.name] * len(taught_by)
+        assert stored["online_augment"]
+        assert stored["teacher"] == [tmp_path.name] * len(taught_by)
         learnt.by_lines.weight.data.zero_()
         with torch.no_grad():
             said[name] = learnt.eval()(torch.from_numpy(windows(8, 50)))["generated"]
@@ -596,7 +596,7 @@ def test_teachers_say_what_is_generated(striped: Collection, tmp_path: Path) -> 
     assert said["labels"].mean() < said["taught"].mean() - 1
 
 
-@pytest.mark.parametrize("zoo_labelled", [True, False])
+@pytest.mark.parametrize("hard_labels_for_zoo", [True, False])
 def test_the_zoo_may_be_learnt_from_labels_beside_teachers(zoo_labelled: bool) -> None:
     """A teacher that takes everything for a photo says so of photos and public generators, and of the zoo where nobody else does."""
     teacher = network(5).requires_grad_(False)

@@ -14,7 +14,7 @@ import click
 import onnx
 
 from edgeparse.bundle import default_folder, open_bundle
-from edgeparse.windows import SIZE, smallest
+from edgeparse.windows import SIZE, min_picture_side
 from training.bars import BARS, Bar, Evidence, above_mode, judge, l1_saved, points_lost
 from training.card import attribution_table, comparing_sections, enrolment_table, variants_table
 from training.edited import QUALITY
@@ -60,7 +60,7 @@ class Sources:
     anew: dict[str, Any] | None
     precisions: dict[str, Any] | None
     variants: dict[str, dict[str, float]]
-    variants_of_zoo_anew: bool
+    variants_zoo_regenerated: bool
     label: str
     multiply_accumulates: int
     window_ms: float | None
@@ -98,7 +98,7 @@ class Sources:
             anew,
             precisions,
             bundle.metrics["variants"],
-            bool(bundle.metrics.get("variants_of_zoo_anew")),
+            bool(bundle.metrics.get("variants_zoo_regenerated")),
             bundle.label,
             multiply_accumulates(bundle.model("fp32")),
             window_ms((ROOT / "benchmarks" / "results").glob("*.json"), bundle.sha256),
@@ -357,7 +357,7 @@ def _small(small: dict[str, Any] | None) -> Iterator[str]:
     yield (
         "Whole photos and public generators' pictures, and those of the zoo, of which only the middle was left, or that were shrunk, by "
         f"their shorter side; then JPEG q{QUALITY} (`python -m training.small`). A window is {SIZE} pixels wide, and what a picture lacks "
-        f"of that is its mirror image. A picture with a side below {smallest()} is refused: below that, the smaller the picture, the "
+        f"of that is its mirror image. A picture with a side below {min_picture_side()} is refused: below that, the smaller the picture, the "
         "more photos are called generated."
     )
     yield table(
@@ -494,7 +494,7 @@ def _anew(sources: Sources) -> Iterator[str]:
 
 def _cost(sources: Sources) -> Iterator[str]:
     yield "## Precision and cost"
-    of_zoo = ", of generators of the zoo that were trained anew" if sources.variants_of_zoo_anew else ""
+    of_zoo = ", of generators of the zoo that were trained anew" if sources.variants_zoo_regenerated else ""
     yield f"Validation pictures, mixed{of_zoo}; points are hundredths, lost against fp32 in the row that loses most."
     yield "\n".join(variants_table(sources.variants))
     yield table(

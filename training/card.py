@@ -281,25 +281,25 @@ def trained_sentences(training: dict, network: str) -> str:
         if training["steps"]
         else f"For {network} only the embedding, the answers and their hidden layers were learnt, which are learnt last."
     )
-    if training.get("renewed"):
-        edits = f", of which {training['heavy']:.0%} had heavier edits" if training.get("heavy") else ""
+    if training.get("online_augment"):
+        edits = f", of which {training['strong']:.0%} had heavier edits" if training.get("strong") else ""
         of_network += f" The pictures went through new codec chains all the time{edits}."
-    if training.get("taught_by"):
-        others = ", ".join(training["taught_by"])
+    if training.get("teacher"):
+        others = ", ".join(training["teacher"])
         of_network += f" What is camera and what generated it learnt not from labels, but from the mean answer of other networks ({others})"
-        of_network += "; of the zoo's generators from the labels." if training.get("zoo_labelled") else "."
-    of_plain = ", of the picture without its edits" if training.get("heavy_looks") else ""
+        of_network += "; of the zoo's generators from the labels." if training.get("hard_labels_for_zoo") else "."
+    of_plain = ", of the picture without its edits" if training.get("strong_head_epochs") else ""
     heavy = (
         f" and {looks} times more after heavier edits, of which it learnt from {EDITED:.0%}"
-        if (looks := training.get("heavy_looks"))
+        if (looks := training.get("strong_head_epochs"))
         else ""
     )
     learnt_last = (
         " The embedding, by which pictures are compared, has a hidden layer of its own; the two were learnt last, by themselves, from "
-        f"every training picture, looked at {training['passes']} times{heavy}. From the same looks all other answers and their hidden "
+        f"every training picture, looked at {training['head_epochs']} times{heavy}. From the same looks all other answers and their hidden "
         f"layer went on learning by themselves, camera or generated from targets that are {LABELS:.0%} label and otherwise what they said "
         f"before{of_plain}."
-        if training.get("passes")
+        if training.get("head_epochs")
         else ""
     )
     return of_network + learnt_last
@@ -307,18 +307,18 @@ def trained_sentences(training: dict, network: str) -> str:
 
 def begun_table(label: str, training: dict) -> str:
     """Every network that the weights went through, the latest first; empty where they began at random."""
-    if not training.get("begun"):
+    if not training.get("init_from"):
         return ""
     step: dict | None = training | {"bundle": label}
     rows = []
     while step:
         name = f"bundle {step['bundle']}" if step["bundle"] else "not shipped"
         times = f"{step['minutes']:.0f}"
-        renewed, taught_by = "yes" if step.get("renewed") else "", ", ".join(step.get("taught_by", ()))
-        looks = " + ".join(str(count) for key in ("passes", "heavy_looks") if (count := step.get(key)))
+        renewed, taught_by = "yes" if step.get("online_augment") else "", ", ".join(step.get("teacher", ()))
+        looks = " + ".join(str(count) for key in ("head_epochs", "strong_head_epochs") if (count := step.get(key)))
         of_run = (name, step["steps"], times, step["hardware"], step["zoo_generators"], looks)
         rows.append((*of_run, renewed, taught_by))
-        step = step.get("begun")
+        step = step.get("init_from")
     heads = (
         "network",
         "steps of the whole network",
@@ -360,7 +360,7 @@ def edited_table(edits: dict) -> str:
 
 
 def _fitted_of(manifest: dict, label: str) -> str:
-    of = manifest.get("fitted_of", label)
+    of = manifest.get("calibration_from", label)
     return "is this version's" if of == label else f"is {of}'s; only the fp16 file was made anew"
 
 
@@ -383,7 +383,7 @@ def render(folder: Path, result: dict, edited: dict) -> str:
     misleading = max(edits, key=lambda name: edits[name]["public"]["camera"]["generated"])
     alarms = edits[misleading]["public"]["camera"]["generated"]
     hardest = min(result["detection_zoo"], key=lambda condition: float(result["detection_zoo"][condition]["auc"]))
-    network = fields.get("network_of", bundle.label)
+    network = fields.get("network_from", bundle.label)
     history = begun_table(network, training)
     sections = [
         f"# Model card: bundle {bundle.label}",
@@ -469,7 +469,11 @@ def render(folder: Path, result: dict, edited: dict) -> str:
         "\n".join(_parsing(result, reported)),
         "## Precision",
         "Validation pictures, mixed"
-        + (", of generators of the zoo that were trained anew." if bundle.metrics.get("variants_of_zoo_anew") else "."),
+        + (
+            ", of generators of the zoo that were trained anew."
+            if bundle.metrics.get("variants_zoo_regenerated")
+            else "."
+        ),
         "\n".join(variants_table(bundle.metrics["variants"])),
         "Largest difference between PyTorch and ONNX Runtime in fp32, relative to an output's scale: "
         f"{max(bundle.metrics['parity_max_relative_error'].values()):.1e}.",

@@ -20,7 +20,8 @@ from PIL import Image, ImageFilter, ImageOps
 
 from edgeparse.backends.base import Backend
 from edgeparse.backends.select import create
-from edgeparse.bundle import Calibration, open_bundle
+from edgeparse.bundle import open_bundle
+from edgeparse.manifest import Calibration
 from training import codecs
 from training.dataset import Collection
 from training.index.lines import Index, read

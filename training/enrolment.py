@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from edgeparse.bundle import Calibration
-from edgeparse.gallery import Gallery, centre, usual
+from edgeparse.gallery import Gallery, centroid, cohort_similarity
+from edgeparse.manifest import Calibration
 from training import metrics
 from training.dataset import Collection, Sample
 from training.predictions import Predictions, few
@@ -30,7 +30,7 @@ def centroids(made: Predictions, collection: Collection) -> Gallery:
     names, means = [], []
     for source in np.unique(made.source):
         names.append(collection.sources[source].name)
-        means.append(centre(vectors[made.of([source])]))
+        means.append(centroid(vectors[made.of([source])]))
     return Gallery(tuple(names), np.stack(means).astype(np.float32))
 
 
@@ -46,16 +46,18 @@ class Near:
     """How near pictures come to names, float[P, N], and how near generators usually come to them (`gallery.usual`), float[P]."""
 
     similarity: np.ndarray
-    usual: np.ndarray
+    cohort_similarity: np.ndarray
 
     @staticmethod
     def of(embeddings: np.ndarray, centres: np.ndarray, background: np.ndarray) -> Near:
-        return Near(embeddings @ centres.T, usual(background, embeddings))
+        return Near(embeddings @ centres.T, cohort_similarity(background, embeddings))
 
     def beyond(self, enrolled: np.ndarray, calibration: Calibration) -> np.ndarray:
         """How much nearer every name comes than it needs to, float[P, N], by whether it is `enrolled`, bool[N]."""
-        of_enrolled = np.array([calibration.needed(enrolled=True, usual=float(value)) for value in self.usual])
-        of_own = calibration.needed(enrolled=False, usual=0.0)
+        of_enrolled = np.array(
+            [calibration.threshold(enrolled=True, cohort_similarity=float(value)) for value in self.usual]
+        )
+        of_own = calibration.threshold(enrolled=False, cohort_similarity=0.0)
         return self.similarity - np.where(enrolled, of_enrolled[:, None], of_own)
 
 
@@ -101,15 +103,15 @@ def enrolled_draws(
         order = rng.permutation(usable)
         members = {i: rng.permutation(stock[i]) for i in order[:enrolled]}
         beside = gallery.vectors[rng.choice(len(gallery.names), own, replace=False)] if own else gallery.vectors[:0]
-        mine = np.stack([centre(shown[drawn[:pictures]]) for drawn in members.values()])
+        mine = np.stack([centroid(shown[drawn[:pictures]]) for drawn in members.values()])
         centres = np.concatenate([mine, beside.reshape(-1, mine.shape[1])])
         queries = np.concatenate([drawn[pictures:] if others is None else rows[i] for i, drawn in members.items()])
         strangers = np.concatenate([rows[i] for i in order[enrolled:]])
         yield Enrolled(
             made.source[queries],
-            Near.of(vectors[queries], centres, gallery.background),
+            Near.of(vectors[queries], centres, gallery.cohort),
             made.source[strangers],
-            Near.of(vectors[strangers], centres, gallery.background),
+            Near.of(vectors[strangers], centres, gallery.cohort),
             np.array([*members, *np.full(own, -1)]),
         )
 

@@ -18,5 +18,5 @@ def percent(value: float) -> str:
 
 def figure_name(key: str) -> str:
     """A figure of a precision or of the evaluation pack, as in the head of a table."""
-    named = key.replace("detection_zoo_auc", "AUC, zoo").replace("detection_real_auc", "AUC, public")
+    named = key.replace("detection_zoo_auc", "AUC, zoo").replace("detection_public_auc", "AUC, public")
     return named.replace("_", " ")

@@ -114,7 +114,7 @@ def read(
             zip(looks, seen.split(windows), strict=True), total=len(looks), desc="looks at a source"
         ):
             digest = digests[source]
-            file = kept and kept / f"{'heavy' if heavy else 'seen'}-{digest}-{number:03d}.npy"
+            file = kept and kept / f"{'strong' if heavy else 'seen'}-{digest}-{number:03d}.npy"
             if file and file.exists():
                 rows[:] = torch.from_numpy(np.load(file, allow_pickle=False))
                 continue

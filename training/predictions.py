@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeparse import windows
 from edgeparse.backends.base import Backend
-from edgeparse.readout import unit
+from edgeparse.postprocess import unit
 from training import codecs
 from training.dataset import Collection, Sample, as_it_comes, chain_seed, through_chain
 from training.labels import DISCRETE

@@ -16,9 +16,10 @@ from typing import Protocol
 import numpy as np
 
 from edgeparse.backends.base import Backend
-from edgeparse.bundle import Bundle, Calibration, Loss, Parameter, SameGenerator
+from edgeparse.bundle import Bundle
 from edgeparse.gallery import Gallery
-from edgeparse.readout import calibrated, sigmoid, verdict
+from edgeparse.manifest import Calibration, Loss, Parameter, SameGenerator
+from edgeparse.postprocess import calibrated, sigmoid, verdict
 from training import metrics
 from training import parsing as insides
 from training.dataset import Collection

@@ -17,7 +17,8 @@ from PIL import Image
 
 from edgeparse.backends.base import Backend
 from edgeparse.backends.select import create
-from edgeparse.bundle import Calibration, open_bundle
+from edgeparse.bundle import open_bundle
+from edgeparse.manifest import Calibration
 from training.codecs import Pixels
 from training.dataset import Collection
 from training.edited import Edit, looked_at, measure

@@ -42,12 +42,12 @@ BETWEEN_LOOKS = {"cpu": 240.0, "cuda": 10.0}
 
 # What a bundle or network.pt that does not say it did: those from before it was said.
 NOT_SAID: dict[str, object] = {
-    "passes": 0,
-    "heavy_looks": 0,
-    "renewed": False,
-    "heavy": 0.0,
-    "taught_by": [],
-    "zoo_labelled": False,
+    "head_epochs": 0,
+    "strong_head_epochs": 0,
+    "online_augment": False,
+    "strong": 0.0,
+    "teacher": [],
+    "hard_labels_for_zoo": False,
 }
 
 Batch = tuple[np.ndarray | Tensor, np.ndarray]
@@ -279,7 +279,7 @@ def begin(network: Network, origin: Path, collection: Collection, anew: bool = F
     kept = {key: before[key] for key in ("steps", "minutes", "hardware")}
     kept |= {key: before.get(key, none) for key, none in NOT_SAID.items()}
     learnt = before.get("zoo_generators", sum(split == "train" for split in zoo.values()))
-    return {"bundle": bundle and bundle.label, **kept, "zoo_generators": learnt, "begun": before.get("begun")}
+    return {"bundle": bundle and bundle.label, **kept, "zoo_generators": learnt, "init_from": before.get("init_from")}
 
 
 def train(
@@ -339,14 +339,14 @@ def train(
             "steps": learner.steps,
             "kept_step": best.step,
             "minutes": run.spent / 60,
-            "passes": settings.passes,
-            "heavy_looks": heavy_looks(settings.passes),
-            "renewed": settings.renewed,
-            "heavy": settings.heavy,
-            "taught_by": [Path(path).parent.name for path in settings.taught_by],
-            "zoo_labelled": settings.zoo_labelled,
+            "head_epochs": settings.passes,
+            "strong_head_epochs": heavy_looks(settings.passes),
+            "online_augment": settings.renewed,
+            "strong": settings.heavy,
+            "teacher": [Path(path).parent.name for path in settings.taught_by],
+            "hard_labels_for_zoo": settings.zoo_labelled,
             "seed": settings.seed,
-            "begun": begun,
+            "init_from": begun,
             "hardware": learner.hardware,
         },
     )

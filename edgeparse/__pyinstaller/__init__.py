@@ -1,4 +1,4 @@
-"""What PyInstaller needs to know of this package; it finds this by the entry point `pyinstaller40`."""
+"""PyInstaller support, found through the entry point `pyinstaller40`."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from pathlib import Path
 
 
 def get_hook_dirs() -> list[str]:
-    """Where the hook is."""
+    """Return the folder of the hook."""
     return [str(Path(__file__).parent)]

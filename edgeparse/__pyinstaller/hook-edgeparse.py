@@ -1,12 +1,18 @@
-"""The bundle, templates and schemas are files beside the code, and the public names are imported when they are first asked for, which
-PyInstaller does not see. The command line and what is optional come along only where the app imports them itself."""
+"""Collect what PyInstaller cannot see: data files, and public names that are imported lazily.
+
+The command line and optional parts are included only if the app imports them itself.
+"""
 
 from PyInstaller.utils.hooks import collect_data_files, collect_submodules
 
-APART = ("bench", "cli", "coldstart", "commands", "plot", "table", "terminal", "doctor", "__main__", "__pyinstaller")
+EXCLUDED = ("bench", "cli", "__main__", "__pyinstaller")
+
+
+def _included(name: str) -> bool:
+    package = name.split(".")[1:2]
+    return package not in ([part] for part in EXCLUDED) and name != "edgeparse.render.terminal"
+
 
 datas = collect_data_files("edgeparse")
-hiddenimports = collect_submodules(
-    "edgeparse", filter=lambda name: name.split(".")[1:2] == [] or name.split(".")[1] not in APART
-)
+hiddenimports = collect_submodules("edgeparse", filter=_included)
 excludedimports = ["scipy", "textual_image", "torch", "onnx"]

@@ -1,1 +1,1 @@
-"""What runs a bundle's network: one file a library, chosen by `select`."""
+"""Libraries that run a bundle's network: one module per library, chosen by `select`."""

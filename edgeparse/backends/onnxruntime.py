@@ -1,4 +1,4 @@
-"""ONNX Runtime: on the CPU, through CUDA, or through either TensorRT."""
+"""ONNX Runtime on the CPU, through CUDA, or through its TensorRT providers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import contextlib
 import functools
 import hashlib
 import logging
-import math
-import os
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -18,50 +16,56 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeparse import files
-from edgeparse.backends.graphs import Batch, Graphs
+from edgeparse import safe_files
+from edgeparse.backends.ort_cuda_graphs import CudaGraphRunner, DeviceBatch
 from edgeparse.errors import BackendError, EngineUntrustedError
+from edgeparse.system import usable_cores
 
-# As in pyproject.toml; by their own names, as the registry's `edgeparse` is somebody else's.
+# The requirements of pyproject.toml. They are spelled out because `edgeparse` on PyPI is another project.
 CPU_PACKAGE = "onnxruntime>=1.20"
 GPU_PACKAGE = "onnxruntime-gpu[cuda,cudnn]>=1.20"
-# With one of the two left, pip would say that it is there, though the other has overwritten it.
-_FOR_GPU = f'pip uninstall -y onnxruntime onnxruntime-gpu, then pip install "{GPU_PACKAGE}": of the two only one can be installed'
+# The two packages overwrite each other's files, and pip does not notice.
+_GPU_REMEDY = f'run pip uninstall -y onnxruntime onnxruntime-gpu, then pip install "{GPU_PACKAGE}": only one of them can be installed'
 
 
 @dataclass(frozen=True)
 class Provider:
-    """An execution provider. `options` are given to it; `folder` names the options that take the folder of compiled engines; `remedy` is
-    what to do where ONNX Runtime was built without it."""
+    """An execution provider of ONNX Runtime.
+
+    Attributes:
+        name: its name in ONNX Runtime.
+        options: its options.
+        folder: names of the options that take the engine folder.
+        remedy: what to do if ONNX Runtime was built without it.
+    """
 
     name: str
     options: dict[str, str]
     folder: tuple[str, ...] = ()
-    remedy: str = "take another --backend, or a build of ONNX Runtime that has it"
+    remedy: str = "choose another --backend, or install a build of ONNX Runtime that has it"
 
 
-# GPU memory grows by what is asked for, not to the next power of two: on a Jetson it is the CPU's memory too.
+# kSameAsRequested: GPU memory grows by the requested size, not to the next power of two. On a Jetson it is the CPU's memory too.
 PROVIDERS = {
     "cpu": Provider("CPUExecutionProvider", {}),
     "cuda": Provider(
         "CUDAExecutionProvider",
-        # Without TF32, whose ten bits are not what whoever takes the fp32 file asks for, and in which a network may lose what it is to
-        # find (training/results/tried.json). This bars tensor cores: for a convolution in fp16 that knows no other way ONNX Runtime
-        # logs "No execution plans support the graph", and allows them (its cuda/nn/conv.cc). Only its global logger could be told not
-        # to, which is the application's.
+        # TF32 keeps 10 bits of mantissa, in which a network may lose the traces (docs/research-notes.md). Without TF32, ONNX Runtime
+        # logs "No execution plans support the graph" for some fp16 convolutions and then allows tensor cores for them. The message
+        # can only be silenced in its global logger, which belongs to the application.
         {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"},
-        remedy=_FOR_GPU,
+        remedy=_GPU_REMEDY,
     ),
     "onnxruntime-tensorrt": Provider(
         "TensorrtExecutionProvider",
         {"trt_engine_cache_enable": "1", "trt_timing_cache_enable": "1", "trt_max_workspace_size": str(2**30)},
         folder=("trt_engine_cache_path", "trt_timing_cache_path"),
-        remedy=_FOR_GPU,
+        remedy=_GPU_REMEDY,
     ),
     "onnxruntime-tensorrt-rtx": Provider("NvTensorRTRTXExecutionProvider", {}, folder=("nv_runtime_cache_path",)),
 }
 
-# Settings of "cuda" for files that a bundle lists under `tf32`.
+# Additional options of "cuda" for variants that a bundle lists under `tf32`.
 TF32 = {"use_tf32": "1"}
 
 _log = logging.getLogger(__name__)
@@ -72,14 +76,14 @@ def _library() -> Any:
         import onnxruntime
     except ImportError as error:
         raise BackendError(
-            f'ONNX Runtime cannot be imported ({error}); install it with pip install "{CPU_PACKAGE}" or, for an NVIDIA GPU, '
-            f'"{GPU_PACKAGE}", not both'
+            f'ONNX Runtime cannot be imported ({error}); run pip install "{CPU_PACKAGE}" or, for an NVIDIA GPU, '
+            f'pip install "{GPU_PACKAGE}", but not both'
         ) from error
     return onnxruntime
 
 
 def available() -> dict[str, str | None]:
-    """Each device that this ONNX Runtime was built for, with None, or the reason why it was not."""
+    """Return why each device is unavailable in this build of ONNX Runtime, or None if it is available."""
     try:
         present = _library().get_available_providers()
     except BackendError as error:
@@ -93,49 +97,33 @@ def available() -> dict[str, str | None]:
 
 
 def version() -> str | None:
-    """The library's version, or None where it is not installed."""
+    """Return the library's version, or None if it is not installed."""
     try:
         return str(_library().__version__)
     except BackendError:
         return None
 
 
-def usable_cores() -> int:
-    """Cores that this process may use: containers often allow fewer than the machine has, or only a share of their time."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, _quota() or cores)
-
-
-def _quota(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """How many cores' time a Linux control group allows, rounded up; None where it sets no limit.
-
-    `cpu.max` of version 2, cpu.cfs_quota_us and cpu.cfs_period_us of version 1 (kernel.org, "Control Group v2" and "CFS Bandwidth
-    Control").
-    """
-    try:
-        if (folder / "cpu.max").exists():
-            allowed, period = (folder / "cpu.max").read_text().split()
-        else:
-            allowed, period = ((folder / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-        # "max" in version 2 and -1 in version 1 are no limit.
-        return math.ceil(int(allowed) / int(period)) if int(allowed) > 0 else None
-    except (OSError, ValueError, ZeroDivisionError):
-        return None
-
-
 def _preload(library: Any) -> None:
-    """Load CUDA's own libraries from NVIDIA's wheels: no search path leads into those."""
+    """Load CUDA's libraries from NVIDIA's wheels, which are not on any search path."""
     if hasattr(library, "preload_dlls"):
-        # It prints what it does not find, and standard output is for results.
+        # It prints missing files to standard output, which is reserved for results.
         with contextlib.redirect_stdout(sys.stderr):
             library.preload_dlls()
 
 
-def _open(library: Any, model: bytes, device: str, threads: int | None, wanted: Mapping[str, str]) -> Any:
-    """A session on the device, with further options of its provider.
+def _open(library: Any, model: bytes, device: str, threads: int | None, settings: Mapping[str, str]) -> Any:
+    """Open a session on a device.
+
+    Args:
+        library: the module `onnxruntime`.
+        model: bytes of the ONNX file.
+        device: a key of `PROVIDERS`.
+        threads: threads per run, or None.
+        settings: options over those of the provider.
 
     Raises:
-        BackendError: the model cannot be loaded there.
+        BackendError: the model cannot be loaded, or ONNX Runtime fell back to another provider.
     """
     options = library.SessionOptions()
     options.intra_op_num_threads = threads or usable_cores()
@@ -143,33 +131,33 @@ def _open(library: Any, model: bytes, device: str, threads: int | None, wanted: 
     options.log_severity_level = 3
     provider = PROVIDERS[device]
     folder = _engine_folder(model) if provider.folder else ""
-    settings = {**provider.options, **dict.fromkeys(provider.folder, folder), **wanted}
+    merged = {**provider.options, **dict.fromkeys(provider.folder, folder), **settings}
     try:
-        session = library.InferenceSession(model, options, providers=[(provider.name, settings)])
+        session = library.InferenceSession(model, options, providers=[(provider.name, merged)])
     except Exception as error:  # the library raises a dozen unrelated classes
         raise BackendError(f"ONNX Runtime cannot load the model on {device}: {error}") from error
-    got = session.get_providers()[0]
-    if got != provider.name:
+    actual = session.get_providers()[0]
+    if actual != provider.name:
         raise BackendError(
-            f"{device} was asked for, but ONNX Runtime fell back to {got}; check the driver and its libraries"
+            f"{device} was requested, but ONNX Runtime fell back to {actual}; check the driver and its libraries"
         )
-    # Else a run that fails on the device is repeated on the CPU, with a line on standard output.
+    # Otherwise a run that fails on the device is repeated on the CPU, with a message on standard output.
     session.disable_fallback()
     return session
 
 
 class OnnxRuntimeBackend:
-    """A session on one device. May be called from many threads.
+    """A session on one device. Thread-safe.
 
     Args:
-        model: the ONNX file's bytes.
-        device: a key of `PROVIDERS`; a session that fell back to another provider is an error, not a slow answer.
-        threads: threads of one run; by default the cores that this process may use.
-        graphs: run through CUDA graphs, for the device "cuda" alone; where recording fails, all runs are plain from then on.
-        settings: further options of the provider, over those in `PROVIDERS`.
+        model: bytes of the ONNX file.
+        device: a key of `PROVIDERS`. A fallback to another provider is an error.
+        threads: threads per run; by default all cores that this process may use.
+        graphs: use CUDA graphs (device "cuda" only). If recording fails, all further runs are plain.
+        settings: options of the provider, over those in `PROVIDERS`.
 
     Raises:
-        BackendError: the library is missing or built without the provider, the model cannot be loaded, or a first run failed.
+        BackendError: the library is missing or lacks the provider, the model cannot be loaded, or the first run failed.
     """
 
     def __init__(
@@ -184,40 +172,42 @@ class OnnxRuntimeBackend:
         self._library = _library()
         reason = available()[device]
         if reason is not None:
-            raise BackendError(f"{device} was asked for, but {reason}")
+            raise BackendError(f"{device} was requested, but {reason}")
         self._name = device if device.startswith("onnxruntime") else f"onnxruntime-{device}"
         self._lock = threading.Lock()
-        self._graphs: Graphs | None = None
+        self._graphs: CudaGraphRunner | None = None
         if device == "cuda":
             _preload(self._library)
-        wanted = dict(settings or {})
-        opened = functools.partial(_open, self._library, model, device, threads)
+        options = dict(settings or {})
+        open_session = functools.partial(_open, self._library, model, device, threads)
         if graphs and device == "cuda":
             try:
-                self._session = opened(wanted | {"enable_cuda_graph": "1"})
-                self._graphs = Graphs(self._library, self._session)
-                self._plainly = functools.partial(opened, wanted)
+                self._session = open_session(options | {"enable_cuda_graph": "1"})
+                self._graphs = CudaGraphRunner(self._library, self._session)
+                self._open_plain = functools.partial(open_session, options)
             except BackendError as error:
-                _log.warning("no CUDA graphs, plain runs instead: %s", str(error))
+                _log.warning("running without CUDA graphs: %s", str(error))
         if self._graphs is None:
-            self._session = opened(wanted)
+            self._session = open_session(options)
         if device == "cpu":
             return
-        # A provider that was created may still fail on its first kernel, and compiles on its first run.
+        # A provider may be created and still fail on its first kernel; some compile on the first run.
         _, height, width, channels = self._session.get_inputs()[0].shape
         self.run(np.zeros((1, height, width, channels), np.uint8), self.outputs)
 
     @property
     def name(self) -> str:
+        """See `Backend`."""
         return self._name
 
     @property
     def outputs(self) -> list[str]:
-        """The names of all that the model computes."""
+        """Names of all outputs of the model."""
         return [output.name for output in self._session.get_outputs()]
 
     @property
     def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """See `Shaped`."""
         return {
             tensor.name: tuple(side if isinstance(side, int) else None for side in tensor.shape[1:])
             for tensor in (*self._session.get_inputs(), *self._session.get_outputs())
@@ -225,63 +215,64 @@ class OnnxRuntimeBackend:
 
     @property
     def graphs(self) -> bool:
-        """Whether runs go through CUDA graphs where they can be recorded."""
+        """Whether runs use CUDA graphs where they can be recorded."""
         return self._graphs is not None
 
     def recorded(self, count: int) -> bool:
-        """Whether so many windows have run through a CUDA graph, and will again."""
+        """Return whether a CUDA graph was recorded for `count` windows."""
         return self._graphs is not None and self._graphs.recorded(count)
 
     def run(self, windows: NDArray[np.uint8], outputs: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        if (recorded := self._graphs) is not None:
+        """See `Backend`."""
+        if (runner := self._graphs) is not None:
             try:
-                return recorded.run(windows, outputs)
+                return runner.run(windows, outputs)
             except BackendError:
                 raise
             except Exception as error:  # as above
-                self._without(recorded, error)
+                self._disable_graphs(runner, error)
         try:
             values = self._session.run(list(outputs), {"windows": windows})
         except Exception as error:  # as above
             raise BackendError(f"{self._name} failed on {len(windows)} windows: {error}") from error
         return dict(zip(outputs, values, strict=True))
 
-    def _without(self, recorded: Graphs, error: Exception) -> None:
-        """From here on run plainly: a session whose recording broke off is of no more use."""
+    def _disable_graphs(self, runner: CudaGraphRunner, error: Exception) -> None:
+        """Open a plain session: one whose recording failed cannot be used any more."""
         with self._lock:
-            if self._graphs is recorded:
-                _log.warning("no CUDA graphs, plain runs instead: %s", str(error))
-                self._session = self._plainly()
+            if self._graphs is runner:
+                _log.warning("running without CUDA graphs: %s", str(error))
+                self._session = self._open_plain()
                 self._graphs = None
 
     def on_device(self, windows: NDArray[np.uint8]) -> Callable[[], None]:
-        """What computes every output of these windows again and again, with all of it staying on the GPU; for whoever measures.
+        """Return a function that computes all outputs of these windows without transfers, for benchmarks.
 
         Raises:
-            BackendError: this is no GPU, or the library failed.
+            BackendError: the session does not run on a GPU, or the library failed.
         """
         try:
             if self._graphs is not None:
                 return self._graphs.on_device(windows)
-            batch = Batch(self._library, self._session, len(windows))
+            batch = DeviceBatch(self._library, self._session, len(windows))
             batch.upload(windows)
         except Exception as error:  # as above
-            raise BackendError(f"{self._name} has no {len(windows)} windows on a GPU: {error}") from error
+            raise BackendError(f"{self._name} cannot keep {len(windows)} windows on a GPU: {error}") from error
         return batch.compute
 
 
 def _engine_folder(model: bytes) -> str:
-    """A model's own: ONNX Runtime finds an engine by the names and the structure of a graph, which a retrained one shares."""
-    from edgeparse.backends import plans
+    """Return the engine folder of a model. ONNX Runtime names engines by graph structure, which a retrained model shares."""
+    from edgeparse.backends.tensorrt import engine_cache
 
-    folder: Path = plans.default_folder() / "onnxruntime" / hashlib.sha256(model).hexdigest()
+    folder: Path = engine_cache.default_folder() / "onnxruntime" / hashlib.sha256(model).hexdigest()
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        reason = files.strangers(folder)
+        reason = safe_files.untrusted_owner(folder)
     except OSError as error:
         raise BackendError(
-            f"{folder} cannot be written to ({error.strerror or error}); set {plans.FOLDER_VARIABLE} to a folder that can"
+            f"{folder} cannot be written ({error.strerror or error}); set {engine_cache.FOLDER_VARIABLE} to a writable folder"
         ) from error
     if reason is not None:
-        raise EngineUntrustedError(f"{reason}: it holds engines, which are programs")
+        raise EngineUntrustedError(f"{reason}. Engines are programs, so their folder must be trusted")
     return str(folder)

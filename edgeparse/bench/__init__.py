@@ -1,0 +1,1 @@
+"""Measure how long a report takes on this machine."""

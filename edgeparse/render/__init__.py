@@ -1,0 +1,1 @@
+"""Show reports to people: in the terminal, as an HTML page, as images."""

@@ -1,0 +1,65 @@
+"""The phrases of a report, shared by the terminal and the HTML page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeparse.bundle import Bundle
+    from edgeparse.manifest import Calibration
+    from edgeparse.report import Report, Verdict
+
+VERDICTS: dict[Verdict, str] = {
+    "camera": "looks like a camera photo",
+    "generated": "looks generated",
+    "inconclusive": "inconclusive: the traces do not settle it",
+}
+
+WINDOWS_ARE_NO_MAP = "The coloured windows do not show which parts were edited. The answer uses all windows together; a single window is often wrong."
+
+LIMITS = (
+    "This is not proof. A high probability does not prove that the image was generated, and a low one does not prove a camera. Do not "
+    "base a decision about a person or an event on it alone.",
+    "It says nothing about what the image shows. A staged or retouched photo still comes from a camera, and a generated illustration "
+    "may be honest.",
+    WINDOWS_ARE_NO_MAP,
+    "A named generator is the nearest known one. Versions of one model cannot be told apart reliably, and an unknown generator may "
+    "resemble a known one by chance.",
+    "Resizing, screenshots and strong compression remove the traces, in photos and generated images alike.",
+    "Enlarging, blur, noise and other heavy edits hide the traces and may imitate them. Check the image at its original size and in its "
+    "original file.",
+    "Metadata was not examined. EXIF data or content credentials may reveal more than the pixels.",
+)
+
+
+def reason(report: Report, calibration: Calibration) -> str:
+    """Explain the verdict by comparing the probability with the two thresholds."""
+    low, high = f"{calibration.camera:.2f}", f"{calibration.generated:.2f}"
+    if report.verdict == "camera":
+        return f'The probability is below {low}, the limit for "camera".'
+    if report.verdict == "generated":
+        return f'The probability is at least {high}, the limit for "generated".'
+    return f'The probability is between {low}, the limit for "camera", and {high}, the limit for "generated".'
+
+
+def model_parsing_hint(bundle: Bundle) -> str | None:
+    """Return how far to trust the answers about a generator's architecture and training, or None for published networks.
+
+    Published networks were trained on the generators in use. The default network was trained on small ones; the ranges of its labels
+    do not show this, because they cover larger generators.
+    """
+    if bundle.framing == "resize":
+        return None
+    return "Trained on small generators: for large models in use, treat this as a hint at best."
+
+
+def count(value: int) -> str:
+    """Format a count briefly: 950, 12k, 3.4M."""
+    if value >= 1_000_000:
+        return f"{value / 1e6:.3g}M"
+    return f"{value / 1e3:.0f}k" if value >= 10_000 else str(value)
+
+
+def printable(text: str) -> str:
+    """Replace control characters, which could control a terminal, with U+FFFD."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
