@@ -202,7 +202,7 @@ def parse_manifest(data: bytes) -> Manifest:
     except KeyError as error:
         raise ValueError(f"the field {error} is missing") from error
     except (TypeError, AttributeError) as error:
-        raise ValueError(f"a field has the wrong type: {error}") from error
+        raise ValueError(f"a field has the wrong type: {str(error)!r}") from error
 
 
 def _manifest(fields: dict[str, Any]) -> Manifest:

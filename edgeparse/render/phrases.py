@@ -15,7 +15,10 @@ VERDICTS: dict[Verdict, str] = {
     "inconclusive": "inconclusive: the traces do not settle it",
 }
 
-WINDOWS_ARE_NO_MAP = "The coloured windows do not show which parts were edited. The answer uses all windows together; a single window is often wrong."
+WINDOWS_ARE_NO_MAP = (
+    "The coloured windows do not show which parts were edited. The answer uses all windows together. A single window is often "
+    "wrong."
+)
 
 LIMITS = (
     "This is not proof. A high probability does not prove that the image was generated, and a low one does not prove a camera. Do not "

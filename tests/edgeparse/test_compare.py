@@ -107,7 +107,7 @@ def test_nothing_but_photos() -> None:
 
 
 def test_one_picture_is_too_few() -> None:
-    with pytest.raises(ValueError, match="two or more"):
+    with pytest.raises(ValueError, match="at least two"):
         compared(0)
 
 

@@ -71,9 +71,9 @@ def test_more_pictures_join_and_the_same_ones_do_not(tmp_path: Path) -> None:
 
 def test_too_few_pictures_and_bad_names(tmp_path: Path) -> None:
     mine = store(tmp_path)
-    with pytest.raises(GalleryError, match="9 different pictures"):
+    with pytest.raises(GalleryError, match="at least 10 different images, got 9"):
         mine.add("a", pictures(1, 9))
-    with pytest.raises(GalleryError, match="1 different"):
+    with pytest.raises(GalleryError, match="got 1"):
         mine.add("a", np.repeat(pictures(1, 1), 30, axis=0))
     for name in ("", "  ", "a\nb", "x" * 101, "\x1b[31m"):
         with pytest.raises(ValueError, match="printable"):
@@ -98,14 +98,14 @@ def test_another_network_is_refused_with_what_to_do(tmp_path: Path) -> None:
     mine = store(tmp_path)
     assert mine.entries() == []
     assert mine.gallery().names == ()
-    assert mine.others() == {"default-other": ["a"]}
+    assert mine.other_networks() == {"default-other": ["a"]}
     with pytest.raises(GalleryError, match=r"enrolled with the network of bundle default-other.*gallery add"):
         mine.vectors("a")
-    old.export(tmp_path / "out.npz")
-    with pytest.raises(GalleryError, match=r"cannot be compared.*--bundle"):
-        mine.take(tmp_path / "out.npz")
+    old.export_file(tmp_path / "out.npz")
+    with pytest.raises(GalleryError, match=r"must belong to the network.*--bundle"):
+        mine.import_file(tmp_path / "out.npz")
     mine.file.write_bytes(old.file.read_bytes())
-    with pytest.raises(GalleryError, match="move it away"):
+    with pytest.raises(GalleryError, match="move the file away"):
         mine.entries()
 
 
@@ -121,23 +121,23 @@ def test_export_writes_to_what_it_names(tmp_path: Path) -> None:
     new, link, pipe = tmp_path / "new.npz", tmp_path / "link.npz", tmp_path / "pipe.npz"
     before = os.umask(0o022)
     try:
-        mine.export(new)
+        mine.export_file(new)
         assert new.stat().st_mode & 0o777 == 0o644
         new.chmod(0o600)
-        mine.export(new)
+        mine.export_file(new)
         assert new.stat().st_mode & 0o777 == 0o600
     finally:
         os.umask(before)
     (tmp_path / "elsewhere").mkdir()
     link.symlink_to(tmp_path / "elsewhere" / "target.npz")
-    mine.export(link)
+    mine.export_file(link)
     assert link.is_symlink()
-    store(tmp_path / "yours").take(tmp_path / "elsewhere" / "target.npz")
+    store(tmp_path / "yours").import_file(tmp_path / "elsewhere" / "target.npz")
     os.mkfifo(pipe)
     # Larger than what is written, so that the pipe needs no second process; reading and writing, so that neither end waits.
     end = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
     try:
-        mine.export(pipe)
+        mine.export_file(pipe)
         assert os.read(end, 4) == b"PK\x03\x04"
     finally:
         os.close(end)
@@ -150,16 +150,16 @@ def test_export_and_import(tmp_path: Path) -> None:
         mine.add(name, pictures(seed))
     yours.add("a", pictures(7))
     out = tmp_path / "out.npz"
-    assert [entry.name for entry in mine.export(out, ["a", "c"])] == ["a", "c"]
-    assert [(entry.name, entry.pictures) for entry in yours.take(out)] == [("a", 20), ("c", 10)]
+    assert [entry.name for entry in mine.export_file(out, ["a", "c"])] == ["a", "c"]
+    assert [(entry.name, entry.pictures) for entry in yours.import_file(out)] == [("a", 20), ("c", 10)]
     assert [entry.name for entry in yours.entries()] == ["a", "c"]
     assert np.array_equal(yours.vectors("c"), mine.vectors("c"))
     with pytest.raises(GalleryError, match="no generator 'z'"):
-        mine.export(out, ["z"])
-    with pytest.raises(GalleryError, match="nothing to export"):
-        store(tmp_path / "empty").export(out)
+        mine.export_file(out, ["z"])
+    with pytest.raises(GalleryError, match="no generator is enrolled"):
+        store(tmp_path / "empty").export_file(out)
     with pytest.raises(GalleryError, match="no file"):
-        mine.take(tmp_path / "none.npz")
+        mine.import_file(tmp_path / "none.npz")
 
 
 def test_an_import_of_one_picture_ten_times_is_refused_and_leaves_the_gallery(tmp_path: Path) -> None:
@@ -169,8 +169,8 @@ def test_an_import_of_one_picture_ten_times_is_refused_and_leaves_the_gallery(tm
     out = tmp_path / "out.npz"
     content = replace(gallery_store._load(mine.file), vectors={"a": np.repeat(pictures(1)[:1], MIN_PICTURES, 0)})
     out.write_bytes(gallery_store._dump(content))
-    with pytest.raises(GalleryError, match="a would have 1 different pictures"):
-        yours.take(str(out))
+    with pytest.raises(GalleryError, match="a must have at least 10 different images, got 1"):
+        yours.import_file(str(out))
     assert [entry.name for entry in yours.entries()] == ["b"]
 
 
@@ -199,18 +199,18 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     mine.file.write_bytes(forged(generators=[entry]))
     assert len(mine.entries()) == 1
     for data, words in (
-        (forged(schema=2), "schema 2"),
-        (forged(generators=[entry | {"pictures": 3}]), "3 are listed"),
+        (forged(schema=2), "must have schema 1, got 2"),
+        (forged(generators=[entry | {"pictures": 3}]), "must have 3 vectors, got 10"),
         (forged(generators=[entry | {"name": "\x1b[2J"}]), "printable"),
         (forged(generators=[{"name": "a"}]), "damaged"),
         (forged(generators=[entry | {"added": 20260101}]), "damaged"),
         (forged(generators=[entry | {"changed": "\x1b[2J"}]), "damaged"),
-        (forged(generators=[entry], bundle="\x1b[2J"), "bundle is"),
-        (forged(generators=[entry, entry]), "listed twice"),
-        (forged(generators=[]), "belong to no generator"),
+        (forged(generators=[entry], bundle="\x1b[2J"), "bundle must be printable"),
+        (forged(generators=[entry, entry]), "distinct"),
+        (forged(generators=[]), "must belong to a generator"),
         (forged(2 * pictures(1), generators=[entry]), "unit length"),
         (forged(np.full((10, 4), np.nan), generators=[entry]), "unit length"),
-        (forged(pictures(1, 3), generators=[entry | {"pictures": 3}]), "fewer than 10"),
+        (forged(pictures(1, 3), generators=[entry | {"pictures": 3}]), "at least 10 different images, got 3"),
     ):
         mine.file.write_bytes(data)
         with pytest.raises(GalleryError, match=words):
@@ -221,18 +221,16 @@ def test_embeddings_of_another_size_are_refused_before_they_are_kept(tmp_path: P
     """One import of them would end every later check."""
     theirs, mine = store(tmp_path / "theirs"), store(tmp_path / "mine")
     theirs.add("a", np.eye(10, 16, dtype=np.float32))
-    theirs.export(tmp_path / "out.npz")
-    with pytest.raises(
-        GalleryError, match=f"embeddings of 16 numbers, those of {open_bundle().label} have {DIMENSION}"
-    ):
-        mine.take(tmp_path / "out.npz")
+    theirs.export_file(tmp_path / "out.npz")
+    with pytest.raises(GalleryError, match=f"embeddings of {DIMENSION} dimensions like {open_bundle().label}, got 16"):
+        mine.import_file(tmp_path / "out.npz")
     assert mine.entries() == []
-    with pytest.raises(GalleryError, match="cannot be in one gallery"):
+    with pytest.raises(GalleryError, match="same dimension, got 12 and 16"):
         theirs.add("b", np.eye(10, 12, dtype=np.float32))
     assert [entry.name for entry in theirs.entries()] == ["a"]
     with pytest.raises(GalleryError, match="unit length"):
         mine.add("a", 3 * pictures(1))
-    with pytest.raises(GalleryError, match="enrol them again"):
+    with pytest.raises(GalleryError, match="enrol the generators again"):
         Parser(gallery=tmp_path / "theirs")
 
 
@@ -260,11 +258,11 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     mine = store(tmp_path)
     mine.add("a", pictures(1))
     monkeypatch.setattr(gallery_store, "MAX_BYTES", mine.file.stat().st_size - 1)
-    with pytest.raises(GalleryError, match="is larger than"):
+    with pytest.raises(GalleryError, match="must be at most"):
         mine.entries()
     with zipfile.ZipFile(mine.file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("gallery.json", " " * 100_000)
-    with pytest.raises(GalleryError, match="unpacks to"):
+    with pytest.raises(GalleryError, match="must unpack to"):
         mine.entries()
 
 
@@ -389,7 +387,7 @@ def test_parser_names_what_was_enrolled(tmp_path: Path, bundle_copy: Path) -> No
     assert before.generator.name != "noise maker"
 
 
-def test_what_an_enrolled_generator_needs_depends_on_the_picture(tmp_path: Path, bundle_copy: Path) -> None:
+def test_the_threshold_of_an_enrolled_generator_depends_on_the_image(tmp_path: Path, bundle_copy: Path) -> None:
     def change(fields: dict[str, Any]) -> None:
         fields["calibration"] |= {"known": 0.9, "enrolled": 0.1, "cohort_weight": 0.5}
 
@@ -398,17 +396,17 @@ def test_what_an_enrolled_generator_needs_depends_on_the_picture(tmp_path: Path,
     vectors = np.stack([plain.embed(noise(160, 160, seed))[1] for seed in range(MIN_PICTURES)])
     GalleryStore(tmp_path / "gallery", plain.bundle).add("noise maker", vectors)
     knowing = Parser(bundle_copy, gallery=tmp_path / "gallery")
-    needed = []
+    similarities = []
     for picture in (noise(160, 160, 99), noise(160, 160, 98) // 2):
         report, vector = knowing.embed(picture)
         assert vector is not None
         near = float(cohort_similarity(knowing.gallery.cohort, vector))
         assert report.generator is not None
-        found = {candidate.name: candidate.needed for candidate in report.generator.candidates}
+        found = {candidate.name: candidate.threshold for candidate in report.generator.candidates}
         assert found.pop("noise maker") == pytest.approx(0.1 + 0.5 * near, abs=1e-5)
         assert set(found.values()) == {0.9}
-        needed.append(near)
-    assert needed[0] != pytest.approx(needed[1], abs=1e-3)
+        similarities.append(near)
+    assert similarities[0] != pytest.approx(similarities[1], abs=1e-3)
 
 
 def test_an_enrolled_name_goes_before_the_bundles() -> None:

@@ -117,7 +117,7 @@ def test_parts_are_parts_of_the_whole(orientation: int, mode: str) -> None:
     for down, across in ((1, 1), (2, 3), (4, 2)):
         rows, columns = 121 // down * down, picture.width // across * across
         thinned = picture.pixels[20 : 20 + rows : down, :columns:across, 1]
-        assert np.array_equal(picture.thinned_green(20, 141, down, across), thinned)
+        assert np.array_equal(picture.subsampled_green(20, 141, down, across), thinned)
 
 
 def test_grey_palette_cmyk_and_16_bit(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_grey_palette_cmyk_and_16_bit(tmp_path: Path) -> None:
     deep = Image.fromarray(grey.astype(np.uint16) * 257)
     assert np.array_equal(images.read(encoded_image(deep, "PNG")).pixels[:, :, 0], grey)
     assert not images.read(Image.fromarray(np.zeros((9, 9), np.uint16))).pixels.any()
-    with pytest.raises(ImageError, match="16-bit values go up to 40") as told:
+    with pytest.raises(ImageError, match="16-bit values must use the range up to 65535, got at most 40") as told:
         # Twelve bits, as a sensor gives them.
         images.read(encoded_image(Image.fromarray(np.uint16(grey // 2 + 128) * 16), "PNG"))
     assert told.value.kind == "unsupported"

@@ -23,7 +23,7 @@ def test_import_loads_nothing_heavy() -> None:
 
 def test_the_command_line_loads_no_inference_library_until_it_needs_one() -> None:
     libraries = ("onnxruntime", "tensorrt", "tensorrt_rtx", "cuda", "PIL", "platformdirs", "filelock")
-    code = f"import sys, edgeparse.cli; print([m for m in {libraries!r} if m in sys.modules])"
+    code = f"import sys, edgeparse.cli.main; print([m for m in {libraries!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -32,23 +32,23 @@ def test_the_command_line_loads_no_inference_library_until_it_needs_one() -> Non
 def test_help_does_not_wait_for_numpy(arguments: list[str]) -> None:
     heavy = (*HEAVY[:-1], "jinja2", "filelock")
     code = (
-        "import sys; from edgeparse.cli import main\n"
+        "import sys; from edgeparse.cli.main import main\n"
         f"main({arguments!r}, standalone_mode=False); print([m for m in {heavy!r} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_check_loads_neither_the_table_nor_what_runs_engines() -> None:
+def test_check_loads_neither_rich_nor_the_engine_code() -> None:
     unneeded = (
         "rich",
         "edgeparse.backends.tensorrt.build",
-        "edgeparse.backends.tensorrt",
+        "edgeparse.backends.tensorrt.backend",
         "edgeparse.backends.tensorrt.cuda",
         "importlib.resources",
     )
     code = (
-        "import sys; from edgeparse.cli import main\n"
+        "import sys; from edgeparse.cli.main import main\n"
         f"main(['check', '--jsonl', '--backend', 'cpu', {str(sample_files()[0])!r}], standalone_mode=False)\n"
         f"print([m for m in {unneeded!r} if m in sys.modules])"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgeparse import ImageError, images, windows
+from edgeparse.bundle import open_bundle
 from tests.conftest import encoded, noise
 
 
@@ -107,3 +110,16 @@ def test_cost_does_not_grow_with_the_picture() -> None:
 def test_no_windows_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         windows.cut(noise(10, 10), 0)
+
+
+def test_frame_cuts_as_the_bundle_says() -> None:
+    bundle, picture = open_bundle(), images.read(noise(300, 400))
+    cut = windows.frame(bundle, picture, 5)
+    expected = windows.cut(picture, 5, bundle.window)
+    assert cut.corners == expected.corners
+    assert np.array_equal(cut.pixels, expected.pixels)
+    resized = windows.frame(replace(bundle, framing="resize", window=64), picture, 5)
+    assert (resized.pixels.shape, resized.corners) == ((1, 64, 64, 3), ((0, 0),))
+    with pytest.raises(ImageError, match="at least 64 pixels") as caught:
+        windows.frame(bundle, images.read(noise(63, 400)), 5)
+    assert caught.value.kind == "unsupported"

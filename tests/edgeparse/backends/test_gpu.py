@@ -40,7 +40,7 @@ SLACK = 16 * 2**20
 
 
 @pytest.fixture(params=list(library.LIBRARIES))
-def flavour(request: pytest.FixtureRequest) -> str:
+def name(request: pytest.FixtureRequest) -> str:
     chosen = library.get_library(request.param)
     try:
         library.import_library(chosen)
@@ -57,8 +57,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineCache:
     return EngineCache()
 
 
-def compiled(flavour: str, store: EngineCache, precision: str | None = None) -> EngineRecord:
-    return build.build_engine(open_bundle(), build.BuildConfig(flavour, precision, (1, 8, 16)), store)[0]
+def compiled(name: str, store: EngineCache, precision: str | None = None) -> EngineRecord:
+    return build.build_engine(open_bundle(), build.BuildConfig(name, precision, (1, 8, 16)), store)[0]
 
 
 def loaded(record: EngineRecord, store: EngineCache, graphs: bool = True) -> TensorRTBackend:
@@ -270,19 +270,19 @@ def test_doctor_says_that_cuda_runs(on_cuda: None) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-def test_an_engine_answers_as_onnxruntime(flavour: str, precision: str, store: EngineCache) -> None:
+def test_an_engine_answers_as_onnxruntime(name: str, precision: str, store: EngineCache) -> None:
     if precision != "int8" and precision not in open_bundle().variants:
         pytest.skip(f"the bundle has no {precision}")
     if precision == "int8" and "int8-tensorrt" not in open_bundle().variants:
         pytest.skip("the bundle has no int8 for TensorRT")
-    backend = loaded(compiled(flavour, store, precision), store)
+    backend = loaded(compiled(name, store, precision), store)
     differences = verify.compare(backend, reference(), sample_windows(), open_bundle().outputs)
-    print(flavour, precision, differences)
+    print(name, precision, differences)
     assert not verify.too_far(differences, precision), differences
 
 
-def test_auto_takes_the_engine_and_reports(flavour: str, store: EngineCache) -> None:
-    compiled(flavour, store)
+def test_auto_takes_the_engine_and_reports(name: str, store: EngineCache) -> None:
+    compiled(name, store)
     parser = Parser()
     assert parser.backend in library.LIBRARIES
     cpu = Parser(backend="cpu", variant="fp32")
@@ -292,8 +292,8 @@ def test_auto_takes_the_engine_and_reports(flavour: str, store: EngineCache) -> 
         )
 
 
-def test_graphs_compute_the_same(flavour: str, store: EngineCache) -> None:
-    record = compiled(flavour, store)
+def test_graphs_compute_the_same(name: str, store: EngineCache) -> None:
+    record = compiled(name, store)
     with_graphs, without = loaded(record, store), loaded(record, store, graphs=False)
     for count in (1, 8, 16, 5):
         given = sample_windows()[:count]
@@ -303,15 +303,15 @@ def test_graphs_compute_the_same(flavour: str, store: EngineCache) -> None:
                 np.testing.assert_allclose(got[name], expected[name], rtol=1e-3, atol=1e-3)
 
 
-def test_eight_threads_get_the_answers_of_one(flavour: str, store: EngineCache) -> None:
-    backend = loaded(compiled(flavour, store), store)
+def test_eight_threads_get_the_answers_of_one(name: str, store: EngineCache) -> None:
+    backend = loaded(compiled(name, store), store)
     for got, alone in together_and_alone(backend, 8):
         for name in OUTPUTS:
             np.testing.assert_allclose(got[name], alone[name], rtol=1e-3, atol=1e-3)
 
 
-def test_device_memory_stays_flat(flavour: str, store: EngineCache) -> None:
-    backend = loaded(compiled(flavour, store), store)
+def test_device_memory_stays_flat(name: str, store: EngineCache) -> None:
+    backend = loaded(compiled(name, store), store)
     given = sample_windows()
     for count in (1, 8, 16, 3):
         backend.run(given[:count], OUTPUTS)
@@ -321,7 +321,7 @@ def test_device_memory_stays_flat(flavour: str, store: EngineCache) -> None:
     assert before - cuda.free_memory() < SLACK
 
 
-def test_a_plan_that_is_none_is_refused(flavour: str, store: EngineCache) -> None:
-    record = compiled(flavour, store)
+def test_a_plan_that_is_none_is_refused(name: str, store: EngineCache) -> None:
+    record = compiled(name, store)
     with pytest.raises(EngineDamagedError):
         TensorRTBackend(record, store.read(record)[:1000])

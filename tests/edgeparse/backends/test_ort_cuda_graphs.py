@@ -219,7 +219,7 @@ def test_a_graph_that_computes_something_else_is_not_used(
     check(backend, 8)
     assert backend.graphs
     assert [backend.recorded(count) for count in (3, 8, 32)] == [False, True, False]
-    assert "the CUDA graph for 4 windows computes other" in caplog.text
+    assert "the CUDA graph for 4 windows returned other values" in caplog.text
 
 
 def test_without_graphs_on_request(library: Library) -> None:
@@ -232,7 +232,7 @@ def test_without_graphs_on_request(library: Library) -> None:
 def test_windows_of_another_shape_and_unknown_outputs_are_refused(library: Library) -> None:
     backend = OnnxRuntimeBackend(b"", "cuda")
     for windows in (pictures(2)[:, 1:], pictures(1).astype(np.float32), pictures(1)[:0]):
-        with pytest.raises(BackendError, match="the model takes uint8"):
+        with pytest.raises(BackendError, match="windows must be uint8"):
             backend.run(windows, ["family"])
     with pytest.raises(BackendError, match="no output other"):
         backend.run(pictures(1), ["other"])
@@ -294,8 +294,8 @@ try:
 except Exception as error:
     print(error)
 """
-    (said,) = in_a_process(code)
-    assert "survives a fork" in said
+    (message,) = in_a_process(code)
+    assert "do not survive a fork" in message
 
 
 def test_threads_that_outlive_the_main_one_are_answered() -> None:

@@ -21,6 +21,7 @@ from edgeparse.bench import cold_start, jetson_power, measure, monitor
 from edgeparse.bench.latency import summarize
 from edgeparse.bundle import open_bundle
 from edgeparse.cli.main import main
+from edgeparse.parser import STAGES
 from tests.conftest import encoded, noise, sample_files
 
 SCHEMA = json.loads((Path(edgeparse.__file__).parent / "bench.schema.json").read_text())
@@ -52,7 +53,7 @@ def test_json_follows_the_schema(small: Path) -> None:
     assert result["setup"]["bundle_sha256"] == open_bundle().sha256
     assert result["cold_start"] is None
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(result | {"schema": 2}, SCHEMA)
+        jsonschema.validate(result | {"schema": 1}, SCHEMA)
 
 
 def test_a_picture_is_made_where_none_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -61,7 +62,7 @@ def test_a_picture_is_made_where_none_is_named(monkeypatch: pytest.MonkeyPatch, 
     done = run("--runs", 1, "--cold", 0, "--windows", 1, "--plot", plot)
     assert done.exit_code == 0, done.stderr
     assert "1155x866 JPEG" in done.stdout
-    assert [line.split()[0] for line in done.stdout.splitlines()[1:6]] == ["report", *measure.STAGES]
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:6]] == ["report", *STAGES]
     assert plot.read_text().startswith("<?xml")
 
 
@@ -93,38 +94,43 @@ def test_a_new_process_runs_nothing_of_the_working_directory(
     assert not (tmp_path / "owned").exists()
 
 
-def test_stages_answer_as_the_parser_does(parser: Parser) -> None:
-    """What is taken apart is what is measured whole: the same calls, with the same windows."""
-    seen: list[np.ndarray] = []
+def test_profiled_stages_are_those_of_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profiled run makes the same calls as a report, with the same windows."""
+    parser = Parser(windows=3)
+    network, calls = parser.network, []
 
-    class Spy:
-        bundle, gallery, enrolled = parser.bundle, parser.gallery, parser.enrolled
+    def run(windows: np.ndarray, outputs: list[str]) -> dict[str, np.ndarray]:
+        calls.append((windows, outputs))
+        return type(network).run(network, windows, outputs)
 
-        class network:
-            @staticmethod
-            def run(windows: np.ndarray, outputs: list[str]) -> dict[str, np.ndarray]:
-                seen.append(windows)
-                return parser.network.run(windows, outputs)
-
-    taken = measure.apart(Spy(), sample_files()[0], 3)  # type: ignore[arg-type]
-    assert tuple(taken) == measure.STAGES
-    assert min(taken.values()) > 0
-    corners = Parser(windows=3).inspect(sample_files()[0]).corners
+    monkeypatch.setattr(network, "run", run)
+    stages = parser.profile_stages(sample_files()[0])
+    assert tuple(stages) == STAGES
+    assert min(stages.values()) > 0
+    report = parser.parse(sample_files()[0])
+    (profiled, profiled_outputs), (parsed, parsed_outputs) = calls
+    assert np.array_equal(profiled, parsed)
+    assert profiled_outputs == parsed_outputs
+    assert len(profiled) == report.windows
+    corners = parser.inspect(sample_files()[0]).corners
     pixels = np.asarray(Image.open(sample_files()[0]).convert("RGB"))
-    assert [pixels[top : top + 128, left : left + 128].tolist() for top, left in corners] == seen[0].tolist()
+    assert [pixels[top : top + 128, left : left + 128].tolist() for top, left in corners] == profiled.tolist()
 
 
-def test_transfers_are_told_where_the_backend_knows(parser: Parser) -> None:
-    class Device:
-        bundle, gallery, enrolled = parser.bundle, parser.gallery, parser.enrolled
+def test_transfers_are_profiled_if_the_backend_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    parser = Parser(windows=1)
+    network = parser.network
 
-        class network:
-            @staticmethod
-            def timed(windows: np.ndarray, outputs: list[str]) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-                return parser.network.run(windows, outputs), dict.fromkeys(TRANSFERS, 0.5)
+    def timed(windows: np.ndarray, outputs: list[str]) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+        return network.run(windows, outputs), dict.fromkeys(TRANSFERS, 0.5)
 
-    taken = measure.apart(Device(), noise(130, 130), 1)  # type: ignore[arg-type]
-    assert {name: taken[name] for name in TRANSFERS} == dict.fromkeys(TRANSFERS, 0.5)
+    monkeypatch.setattr(network, "timed", timed, raising=False)
+    stages = parser.profile_stages(noise(130, 130))
+    assert tuple(stages) == (*STAGES, *TRANSFERS)
+    assert {name: stages[name] for name in TRANSFERS} == dict.fromkeys(TRANSFERS, 0.5)
+    timing = parser.parse(noise(130, 130)).timing_ms
+    assert timing is not None
+    assert timing.total >= timing.read + timing.infer
 
 
 def test_percentiles_need_ten_samples_beyond_them() -> None:
@@ -133,7 +139,7 @@ def test_percentiles_need_ten_samples_beyond_them() -> None:
     assert summarize(range(999)).p99 is None
     full = summarize(range(1001))
     assert (full.p50, full.p90, full.p99, full.max, full.spread) == (500, 900, 990, 1000, 1.0)
-    with pytest.raises(ValueError, match="no samples"):
+    with pytest.raises(ValueError, match="must not be empty"):
         summarize([])
 
 
@@ -205,7 +211,7 @@ def test_a_jetsons_sensors_tell_its_energy(fake_machine: Path, small: Path) -> N
     result = json.loads(done.stdout)
     jsonschema.validate(result, SCHEMA)
     assert result["energy_of"] == "VDD_IN"
-    assert "mJ of VDD_IN a report" in run("--runs", 3, "--cold", 0, "--windows", 1, small).stdout
+    assert "mJ per report, measured on VDD_IN" in run("--runs", 3, "--cold", 0, "--windows", 1, small).stdout
 
 
 def test_a_sensor_that_stops_is_no_measurement(fake_machine: Path) -> None:
@@ -278,7 +284,7 @@ def test_a_gpu_tells_its_energy_and_heat(monkeypatch: pytest.MonkeyPatch) -> Non
     with monitor.Monitor() as watch:
         pass
     assert (watch.energy_j, watch.energy_of) == (1, "the GPU")
-    assert "the GPU was slowed down" in " ".join(watch.warnings())
+    assert "the GPU was throttled" in " ".join(watch.warnings())
     assert system.describe()["gpu"] == {"name": "A GPU", "clock_mhz": None}
     assert fake.open == 0
 
@@ -287,7 +293,7 @@ def test_doubtful_figures_fail_a_strict_run(small: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(monitor.Monitor, "warnings", lambda _self: ["hot"])
     done = run("--runs", 1, "--cold", 0, "--windows", 1, "--strict", small)
     assert done.exit_code == 1
-    assert "not to be believed: hot" in done.stderr
+    assert "not reliable: hot" in done.stderr
 
 
 def test_wrong_usage_ends_before_anything_is_measured(small: Path, tmp_path: Path) -> None:
@@ -315,7 +321,7 @@ def test_a_plot_that_cannot_be_written_is_said_before_the_measurement(
 
 
 def test_a_plot_shows_accuracy_against_latency(small: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(measure, "TRADED", 2)
+    monkeypatch.setattr(measure, "PRECISION_RUNS", 2)
     traded = measure.accuracy_latency([str(small)], {"windows": 1, "backend": "cpu"}, "onnxruntime-cpu")
     figures = open_bundle().metrics["variants"]
     assert [trade.precision for trade in traded] == ["fp32", "fp16", "int8"]

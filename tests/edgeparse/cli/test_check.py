@@ -205,7 +205,7 @@ def test_camera_verdicts_and_insides_are_explained(bundle_copy: Path, monkeypatc
 
     edit_manifest(bundle_copy, camera)
     done = run("check", "--explain", "--bundle", bundle_copy, sample_files()[0])
-    assert "none is looked for" in done.stdout
+    assert "the image looks like a camera photo" in done.stdout
     comparing(bundle_copy, reported=True)
     assert "a hint at best" in run("check", "--bundle", bundle_copy, sample_files()[0]).stdout
 
@@ -304,7 +304,7 @@ def test_fingerprint_failures(tmp_path: Path) -> None:
 def test_doctor(bundle_copy: Path) -> None:
     done = run("doctor")
     assert done.exit_code == 0
-    for word in ("onnxruntime", "backend cpu", "backend openvino", "right hashes", "takes onnxruntime-"):
+    for word in ("onnxruntime", "backend cpu", "backend openvino", "correct hashes", "chooses onnxruntime-"):
         assert word in done.stdout
     (bundle_copy / "model.onnx").write_bytes(b"")
     done = run("doctor", "--bundle", bundle_copy)
@@ -314,7 +314,7 @@ def test_doctor(bundle_copy: Path) -> None:
 
 def test_help_and_version() -> None:
     assert edgeparse.__version__ in run("--version").stdout
-    for command in ("check", "fingerprint", "doctor"):
+    for command in ("bundle", "check", "fingerprint", "doctor"):
         assert "Usage" in run(command, "--help").stdout
 
 

@@ -267,7 +267,7 @@ def test_an_early_end_is_said(parser: Parser, shown: Open) -> None:
     look = parser.inspect(noise(150, 150))
     page = HtmlReport(parser.bundle, 30)
     page.add(look.report, look)
-    assert "1 of 30 pictures were looked at" in shown(page.render(30)).inner_text("main")
+    assert "1 of 30 images were analysed" in shown(page.render(30)).inner_text("main")
 
 
 def test_a_bundle_of_another_size_that_resizes_is_shown_as_it_is(parser: Parser) -> None:
@@ -282,9 +282,9 @@ def test_a_bundle_of_another_size_that_resizes_is_shown_as_it_is(parser: Parser)
     page.add(report, small)
     html = page.render()
     assert re.search(r'class="outline" x="0" y="0" width="300" height="200"', html)
-    assert "as a whole, resized to 64 \N{MULTIPLICATION SIGN} 64" in html
-    assert 'width="64" height="64" alt="Fingerprint of the picture"' in html
-    assert "has no outputs for family, architecture and losses" in html
+    assert "the whole image, resized to 64 \N{MULTIPLICATION SIGN} 64" in html
+    assert 'width="64" height="64" alt="Fingerprint of the image"' in html
+    assert "does not predict family, architecture and losses" in html
     for words_that_do_not_fit in (
         'width="128"',
         "Windows and scores",
@@ -303,7 +303,7 @@ def test_a_bundle_of_another_size_that_resizes_is_shown_as_it_is(parser: Parser)
 def test_a_bundle_that_does_not_answer_is_refused(parser: Parser) -> None:
     mute = replace(parser.bundle, outputs=tuple(name for name in parser.bundle.outputs if name != "generated"))
     for bundle in (mute, replace(parser.bundle, calibration=None)):
-        with pytest.raises(BundleError, match="does not tell camera from generated"):
+        with pytest.raises(BundleError, match="does not separate camera from generated"):
             HtmlReport(bundle, 1)
 
 
@@ -334,7 +334,7 @@ def test_matrix_shows_every_pair(telling: Parser, shown: Open, browser: Browser,
     tab.close()
 
 
-def test_every_known_generator_is_held_against_what_it_needs(telling: Parser) -> None:
+def test_every_known_generator_is_shown_with_its_threshold(telling: Parser) -> None:
     look = telling.inspect(sample_files()[0])
     assert look.report.generator is not None
     candidates = (Candidate("the bundle's", 0.9, 0.871), Candidate("mine", 0.91, 0.923))
@@ -342,5 +342,5 @@ def test_every_known_generator_is_held_against_what_it_needs(telling: Parser) ->
     page = HtmlReport(telling.bundle, 1)
     page.add(report, look)
     shown = page.render()
-    assert "0.923 needed" in shown
+    assert "0.923 required" in shown
     assert "0.871 reached" in shown

@@ -18,7 +18,7 @@ import tensorrt_rtx
 from cuda.bindings import runtime as real_cuda
 
 from edgeparse.backends.base import TRANSFERS, Timed
-from edgeparse.backends.tensorrt import backend, cuda
+from edgeparse.backends.tensorrt import backend, cuda, library
 from edgeparse.backends.tensorrt.backend import MAX_SLOTS, TensorRTBackend, buffer_specs, split_batches
 from edgeparse.backends.tensorrt.engine_cache import EngineKey, EngineRecord, TensorSpec
 from edgeparse.errors import (
@@ -34,8 +34,8 @@ from tests import fake_gpu
 PLAN = b"plan"
 
 
-def record(flavour: str = "tensorrt", batches: tuple[int, int, int] = (1, 2, 4)) -> EngineRecord:
-    key = EngineKey("a" * 64, flavour, "10.3.0", ("sm86",), "Fake GPU", "linux-x86_64", "fp16", batches)
+def record(name: str = "tensorrt", batches: tuple[int, int, int] = (1, 2, 4)) -> EngineRecord:
+    key = EngineKey("a" * 64, name, "10.3.0", ("sm86",), "Fake GPU", "linux-x86_64", "fp16", batches)
     return EngineRecord(key, hashlib.sha256(PLAN).hexdigest(), len(PLAN), fake_gpu.TENSORS, "default-1", 1.0)
 
 
@@ -57,7 +57,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
             state.dla = self.DLA_core
             return engine if state.loads else None
 
-    library = SimpleNamespace(
+    trt = SimpleNamespace(
         Runtime=Runtime,
         TensorIOMode=tensorrt_rtx.TensorIOMode,
         DataType=tensorrt_rtx.DataType,
@@ -65,8 +65,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
         ExecutionContextAllocationStrategy=tensorrt_rtx.ExecutionContextAllocationStrategy,
     )
     monkeypatch.setattr(cuda, "runtime", lambda: fake)
-    monkeypatch.setattr(library, "library", lambda _flavour: library)
-    monkeypatch.setattr(library, "logger", lambda _flavour: logger)
+    monkeypatch.setattr(library, "import_library", lambda _library: trt)
+    monkeypatch.setattr(library, "get_logger", lambda _library: logger)
     yield state
     gc.collect()
     assert fake.blocks == {}, "device memory was not freed"
@@ -102,11 +102,11 @@ def test_the_gpu_that_is_none_has_only_what_the_real_libraries_have() -> None:
                 assert hasattr(real, name), f"{real} has no {name}"
 
 
-@pytest.mark.parametrize("flavour", ["tensorrt", "tensorrt-rtx"])
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 11])
-def test_batches_of_every_size(gpu: SimpleNamespace, flavour: str, count: int) -> None:
-    backend = TensorRTBackend(record(flavour), PLAN)
-    assert backend.name == flavour
+def test_batches_of_every_size(gpu: SimpleNamespace, name: str, count: int) -> None:
+    backend = TensorRTBackend(record(name), PLAN)
+    assert backend.name == name
     assert backend.shapes == {"windows": (4, 4, 3), "generated": (1,), "fingerprint": (3, 4, 4)}
     for seed in range(3):
         given = windows(count, seed)
@@ -179,7 +179,7 @@ def test_a_recorded_size_keeps_its_context(gpu: SimpleNamespace) -> None:
 def test_a_graph_that_does_nothing_is_not_used(gpu: SimpleNamespace, caplog: pytest.LogCaptureFixture) -> None:
     gpu.cuda.forgets = True
     backend = TensorRTBackend(record(), PLAN)
-    assert "computes something else" in caplog.text
+    assert "returned other values" in caplog.text
     launched = gpu.cuda.launched
     right(windows(1), backend.run(windows(1), BOTH))
     assert gpu.cuda.launched == launched
@@ -231,7 +231,7 @@ def test_a_graph_that_computes_something_else_is_not_used(
 ) -> None:
     gpu.engine.drifts = 1.0
     backend = TensorRTBackend(record(), PLAN)
-    assert "computes something else" in caplog.text
+    assert "returned other values" in caplog.text
     launched = gpu.cuda.launched
     backend.run(windows(1), BOTH)
     assert gpu.cuda.launched == launched
@@ -292,12 +292,12 @@ def test_an_engine_for_a_dla_core_is_loaded_on_it(gpu: SimpleNamespace) -> None:
 def test_an_engine_that_tensorrt_cannot_read(gpu: SimpleNamespace) -> None:
     gpu.loads = False
     gpu.logger.errors = []
-    with pytest.raises(EngineDamagedError, match="it gave no reason; delete it and compile it again"):
+    with pytest.raises(EngineDamagedError, match="no reason given; delete it and compile it again"):
         TensorRTBackend(record(), PLAN)
 
 
 def test_an_engine_with_other_tensors_than_its_record(gpu: SimpleNamespace) -> None:
-    with pytest.raises(EngineDamagedError, match="other inputs or outputs"):
+    with pytest.raises(EngineDamagedError, match=r"inputs and outputs of .* differ"):
         TensorRTBackend(replace(record(), tensors=fake_gpu.TENSORS[:2]), PLAN)
 
 
@@ -310,7 +310,7 @@ def test_too_little_memory_for_buffers(gpu: SimpleNamespace, call: str) -> None:
 
 def test_too_little_memory_for_a_context(gpu: SimpleNamespace) -> None:
     gpu.engine.most_contexts = 0
-    with pytest.raises(DeviceMemoryError, match="1 MiB are needed, 1024 MiB are free"):
+    with pytest.raises(DeviceMemoryError, match="needs 1 MiB of GPU memory, but only 1024 MiB are free"):
         TensorRTBackend(record(), PLAN)
 
 
@@ -339,9 +339,9 @@ def test_a_run_that_fails_is_an_error_and_the_next_is_not(gpu: SimpleNamespace) 
 @pytest.mark.parametrize(
     ("given", "outputs", "words"),
     [
-        (windows(1)[:, :3], BOTH, r"takes uint8\[N, 4, 4, 3\], not uint8\[1, 3, 4, 3\]"),
-        (windows(1).astype(np.float32), BOTH, "not float32"),
-        (windows(0), BOTH, r"not uint8\[0,"),
+        (windows(1)[:, :3], BOTH, r"must be uint8\[N, 4, 4, 3\], got uint8\[1, 3, 4, 3\]"),
+        (windows(1).astype(np.float32), BOTH, "got float32"),
+        (windows(0), BOTH, r"got uint8\[0,"),
         (windows(1), ["family"], "no output family"),
         (windows(1), ["windows"], "no output windows"),
     ],
@@ -366,7 +366,7 @@ def test_what_does_not_fit_never_reaches_the_gpu(
     ],
 )
 def test_tensors_that_no_buffer_is_planned_for(tensor: TensorSpec) -> None:
-    with pytest.raises(BackendError, match="tensor x is"):
+    with pytest.raises(BackendError, match="tensor x must have"):
         buffer_specs([tensor], 4)
 
 
@@ -382,7 +382,7 @@ def test_the_gpu_and_why_there_is_none(gpu: SimpleNamespace) -> None:
     errors = real_cuda.cudaError_t
     for status, kind, words in (
         (errors.cudaErrorNoDevice, NoDeviceError, "nvidia-smi"),
-        (errors.cudaErrorInsufficientDriver, DriverError, r"CUDA up to 12\.2, .* made for 13\.1; update the driver"),
+        (errors.cudaErrorInsufficientDriver, DriverError, r"must support CUDA 13\.1, got 12\.2; update the driver"),
         (errors.cudaErrorUnknown, BackendError, "cudaErrorUnknown"),
     ):
         gpu.cuda.fails["cudaGetDeviceCount"] = status
@@ -403,5 +403,5 @@ def test_no_bindings(monkeypatch: pytest.MonkeyPatch) -> None:
         cuda.runtime()
 
 
-def test_the_number_of_lanes_is_small() -> None:
+def test_the_number_of_slots_is_small() -> None:
     assert 1 <= backend.MAX_SLOTS <= 8

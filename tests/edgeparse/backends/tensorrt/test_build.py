@@ -40,7 +40,7 @@ Report = Callable[[str, CompiledEngine], None]
 def key_for(model: bytes, precision: str = "fp32", capabilities: tuple[str, ...] = ("sm86",)) -> EngineKey:
     return EngineKey(
         onnx=hashlib.sha256(model).hexdigest(),
-        flavour="tensorrt-rtx",
+        library="tensorrt-rtx",
         version=library.import_library(RTX).__version__,
         capabilities=capabilities,
         gpu=None,
@@ -125,7 +125,7 @@ def test_tf32_is_left_out_where_a_model_does_not_bear_it(monkeypatch: pytest.Mon
             return configs[-1]
 
     shown = SimpleNamespace(**{name: getattr(trt, name) for name in dir(trt)} | {"Builder": Builder})
-    monkeypatch.setattr(library, "import_library", lambda _flavour: shown)
+    monkeypatch.setattr(library, "import_library", lambda _library: shown)
     model = small_model()
     assert compile_engine(model, replace(key_for(model), tf32=borne)).plan
     assert configs[0].get_flag(trt.BuilderFlag.TF32) == borne
@@ -138,7 +138,7 @@ def test_an_operator_that_tensorrt_lacks_is_named() -> None:
 
 
 def test_what_is_not_onnx_is_refused() -> None:
-    with pytest.raises(UnsupportedModelError, match="refuses the model"):
+    with pytest.raises(UnsupportedModelError, match="rejects the model"):
         compile_engine(b"not onnx", key_for(b"not onnx"))
 
 
@@ -166,27 +166,27 @@ def test_what_the_compiler_refuses_has_its_reason() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"batches": (0, 1, 1)}, "not in order"),
-        ({"batches": (1, 9, 8)}, "not in order"),
-        ({"capabilities": ()}, "no compute capability"),
-        ({"capabilities": ("sm86", "sm90")}, "does not compile for sm90"),
-        ({"dla": 0}, "no DLA cores"),
-        ({"flavour": "tensorrt"}, "only for the GPU that it runs on"),
-        ({"flavour": "tensorrt", "gpu": "Orin", "dla": 0}, "one batch size"),
-        ({"flavour": "tensorrt", "gpu": "Orin", "dla": 0, "batches": (8, 8, 8)}, "fp16 or int8"),
+        ({"batches": (0, 1, 1)}, "in ascending order"),
+        ({"batches": (1, 9, 8)}, "in ascending order"),
+        ({"capabilities": ()}, "at least one compute capability"),
+        ({"capabilities": ("sm86", "sm90")}, "got sm90"),
+        ({"dla": 0}, "does not support DLA cores"),
+        ({"library": "tensorrt"}, "only for the GPU it runs on"),
+        ({"library": "tensorrt", "gpu": "Orin", "dla": 0}, "one batch size"),
+        ({"library": "tensorrt", "gpu": "Orin", "dla": 0, "batches": (8, 8, 8)}, "fp16 or int8"),
     ],
 )
 def test_what_cannot_be_is_refused_before_the_library_is_asked(
     monkeypatch: pytest.MonkeyPatch, change: dict[str, object], words: str
 ) -> None:
     key = replace(key_for(b""), **change)  # type: ignore[arg-type]
-    monkeypatch.setattr(library, "import_library", lambda _flavour: pytest.fail("the library was loaded"))
+    monkeypatch.setattr(library, "import_library", lambda _library: pytest.fail("the library was loaded"))
     with pytest.raises(EngineError, match=words):
         compile_engine(b"", key)
 
 
-def test_an_unknown_flavour() -> None:
-    with pytest.raises(BackendError, match="choose from tensorrt, tensorrt-rtx"):
+def test_an_unknown_library() -> None:
+    with pytest.raises(BackendError, match="library must be one of tensorrt, tensorrt-rtx"):
         library.get_library("openvino")
 
 
@@ -198,12 +198,12 @@ def test_a_missing_library_says_how_to_install_it(monkeypatch: pytest.MonkeyPatc
 
 def test_the_registrys_placeholder_is_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "tensorrt", type(os)("tensorrt"))
-    with pytest.raises(LibraryMissingError, match="no builder in it"):
+    with pytest.raises(LibraryMissingError, match="has no Builder"):
         library.import_library(library.LIBRARIES["tensorrt"])
 
 
 def test_an_old_library_is_refused() -> None:
-    with pytest.raises(LibraryMissingError, match=r"too old; 99\.1 or later"):
+    with pytest.raises(LibraryMissingError, match=r"must be at least 99\.1"):
         library.import_library(replace(RTX, minimum=(99, 1)))
 
 
@@ -246,13 +246,13 @@ def test_an_engine_that_everybody_may_change_is_not_compiled_over(store: EngineC
 
 
 def test_a_bundle_without_the_precision_says_what_it_has(store: EngineCache) -> None:
-    with pytest.raises(BundleError, match="no int4 model for TensorRT; it has fp32"):
+    with pytest.raises(BundleError, match="no int4 model for TensorRT; choose from fp32"):
         build.build_engine(open_bundle(), build.BuildConfig("tensorrt-rtx", "int4", capabilities=("sm86",)), store)
 
 
 @pytest.mark.parametrize("text", ["", "a", "9" * 5000, "0", "2,1,3", "1,2", "1,2,3,4"])
 def test_batches_that_are_none(text: str) -> None:
-    with pytest.raises(ValueError, match="is not one batch size"):
+    with pytest.raises(ValueError, match="batch sizes must be"):
         parse_batches(text)
 
 
@@ -275,18 +275,18 @@ def test_build_on_the_command_line(store: EngineCache) -> None:
     assert "compiled in" in err
     status, again, err = run(*command, "--batch", "1,4,8")
     assert (status, again) == (0, out)
-    assert "was compiled before" in err
+    assert "already in the cache" in err
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["--batch", "8,1"], 2, "not one batch size"),
+        (["--batch", "8,1"], 2, "batch sizes must be"),
         (["--precision", "fp8"], 2, "fp8"),
         (["--backend", "cpu"], 2, "tensorrt"),
-        (["--backend", "tensorrt-rtx", "--compute-capability", "sm90"], 3, "does not compile for sm90"),
-        (["--backend", "tensorrt", "--compute-capability", "sm86"], 3, "leave the compute capability out"),
-        (["--backend", "tensorrt-rtx", "--compute-capability", "sm86", "--dla", "0"], 3, "no DLA cores"),
+        (["--backend", "tensorrt-rtx", "--compute-capability", "sm90"], 3, "got sm90"),
+        (["--backend", "tensorrt", "--compute-capability", "sm86"], 3, "do not pass a compute capability"),
+        (["--backend", "tensorrt-rtx", "--compute-capability", "sm86", "--dla", "0"], 3, "does not support DLA cores"),
         (["--bundle", "nowhere"], 3, "bundle.json"),
     ],
 )
@@ -300,7 +300,7 @@ def test_build_says_what_is_wrong(store: EngineCache, arguments: list[str], stat
 
 def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     def gpu() -> None:
-        raise NoDeviceError("there is no NVIDIA driver on this machine")
+        raise NoDeviceError("this machine has no NVIDIA driver on this machine")
 
     monkeypatch.setattr(cuda, "gpu", gpu)
 
@@ -312,7 +312,7 @@ def test_auto_passes_over_engines_and_says_how_to_compile_one(
     monkeypatch.setattr(build, "build_engine", lambda *_: pytest.fail("auto compiled something"))
     caplog.set_level("INFO", "edgeparse")
     assert Parser().backend == "onnxruntime-cpu"
-    assert "edgeparse build --backend tensorrt-rtx compiles one" in caplog.text
+    assert "run `edgeparse build --backend tensorrt-rtx`" in caplog.text
     assert not store.records()
 
 
@@ -334,7 +334,7 @@ def test_auto_with_an_engine_but_no_gpu(
     caplog.set_level("INFO", "edgeparse")
     parser = Parser()
     assert parser.backend == "onnxruntime-cpu"
-    assert "auto passes over tensorrt-rtx: there is no NVIDIA driver" in caplog.text
+    assert "auto skips tensorrt-rtx: this machine has no NVIDIA driver" in caplog.text
     assert parser.parse(noise(130, 130)).status == "ok"
 
 
@@ -352,7 +352,7 @@ def test_a_gpu_backend_that_was_asked_for_does_not_fall_back(
 def test_another_gpu_is_told_what_the_engines_are_for(store: EngineCache, monkeypatch: pytest.MonkeyPatch) -> None:
     build.build_engine(open_bundle(), build.BuildConfig("tensorrt-rtx", "fp32", capabilities=("sm86",)), store)
     monkeypatch.setattr(cuda, "gpu", lambda: cuda.Gpu("A GPU", "sm120", 2**33))
-    with pytest.raises(EngineError, match="compiled for sm86, this GPU is sm120"):
+    with pytest.raises(EngineError, match="compiled for sm86, but this GPU is sm120"):
         backend.load_engine(open_bundle(), "tensorrt-rtx", store)
     (finding,) = (f for f in select.survey_backends(open_bundle()) if f.name == "tensorrt-rtx")
     assert not finding.usable
@@ -365,11 +365,11 @@ def test_doctor_explains(store: EngineCache, monkeypatch: pytest.MonkeyPatch) ->
     build.build_engine(open_bundle(), build.BuildConfig("tensorrt-rtx", "fp32", capabilities=("sm86",)), store)
     status, out, _ = run("doctor")
     assert status == 0
-    assert "--  gpu: there is no NVIDIA driver" in out
+    assert "--  gpu: this machine has no NVIDIA driver" in out
     assert f"ok  tensorrt-rtx: {library.import_library(RTX).__version__}" in out
-    assert "ok  tensorrt-rtx parser: accepts all of the" in out
+    assert "ok  tensorrt-rtx parser: accepts the whole" in out
     assert f"engines: 1 in {store.folder}" in out
-    assert "--  backend tensorrt-rtx: there is no NVIDIA driver" in out
+    assert "--  backend tensorrt-rtx: this machine has no NVIDIA driver" in out
 
 
 def test_doctor_finds_a_model_that_tensorrt_refuses(
@@ -379,15 +379,15 @@ def test_doctor_finds_a_model_that_tensorrt_refuses(
     monkeypatch.setattr(type(open_bundle()), "model", lambda *_: refused)
     status, out, _ = run("doctor", "--bundle", bundle_copy)
     assert status == 0  # ONNX Runtime on the CPU takes it
-    assert "--  tensorrt-rtx parser: the ONNX parser of tensorrt-rtx refuses the model: Unique the_node" in out
+    assert "--  tensorrt-rtx parser: the ONNX parser of tensorrt-rtx rejects the model: Unique the_node" in out
 
 
 def test_every_tensor_of_the_network_is_planned_for(model_files: dict[str, Path]) -> None:
     from edgeparse.backends.tensorrt.backend import buffer_specs
 
-    flavour_logger = library.get_logger(RTX)
+    logger = library.get_logger(RTX)
     network, _parser = build.parse_onnx(
-        model_files["fp32"].read_bytes(), RTX, library.import_library(RTX).Builder(flavour_logger)
+        model_files["fp32"].read_bytes(), RTX, library.import_library(RTX).Builder(logger)
     )
     planned = buffer_specs(build.tensor_specs(network), 32)
     assert planned["windows"].nbytes == 32 * 128 * 128 * 3

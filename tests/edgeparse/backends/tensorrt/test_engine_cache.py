@@ -35,7 +35,7 @@ from edgeparse.errors import (
 PLAN = b"a compiled engine"
 KEY = EngineKey(
     onnx="a" * 64,
-    flavour="tensorrt",
+    library="tensorrt",
     version="10.3.0.30",
     capabilities=("sm87",),
     gpu="Orin",
@@ -68,7 +68,7 @@ def test_a_record_survives_its_sidecar(tmp_path: Path) -> None:
     "change",
     [
         {"onnx": "c" * 64},
-        {"flavour": "tensorrt-rtx"},
+        {"library": "tensorrt-rtx"},
         {"version": "10.3.0.31"},
         {"capabilities": ("sm86",)},
         {"gpu": "Orin Nano"},
@@ -87,18 +87,18 @@ def test_everything_an_engine_depends_on_is_in_its_key(change: dict[str, object]
     ("change", "reason"),
     [
         ({"onnx": "c" * 64}, "another model file"),
-        ({"flavour": "tensorrt-rtx"}, "an engine of tensorrt-rtx"),
-        ({"version": "10.3.0.31"}, r"compiled with tensorrt 10\.3\.0\.31, here is 10\.3\.0\.30"),
-        ({"system": "linux-x86_64"}, "compiled for linux-x86_64, this is linux-aarch64"),
-        ({"capabilities": ("sm86", "sm89")}, "compiled for sm86, sm89, this GPU is sm87"),
-        ({"gpu": "Orin Nano"}, "compiled for Orin Nano, this GPU is Orin"),
+        ({"library": "tensorrt-rtx"}, "an engine of tensorrt-rtx"),
+        ({"version": "10.3.0.31"}, r"compiled with tensorrt 10\.3\.0\.31, but 10\.3\.0\.30 is installed"),
+        ({"system": "linux-x86_64"}, "compiled for linux-x86_64, but this is linux-aarch64"),
+        ({"capabilities": ("sm86", "sm89")}, "compiled for sm86, sm89, but this GPU is sm87"),
+        ({"gpu": "Orin Nano"}, "compiled for Orin Nano, but this GPU is Orin"),
     ],
 )
 def test_an_engine_made_for_something_else_is_refused(tmp_path: Path, change: dict[str, object], reason: str) -> None:
     key = replace(KEY, **change)
-    said = mismatch_reason(key, PLACE)
-    assert said is not None
-    assert re.search(reason, said)
+    found = mismatch_reason(key, PLACE)
+    assert found is not None
+    assert re.search(reason, found)
     store = EngineCache(tmp_path)
     store.write(record(key), PLAN)
     with pytest.raises((EngineMismatchError, EngineMissingError), match="edgeparse build"):
@@ -124,7 +124,7 @@ def test_the_latest_engine_that_fits_is_found(tmp_path: Path) -> None:
 
 
 def test_nothing_was_compiled_yet(tmp_path: Path) -> None:
-    with pytest.raises(EngineMissingError, match="Compile one with: edgeparse build --backend tensorrt"):
+    with pytest.raises(EngineMissingError, match="Run `edgeparse build --backend tensorrt`"):
         EngineCache(tmp_path / "none").find(PLACE, "edgeparse build --backend tensorrt")
 
 
