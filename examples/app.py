@@ -1,6 +1,6 @@
-"""A small app to be packaged: a page about the pictures it is given, and a line for each. `python examples/app.py PICTURE...`
+"""Report on images: a line for each, and an HTML page. Usage: `python examples/app.py IMAGE...`.
 
-`python examples/package_app.py` makes a folder of it that runs where no Python is installed.
+`python examples/package_app.py` packages this app as a folder that runs without Python.
 """
 
 import sys
@@ -11,23 +11,23 @@ from edgeparse.render.html import HtmlReport
 
 
 def main(names: list[str], page_file: Path) -> int:
-    """The number of pictures that could not be read."""
+    """Report on images, write the page, and return the number of images that could not be read."""
     parser = Parser()
     page, failed = HtmlReport(parser.bundle, len(names)), 0
     for name in names:
         try:
-            look = parser.inspect(name)
+            inspection = parser.inspect(name)
         except ImageError as error:
             page.add(parser.failure(name, error), None)
             print(f"{name}: {error}")
             failed += 1
         else:
-            page.add(look.report, look)
-            print(f"{name}: {look.report.verdict} {look.report.probability_generated:.3f}")
+            page.add(inspection.report, inspection)
+            print(f"{name}: {inspection.report.verdict} {inspection.report.probability_generated:.3f}")
     page_file.write_text(page.render(), encoding="utf-8")
     return failed
 
 
 if __name__ == "__main__":
-    # A status is a byte: 256 failures would be none.
+    # Exit statuses wrap at 256, so 256 failures would look like success.
     sys.exit(min(main(sys.argv[1:], Path("report.html")), 1))

@@ -1,6 +1,6 @@
-"""Package examples/app.py with PyInstaller, run it where there is no Python, and print its size: `python examples/package_app.py [FOLDER]`.
+"""Package examples/app.py with PyInstaller, run it without Python, and print its size. Usage: `python examples/package_app.py [FOLDER]`.
 
-Run it in an environment that holds only `pip install ".[cpu]" pyinstaller`, of a clone: what else is installed may be packaged, too.
+Run it in an environment with only `pip install ".[cpu]" pyinstaller` of a clone, because other installed packages may be included.
 """
 
 import json
@@ -13,12 +13,12 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PICTURE = HERE.parent / "samples" / "camera-dog.jpg"
-# Programs of the standard library and of NumPy that no picture needs.
+# Parts of the standard library and of dependencies that the app does not use.
 UNUSED = ("tkinter", "unittest", "pydoc", "doctest", "lib2to3", "numpy.f2py", "numpy.testing", "rich", "click")
 
 
 def build(folder: Path) -> Path:
-    """The app's folder."""
+    """Package the app and return its folder."""
     command = [sys.executable, "-m", "PyInstaller", str(HERE / "app.py"), "--name", "app", "--noconfirm", "--onedir"]
     command += ["--distpath", str(folder), "--workpath", str(folder / "work"), "--specpath", str(folder)]
     for module in UNUSED:
@@ -28,14 +28,19 @@ def build(folder: Path) -> Path:
 
 
 def libraries(program: Path) -> list[Path]:
-    """The operating system's own libraries that it names."""
+    """Return the shared libraries of the operating system that a program links to."""
     lines = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=True).stdout.split()
     return [Path(word) for word in lines if word.startswith("/")]
 
 
 def run_without_python(app: Path) -> tuple[str, str]:
-    """Run it in a file system that holds the app, a picture and the C library, and nothing else; where that needs a right that this
-    user lacks, with an empty environment. Returns which of the two, and what the app printed."""
+    """Run the app in a root file system that holds only the app, an image and the C library.
+
+    Without root privileges, run it with an empty environment instead.
+
+    Returns:
+        Which of the two, and the app's output.
+    """
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         shutil.copytree(app, root / "app", symlinks=True)
@@ -58,10 +63,10 @@ def run_without_python(app: Path) -> tuple[str, str]:
 
 
 def main(folder: Path) -> None:
-    """Build, run, measure."""
+    """Package the app, run it, and print its size as JSON."""
     app = build(folder)
     files = [path for path in app.rglob("*") if path.is_file() and not path.is_symlink()]
-    where, said = run_without_python(app)
+    where, output = run_without_python(app)
     size = sum(path.stat().st_size for path in files) / 1e6
     largest = sorted(files, key=lambda path: -path.stat().st_size)[:5]
     print(
@@ -71,7 +76,7 @@ def main(folder: Path) -> None:
                 "files": len(files),
                 "largest_mb": {str(p.relative_to(app)): round(p.stat().st_size / 1e6, 1) for p in largest},
                 "ran_in": where,
-                "said": said,
+                "said": output,
             },
             indent=1,
         )

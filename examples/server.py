@@ -1,4 +1,4 @@
-"""An endpoint that reports on uploaded pictures: `fastapi run examples/server.py`, then `curl -F picture=@photo.jpg localhost:8000/check`.
+"""An endpoint for uploaded images. Usage: `fastapi run examples/server.py`, then `curl -F picture=@photo.jpg localhost:8000/check`.
 
 Needs `pip install ".[cpu]" "fastapi[standard]"` in a clone of the repository.
 """
@@ -10,14 +10,14 @@ from fastapi import FastAPI, HTTPException, UploadFile
 from edgeparse import ImageError, Parser
 
 app = FastAPI(title="edgeparse")
-# One parser for all requests; FastAPI runs `def` endpoints in threads, and a thread of the network each is enough.
+# Shared by all requests. FastAPI runs `def` endpoints in threads, so one network thread per request suffices.
 parser = Parser(threads=1)
 parser.warm_up()
 
 
 @app.post("/check")
 def check(picture: UploadFile) -> dict[str, Any]:
-    """The report as `edgeparse check --json` gives it; 422 with the reason for what is no picture."""
+    """Return the report as JSON, or status 422 with the reason if the file is not an image."""
     try:
         report = parser.parse(picture.file).to_json()
     except ImageError as error:
@@ -27,5 +27,5 @@ def check(picture: UploadFile) -> dict[str, Any]:
 
 @app.get("/health")
 def health() -> dict[str, str]:
-    """What answers here."""
+    """Return the bundle and the backend."""
     return {"bundle": parser.bundle.label, "backend": parser.backend}

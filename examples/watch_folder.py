@@ -1,4 +1,4 @@
-"""Say of every picture that appears in a folder what it looks like: `python examples/watch_folder.py FOLDER`.
+"""Report on every image that arrives in a folder. Usage: `python examples/watch_folder.py FOLDER`.
 
 Needs `pip install ".[cpu]" watchfiles` in a clone of the repository.
 """
@@ -17,11 +17,11 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff"}
 
 
 def arriving(folder: Path, stop: threading.Event) -> Iterator[Path]:
-    """Each picture once it is there and its writer paused; one that is written again comes again."""
+    """Yield each image after its writer pauses, and again when it is rewritten."""
     watching = False
     for changes in watch(folder, stop_event=stop, rust_timeout=500, yield_on_timeout=True):
         if not watching:
-            # Only now: a picture that came before the watch stood would never be reported.
+            # Printed only now, because images that arrive before the watch starts are missed.
             print(f"watching {folder}", file=sys.stderr, flush=True)
             watching = True
         paths = {Path(path) for change, path in changes if change is not Change.deleted}
@@ -29,7 +29,7 @@ def arriving(folder: Path, stop: threading.Event) -> Iterator[Path]:
 
 
 def reports(folder: Path, stop: threading.Event) -> Iterator[Report]:
-    """A report a picture; one that cannot be read gives a report with its reason, and the watch goes on."""
+    """Yield one report per image, including images that cannot be read."""
     parser = Parser()
     parser.warm_up()
     return parser.parse_many(arriving(folder, stop))

@@ -44,7 +44,7 @@ def blocks(document: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/embedding.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/usage.md"])
 def test_python_in_documents_runs(document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "photo.jpg").write_bytes((ROOT / "samples/camera-dog.jpg").read_bytes())
     monkeypatch.chdir(tmp_path)
@@ -60,7 +60,7 @@ def test_links_between_documents_lead_somewhere() -> None:
         "README.md",
         "CONTRIBUTING.md",
         "CHANGELOG.md",
-        "docs/embedding.md",
+        "docs/usage.md",
         "docs/accuracy.md",
         "docs/tried.md",
     ):
@@ -94,18 +94,18 @@ def test_screenshots_are_small() -> None:
 
 
 def test_api_reference_has_every_public_name(tmp_path: Path) -> None:
-    command = re.search(r"`python -m (pdoc [^`]*)`", (ROOT / "docs/embedding.md").read_text())
+    command = re.search(r"`python -m (pdoc [^`]*)`", (ROOT / "docs/usage.md").read_text())
     assert command is not None
     subprocess.run([sys.executable, "-m", *command[1].split(), "-o", str(tmp_path)], cwd=ROOT, check=True)
     pages = "".join(path.read_text() for path in tmp_path.rglob("*.html"))
     for name in (
         "Parser.parse",
         "Parser.compare",
-        "Parser.look",
+        "Parser.inspect",
         "Report.to_json",
         "Comparison.matrix",
-        "Store.add",
-        "Page.render",
+        "GalleryStore.add",
+        "HtmlReport.render",
     ):
         assert f'id="{name}"' in pages, name
 

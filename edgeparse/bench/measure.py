@@ -138,9 +138,7 @@ def measure(
                 stages.setdefault(name, []).append(value)
             if progress is not None:
                 progress(len(samples) / runs if runs else (time.perf_counter() - start) / max(seconds, 1e-9))
-    cold_figures = None
-    if cold:
-        cold_figures = cold_start.measure(sources[0], cold, settings)  # type: ignore[arg-type]
+    cold_figures = cold_start.measure(sources[0], cold, settings) if cold else None  # type: ignore[arg-type]
     return Measurement(
         machine=system.describe(),
         setup=_setup(parser, list(reports.values()), settings),

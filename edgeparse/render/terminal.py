@@ -255,11 +255,11 @@ def show_fingerprint(_report: Report, inspection: Inspection | None, console: Co
         from textual_image.renderable import Image
     except ImportError as error:
         raise EdgeparseError(f'--show needs another package ({error}); run pip install "textual-image>=0.8"') from error
-    from PIL import Image as pillow
+    from PIL import Image as PillowImage
 
     from edgeparse.render.pictures import fingerprint_picture
 
     fingerprint = inspection.fingerprint
     top, left = ((side - part) // 2 for side, part in zip(fingerprint.shape[2:], (HEIGHT, WIDTH), strict=True))
     centre = fingerprint[0, :, top : top + HEIGHT, left : left + WIDTH]
-    console.print(Image(pillow.fromarray(fingerprint_picture(centre)), width=WIDTH, height=HEIGHT // 2))
+    console.print(Image(PillowImage.fromarray(fingerprint_picture(centre)), width=WIDTH, height=HEIGHT // 2))

@@ -55,13 +55,13 @@ def test_camera_loop_draws_on_every_frame(tmp_path: Path) -> None:
     writer.release()
     example = load("camera_loop")
     plain = list(example.frames(video))
-    drawn = list(example.looked_at(video))
+    drawn = list(example.annotated(video))
     assert len(drawn) == len(plain) == 5
     for before, (after, report) in zip(plain, drawn, strict=True):
         assert report.status == "ok"
         assert (before[:34] != after[:34]).mean() > 0.5
         assert np.array_equal(before[40:], after[40:])
-    with pytest.raises(SystemExit, match="no camera"):
+    with pytest.raises(SystemExit, match="cannot open"):
         next(example.frames(str(tmp_path / "none.avi")))
 
 
