@@ -154,7 +154,7 @@ def _accuracy(entry: dict[str, Any], lost: dict[str, float]) -> str:
     if (entry["network"], entry["runtime"]) == (OURS, "openvino") and entry["precision"] in lost:
         return f"loses {lost[entry['precision']]:.2f} points"
     known = entry["accuracy"] or {}
-    auc = [known.get(f"detection_{kind}_auc") for kind in ("zoo", "real")]
+    auc = [known.get(f"detection_{kind}_auc") for kind in ("zoo", "public")]
     return " / ".join("-" if value is None else f"{value:.3f}" for value in auc) if known else ""
 
 

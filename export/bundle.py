@@ -227,7 +227,7 @@ def _fit(folder: Path, manifest: dict, collection: Collection) -> None:
     manifest["metrics"] |= {
         "validation_same_generator": {
             "zoo": same_generator(with_photos_content(p["zoo"], collection), bundle.same),
-            "real": same_generator(p["real"], bundle.same),
+            "public": same_generator(p["real"], bundle.same),
         },
         "validation_detection": detection(cameras, made, collection, bundle.calibration),
         "variants": compare_variants(folder, val, p, collection, bundle),

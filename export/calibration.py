@@ -187,14 +187,14 @@ def fit_calibration(
 def fit_gallery(look: Callable[..., Predictions], collection: Collection) -> Gallery:
     """The public generators of training, by all their pictures there, before a background of all generators of training."""
     known = look(collection.select(split="train", camera=False, zoo=False, source_split="train"))
-    return replace(centroids(known, collection), background=background(look, collection))
+    return replace(centroids(known, collection), cohort=background(look, collection))
 
 
 def fit_enrolled(made: Predictions, gallery: Gallery) -> dict[str, float]:
     """What an enrolled generator needs to be named, by enrolling validation generators and looking for others of them; nothing where there
     are too few."""
     near = [
-        draw.strangers.similarity[:, draw.names >= 0].max(1) - COHORT_WEIGHT * draw.strangers.usual
+        draw.strangers.similarity[:, draw.names >= 0].max(1) - COHORT_WEIGHT * draw.strangers.cohort_similarity
         for draw in enrolled_draws(made, gallery, ENROLLED[0])
     ]
     if not near:

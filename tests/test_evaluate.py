@@ -300,7 +300,7 @@ def test_what_is_usual_for_a_picture_is_held_against_enrolled_names() -> None:
     made.values["embedding"][faint] = 0.2 * made.values["embedding"][faint] + 3 * middle
     plain = gallery(10)
     around = np.random.default_rng(2).normal(size=(30, DIMENSION)).astype(np.float32) * 0.2 + middle
-    knowing = replace(plain, background=around / np.linalg.norm(around, axis=1, keepdims=True))
+    knowing = replace(plain, cohort=around / np.linalg.norm(around, axis=1, keepdims=True))
     figures = []
     for known in (plain, knowing):
         found = enrolment(made, known, naming_from(**fit_enrolled(made, known)), pictures=10)

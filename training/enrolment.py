@@ -35,7 +35,7 @@ def centroids(made: Predictions, collection: Collection) -> Gallery:
 
 
 def background(look: Callable[[list[Sample]], Predictions], collection: Collection) -> np.ndarray:
-    """Unit vectors, float32[B, D], of the training generators that show photos, of no GAN therefore (`gallery.usual`)."""
+    """Unit vectors, float32[B, D], of the training generators that show photos, of no GAN therefore (`gallery.cohort_similarity`)."""
     seen = collection.select(split="train", camera=False, source_split="train")
     shown = few([sample for sample in seen if collection.sources[sample.source].shows_photos()], BACKGROUND)
     return centroids(look(shown), collection).vectors
@@ -43,7 +43,7 @@ def background(look: Callable[[list[Sample]], Predictions], collection: Collecti
 
 @dataclass(frozen=True)
 class Near:
-    """How near pictures come to names, float[P, N], and how near generators usually come to them (`gallery.usual`), float[P]."""
+    """How near pictures come to names, float[P, N], and how near generators usually come to them (`gallery.cohort_similarity`), float[P]."""
 
     similarity: np.ndarray
     cohort_similarity: np.ndarray
@@ -55,7 +55,7 @@ class Near:
     def beyond(self, enrolled: np.ndarray, calibration: Calibration) -> np.ndarray:
         """How much nearer every name comes than it needs to, float[P, N], by whether it is `enrolled`, bool[N]."""
         of_enrolled = np.array(
-            [calibration.threshold(enrolled=True, cohort_similarity=float(value)) for value in self.usual]
+            [calibration.threshold(enrolled=True, cohort_similarity=float(value)) for value in self.cohort_similarity]
         )
         of_own = calibration.threshold(enrolled=False, cohort_similarity=0.0)
         return self.similarity - np.where(enrolled, of_enrolled[:, None], of_own)
