@@ -91,7 +91,9 @@ def bench(
     bundle: Path | None,
     windows: int,
 ) -> None:
-    """Measure how long a report takes: warm, stage by stage, and in a new process. Without IMAGES, use a synthetic megapixel image.
+    """Measure how long a report takes.
+
+    Measures warm reports, their stages, and the first report of a new process. Without IMAGES, uses a synthetic megapixel image.
 
     A percentile is shown only if ten samples lie beyond it: the 90th from 100 runs, the 99th from 1,000. Warnings explain why figures
     are not reliable: other load, heat, or a wide spread.

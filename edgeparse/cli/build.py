@@ -60,9 +60,10 @@ def build(
     dla: int | None,
     bundle: Path | None,
 ) -> None:
-    """Compile the network into a TensorRT engine and store it in the cache, where `--backend auto` finds it.
+    """Compile the network into a TensorRT engine.
 
-    Prints the path of the engine. An engine that is in the cache is not compiled again.
+    Stores the engine in the cache, where `--backend auto` finds it, and prints its path. An engine that is in the cache is not compiled
+    again.
     """
     from edgeparse.backends.tensorrt.build import BuildConfig, build_engine
     from edgeparse.bundle import open_bundle

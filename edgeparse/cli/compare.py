@@ -59,9 +59,9 @@ def compare(
     bundle: Path | None,
     windows: int,
 ) -> None:
-    """Estimate for every pair of images whether one generator made both, and group the images.
+    """Find images made by the same generator.
 
-    Camera photos are not comparable. Exit status: as for check.
+    Estimates for every pair the probability that one generator made both, and groups the images. Camera photos are not comparable. Exit status: as for check.
     """
     names = collect_inputs(paths, recursive, quiet)
     if len(names) < 2:

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 @bundle_option
 @examples("edgeparse doctor", "edgeparse doctor --bundle my-bundle")
 def doctor(bundle: Path | None) -> None:
-    """Show which backends can run here, which one `auto` chooses, what prevents the others, and the bundle's hash."""
+    """Show what can run on this machine.
+
+    Lists the backends, which one `auto` chooses, what prevents the others, and the bundle's hash.
+    """
     healthy = True
     with exit_on_error():
         for line in examine(bundle):

@@ -43,7 +43,10 @@ SUFFIXES = (".png", ".npy")
     "edgeparse fingerprint photo.jpg -o fingerprint.npy",
 )
 def fingerprint(image: str, output: Path, spectrum: bool, backend: str, bundle: Path | None, windows: int) -> None:
-    """Write the fingerprint of IMAGE: amplified, with its windows side by side, or as numbers. Exit status: as for check."""
+    """Write the fingerprint of IMAGE.
+
+    A PNG shows it amplified, with the windows side by side; .npy holds the numbers. Exit status: as for check.
+    """
     reject_url(image)
     if image != "-" and os.path.isdir(image):
         raise click.UsageError(printable(f"IMAGE must be a file, got the folder {image}"))

@@ -62,9 +62,9 @@ def _complete_name(ctx: click.Context, _parameter: click.Parameter, prefix: str)
     "edgeparse gallery export mine.npz && edgeparse gallery import mine.npz",
 )
 def gallery() -> None:
-    """Enrol generators by ten or more of their images, so that check can name them.
+    """Enrol generators, so that check names them.
 
-    A gallery keeps a few kilobytes of numbers per image, but neither images nor paths. They belong to a bundle's network: another
+    A generator is enrolled by ten or more of its images. A gallery keeps a few kilobytes of numbers per image, but neither images nor paths. They belong to a bundle's network: another
     network needs the images again.
     """
 
@@ -89,7 +89,10 @@ def add(
     windows: int,
     gallery: Path | None,
 ) -> None:
-    """Enrol the generator NAME by ten or more of its images, or add images to an enrolled one."""
+    """Enrol the generator NAME, or add images to it.
+
+    A new generator needs ten or more images.
+    """
     import numpy as np
 
     from edgeparse.gallery_store import GalleryStore, check_name
@@ -133,7 +136,7 @@ def add(
 @gallery_option
 @examples("edgeparse gallery list", "edgeparse gallery list --json")
 def list_(as_json: bool, bundle: Path | None, gallery: Path | None) -> None:
-    """List the enrolled generators, and those of the bundle."""
+    """List enrolled generators and the bundle's own."""
     with exit_on_error():
         from edgeparse.bundle import open_bundle
 
@@ -161,7 +164,10 @@ def list_(as_json: bool, bundle: Path | None, gallery: Path | None) -> None:
 @gallery_option
 @examples("edgeparse gallery show 'my model'")
 def show(name: str, as_json: bool, bundle: Path | None, gallery: Path | None) -> None:
-    """Show how similar the images of an enrolled generator are, and the nearest other generators."""
+    """Show details of an enrolled generator.
+
+    Shows how similar its images are, and the nearest other generators.
+    """
     with exit_on_error():
         shown = _describe(name, bundle, gallery)
         if as_json:
@@ -220,7 +226,10 @@ def _describe(name: str, bundle: Path | None, folder: Path | None) -> dict[str, 
 @gallery_option
 @examples("edgeparse gallery remove 'my model'")
 def remove(names: tuple[str, ...], yes: bool, bundle: Path | None, gallery: Path | None) -> None:
-    """Remove enrolled generators. A terminal asks for confirmation, because only the images can restore them."""
+    """Remove enrolled generators.
+
+    In a terminal it asks for confirmation, because only the images can restore them.
+    """
     with exit_on_error():
         store = _store(gallery, bundle)
         for name in names:
@@ -239,7 +248,10 @@ def remove(names: tuple[str, ...], yes: bool, bundle: Path | None, gallery: Path
 @gallery_option
 @examples("edgeparse gallery export mine.npz", "edgeparse gallery export one.npz 'my model'")
 def export(file: Path, names: tuple[str, ...], bundle: Path | None, gallery: Path | None) -> None:
-    """Write enrolled generators, by default all, to FILE for another machine."""
+    """Write enrolled generators to FILE.
+
+    Writes the named generators, by default all, for another machine.
+    """
     check_output_path(file, [".npz"])
     with exit_on_error():
         for entry in _store(gallery, bundle).export_file(file, names):
@@ -252,7 +264,10 @@ def export(file: Path, names: tuple[str, ...], bundle: Path | None, gallery: Pat
 @gallery_option
 @examples("edgeparse gallery import mine.npz")
 def import_(file: Path, bundle: Path | None, gallery: Path | None) -> None:
-    """Add the generators of an exported FILE. For a name that exists, the images are merged."""
+    """Add the generators of an exported FILE.
+
+    For a name that exists, the images are merged.
+    """
     with exit_on_error():
         for entry in _store(gallery, bundle).import_file(file):
             click.echo(f"{entry.name}: {entry.pictures} images")

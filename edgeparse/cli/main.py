@@ -49,7 +49,10 @@ class _LazyGroup(click.Group):
     "edgeparse bench",
 )
 def main() -> None:
-    """Tell whether an image came from a camera or a generative model, which model, and what that model is like inside."""
+    """Detect generated images and identify the generator.
+
+    Reports whether an image came from a camera or a generative model, from which model, and what that model is like inside.
+    """
     # A file name that the terminal cannot encode must not stop the output. Standard error escapes such characters anyway.
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")

@@ -1,4 +1,4 @@
-"""Bundles: what is damaged, changed or made for another version is refused with the file's name."""
+"""Bundles: damaged, changed and outdated files are rejected with their name."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_other_schema(bundle_copy: Path, schema: object) -> None:
         lambda fields: (fields["outputs"].append("attribution"), fields["labels"].update(attribution=["camera"])),
     ],
 )
-def test_manifest_that_lacks_something(bundle_copy: Path, change: Callable[[dict[str, Any]], object]) -> None:
+def test_invalid_manifests_are_rejected(bundle_copy: Path, change: Callable[[dict[str, Any]], object]) -> None:
     edit_manifest(bundle_copy, change)
     with pytest.raises(BundleError, match=r"bundle\.json"):
         open_bundle(bundle_copy)
@@ -147,7 +147,9 @@ HOSTILE = "\x1b]0;title\x07"
         lambda fields: fields["calibration"].update({HOSTILE: 1.0}),
     ],
 )
-def test_no_name_of_a_manifest_steers_a_terminal(bundle_copy: Path, change: Callable[[dict[str, Any]], object]) -> None:
+def test_no_name_of_a_manifest_controls_a_terminal(
+    bundle_copy: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
     edit_manifest(bundle_copy, change)
     with pytest.raises(BundleError, match=r"bundle\.json") as caught:
         open_bundle(bundle_copy)
@@ -161,7 +163,7 @@ def test_manifest_that_is_no_manifest(bundle_copy: Path, text: str) -> None:
         open_bundle(bundle_copy)
 
 
-def test_no_more_is_read_than_the_manifest_says(bundle_copy: Path) -> None:
+def test_no_more_is_read_than_the_manifest_states(bundle_copy: Path) -> None:
     with (bundle_copy / "model.onnx").open("ab") as file:
         file.write(b"x")
     bundle = open_bundle(bundle_copy)
@@ -173,7 +175,7 @@ def test_no_more_is_read_than_the_manifest_says(bundle_copy: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs a device that never ends")
 @pytest.mark.parametrize("file", ["model.onnx", "bundle.json"])
-def test_a_device_is_no_file(bundle_copy: Path, file: str) -> None:
+def test_a_device_is_rejected(bundle_copy: Path, file: str) -> None:
     (bundle_copy / file).unlink()
     (bundle_copy / file).symlink_to("/dev/zero")
     with pytest.raises(BundleError, match=f"{file} cannot be read.*it is not a regular file"):
@@ -218,7 +220,7 @@ def archived(**arrays: object) -> bytes:
         ({"names": np.array(["a", " "])}, "printable"),
     ],
 )
-def test_what_a_gallery_may_not_hold(arrays: dict[str, object], words: str) -> None:
+def test_invalid_galleries_are_rejected(arrays: dict[str, object], words: str) -> None:
     assert Gallery.load(archived()).names == ("a", "b")
     with pytest.raises(BundleError, match=words) as caught:
         Gallery.load(archived(**arrays))
@@ -226,7 +228,7 @@ def test_what_a_gallery_may_not_hold(arrays: dict[str, object], words: str) -> N
 
 
 def declaring(count: int) -> bytes:
-    """An archive of few bytes whose vectors are said to be many."""
+    """A small archive whose header claims `count` vectors."""
     buffer, names, header = io.BytesIO(), io.BytesIO(), io.BytesIO()
     np.save(names, np.array(["a"]))
     np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (count, 128)})
@@ -237,7 +239,7 @@ def declaring(count: int) -> bytes:
 
 
 def packed(offset: int, value: int) -> bytes:
-    """A gallery with two bytes changed in both headers of its first file: 6 are flags, 8 is the method."""
+    """A gallery with two bytes changed in both headers of its first file (offset 6: flags, 8: method)."""
     data = bytearray(archived())
     for signature, shift in ((b"PK\x03\x04", 0), (b"PK\x01\x02", 2)):
         data[data.index(signature) + offset + shift : data.index(signature) + offset + shift + 2] = value.to_bytes(

@@ -1,4 +1,4 @@
-"""Comparing: calibrated pairs, groups, and what cannot be compared."""
+"""Comparisons: calibrated pairs, groups, and images that are not comparable."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def report(source: str, verdict: str | None = "generated", error: Failure | None
 
 
 def at(*degrees: float) -> list[np.ndarray | None]:
-    """Unit vectors of a plane."""
+    """Return unit vectors in a plane."""
     return [np.array([math.cos(math.radians(d)), math.sin(math.radians(d))], np.float32) for d in degrees]
 
 

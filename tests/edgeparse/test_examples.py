@@ -1,4 +1,4 @@
-"""The examples do what they say."""
+"""The examples run and do what their docstrings state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Enrolled generators: never corrupt, never lost, never mixed with another network's; with real processes and real kills."""
+"""The gallery store: never corrupt, lost or mixed with another network's, tested with real processes and kills."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SPAWN = multiprocessing.get_context("spawn")
 
 
 def pictures(seed: int, count: int = MIN_PICTURES) -> np.ndarray:
-    """Unit vectors about one direction."""
+    """Return unit vectors around one direction."""
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=DIMENSION) + 0.1 * rng.normal(size=(count, DIMENSION))
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
@@ -218,7 +218,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_embeddings_of_another_size_are_refused_before_they_are_kept(tmp_path: Path) -> None:
-    """One import of them would end every later check."""
+    """Otherwise, after one import, every later check would fail."""
     theirs, mine = store(tmp_path / "theirs"), store(tmp_path / "mine")
     theirs.add("a", np.eye(10, 16, dtype=np.float32))
     theirs.export_file(tmp_path / "out.npz")

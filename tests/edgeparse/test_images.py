@@ -1,4 +1,4 @@
-"""Reading pictures: every kind of source, every mode, every way to fail."""
+"""Reading images: every kind of source, every mode, every failure."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ def test_damaged_files_are_read_or_refused_but_never_crash(form: str, place: flo
 
 
 def mutated(data: bytes, rng: np.random.Generator) -> bytes:
-    """A few bytes changed, most of them near the beginning: random, all ones, all zeros, or doubled."""
+    """Change a few bytes, mostly near the start: random, all ones, all zeros, or doubled."""
     damaged = bytearray(data)
     reach = min(len(data), 200) if rng.random() < 0.7 else len(data)
     for _ in range(rng.integers(1, 6)):
@@ -249,7 +249,7 @@ def mutated(data: bytes, rng: np.random.Generator) -> bytes:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("form", ["TIFF", "TIFF_LZW", "PNG", "JPEG", "WEBP", "GIF"])
 def test_hostile_files_are_read_or_refused_as_pictures(form: str) -> None:
-    """Whatever a parser stumbles over, a batch goes on: hundreds of mutants, the same ones in every run."""
+    """A batch survives whatever a decoder raises: hundreds of mutants, identical in every run."""
     options = {"compression": "tiff_lzw"} if form == "TIFF_LZW" else {}
     data, rng = encoded(noise(24, 24), form.split("_")[0], **options), np.random.default_rng(0)
     refused = 0
@@ -281,7 +281,7 @@ def test_too_little_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def png_that_claims(width: int, height: int) -> bytes:
-    """A PNG of a few bytes whose header promises many pixels."""
+    """A small PNG whose header claims many pixels."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -323,7 +323,7 @@ def test_an_archive_that_is_damaged_is_one_picture_that_cannot_be_read(parser: P
 
 def test_what_comes_in_pieces_is_read_whole() -> None:
     class Pipe(io.RawIOBase):
-        """As a socket that is not buffered: some of it, however much is asked for."""
+        """Return fewer bytes than requested, like an unbuffered socket."""
 
         def __init__(self, data: bytes) -> None:
             self.left, self.most = data, 0

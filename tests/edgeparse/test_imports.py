@@ -1,10 +1,11 @@
-"""Importing the package is quick, and loads nothing that a picture has not asked for."""
+"""Importing the package is quick and loads no library before it is needed."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,33 @@ def test_runtime_imports_no_training_code() -> None:
 def test_unknown_attribute() -> None:
     assert "Parser" in dir(edgeparse)
     assert not hasattr(edgeparse, "Classifier")
+
+
+def _imports(path: Path, modules: set[str]) -> set[str]:
+    """Return the modules of this package that a file imports at run time, also lazily."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            node.body = []
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "edgeparse":
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= names & modules or {node.module}
+    return found - {"edgeparse"}
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    root = Path(edgeparse.__file__).parent
+    files = {
+        ".".join(("edgeparse", *path.relative_to(root).with_suffix("").parts)).removesuffix(".__init__"): path
+        for path in root.rglob("*.py")
+    }
+    graph = {module: _imports(path, set(files)) - {module} for module, path in files.items()}
+    assert graph["edgeparse.parser"] >= {"edgeparse.windows", "edgeparse.postprocess"}
+    order = list(TopologicalSorter(graph).static_order())
+    assert order.index("edgeparse.errors") < order.index("edgeparse.parser")
+
+
+def test_the_package_root_is_small() -> None:
+    assert len(list(Path(edgeparse.__file__).parent.glob("*.py"))) <= 16

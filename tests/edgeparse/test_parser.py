@@ -1,4 +1,4 @@
-"""The parser on real pictures: golden answers, threads, batches, failures."""
+"""The parser on real images: golden answers, threads, batches, failures."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_a_session_that_fell_back_is_an_error(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_onnx_runtimes_engines_are_kept_apart_by_their_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its key is the graph's names and structure, which a retrained network shares."""
+    """Its key consists of names and graph structure, which a retrained network shares."""
     monkeypatch.setenv(engine_cache.FOLDER_VARIABLE, str(tmp_path))
     monkeypatch.setattr(onnxruntime, "available", lambda: dict.fromkeys(onnxruntime.PROVIDERS))
     given: list[dict[str, str]] = []
@@ -220,7 +220,7 @@ def test_no_library_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_messages_name_the_dependencies_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The registry's `edgeparse` is somebody else's program."""
+    """`edgeparse` on PyPI is another project."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert extras["cpu"] == [onnxruntime.CPU_PACKAGE]
     assert extras["gpu"] == [onnxruntime.GPU_PACKAGE]
@@ -272,7 +272,7 @@ def test_look_gives_the_report_and_what_it_rests_on(parser: Parser) -> None:
 
 
 class Said:
-    """A backend that says the same of every window, or of each what it is told."""
+    """A backend that returns fixed outputs, per window or the same for all."""
 
     name = "said"
 
@@ -285,7 +285,7 @@ class Said:
 
 
 def saying(folder: Path, monkeypatch: pytest.MonkeyPatch, classes: tuple[str, ...] = (), **outputs: Any) -> Parser:
-    """A parser whose network has these outputs alone."""
+    """Return a parser whose network has only these outputs."""
 
     def change(fields: dict[str, Any]) -> None:
         fields["outputs"] = list(dict.fromkeys(["fingerprint", *outputs]))
@@ -310,7 +310,7 @@ def saying(folder: Path, monkeypatch: pytest.MonkeyPatch, classes: tuple[str, ..
     ],
 )
 @pytest.mark.parametrize("backend", ["cpu", "openvino"])
-def test_labels_that_do_not_fit_the_model_are_said_when_it_is_opened(
+def test_labels_that_do_not_fit_the_model_are_reported_on_opening(
     bundle_copy: Path, change: Callable[[dict[str, Any]], object], words: str, backend: str
 ) -> None:
     with pytest.raises(BundleError, match=words):
@@ -324,7 +324,7 @@ def test_a_bundle_that_has_nothing_but_fingerprints_answers_with_them(bundle_cop
     assert np.array_equal(look.fingerprint, parser.fingerprint(noise(128, 128)))
 
 
-def test_a_gallery_of_another_width_is_said_when_it_is_opened(bundle_copy: Path) -> None:
+def test_a_gallery_of_another_dimension_is_reported_on_opening(bundle_copy: Path) -> None:
     with (bundle_copy / "gallery.npz").open("wb") as file:
         Gallery(("a",), np.eye(1, 64, dtype=np.float32)).save(file)
     data = (bundle_copy / "gallery.npz").read_bytes()

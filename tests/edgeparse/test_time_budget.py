@@ -1,4 +1,4 @@
-"""The time budget: from what windows cost to how many are looked at."""
+"""The time budget: from the measured cost of a window to the number of windows."""
 
 from __future__ import annotations
 

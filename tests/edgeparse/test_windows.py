@@ -1,4 +1,4 @@
-"""Windows: at native resolution, inside the picture, always the same, textured ones first."""
+"""Windows: native resolution, inside the image, deterministic, textured ones first."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_texture_comes_first() -> None:
     seed=st.integers(0, 99),
 )
 def test_the_most_textured_are_chosen(height: int, width: int, low: int, seed: int) -> None:
-    """By the plain definition, computed one window after another."""
+    """The definition of the texture, computed window by window."""
     pixels = np.random.default_rng(seed).integers(low, min(low + seed + 2, 256), (height, width, 3), np.uint8)
 
     def texture(top: int, left: int) -> float:

@@ -1,4 +1,4 @@
-"""OpenVINO answers as ONNX Runtime does, from many threads, and says what is missing."""
+"""OpenVINO: agreement with ONNX Runtime, threads, and error messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime's CUDA graphs, on a stand-in for the library: what is recorded, what is filled up, and what happens where it fails."""
+"""CUDA graphs with a simulated ONNX Runtime: recording, padding and failures."""
 
 from __future__ import annotations
 
@@ -278,7 +278,7 @@ def test_the_thread_ends_with_the_backend(library: Library) -> None:
 
 
 def in_a_process(code: str) -> list[str]:
-    """What a program prints that has a worker; it may not hang."""
+    """Return the output of a program that has a worker; it must not hang."""
     begin = "import os, sys, threading\nfrom edgeparse.backends.ort_cuda_graphs import Worker\nworker = Worker()\n"
     command = [sys.executable, "-W", "ignore", "-c", begin + code]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()

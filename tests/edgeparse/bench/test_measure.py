@@ -1,4 +1,4 @@
-"""`edgeparse bench`: what it measures follows the schema, and what should not be believed is said."""
+"""`edgeparse bench`: the JSON schema, the stages, and warnings about unreliable figures."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_json_follows_the_schema(small: Path) -> None:
         jsonschema.validate(result | {"schema": 1}, SCHEMA)
 
 
-def test_a_picture_is_made_where_none_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_synthetic_image_is_used_if_none_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(measure, "WARM_UP", 1)
     plot = tmp_path / "latency.svg"
     done = run("--runs", 1, "--cold", 0, "--windows", 1, "--plot", plot)
@@ -143,7 +143,7 @@ def test_percentiles_need_ten_samples_beyond_them() -> None:
         summarize([])
 
 
-def test_samples_that_spread_or_drift_are_doubted() -> None:
+def test_samples_that_spread_or_drift_cause_warnings() -> None:
     assert measure.quality_warnings([10.0, 10.1] * 60) == []
     (spread,) = measure.quality_warnings([10.0, 14.0] * 60)
     assert "something disturbs" in spread
@@ -169,12 +169,12 @@ def fake_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_board_says_its_name(fake_machine: Path) -> None:
+def test_the_name_of_a_board(fake_machine: Path) -> None:
     assert system.cpu_name() == "Small Board 2"
     assert system.clock_mhz() == 2000
 
 
-def test_what_a_machine_does_not_tell_is_left_out(fake_machine: Path) -> None:
+def test_unreadable_files_are_skipped(fake_machine: Path) -> None:
     cpus = fake_machine / "sys/devices/system/cpu"
     (cpus / "cpu0/cpufreq/scaling_cur_freq").mkdir()  # cannot be read, by root neither
     (cpus / "cpu1/thermal_throttle/core_throttle_count").mkdir(parents=True)
@@ -189,7 +189,7 @@ def test_what_a_machine_does_not_tell_is_left_out(fake_machine: Path) -> None:
 
 
 def sensors(root: Path, **lines: tuple[str, str]) -> None:
-    """A Jetson's sensor, with millivolts and milliamperes by the name of the line."""
+    """Create a Jetson's sensor with (millivolts, milliamperes) per rail."""
     folder = root / "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon4"
     folder.mkdir(parents=True, exist_ok=True)
     for number, (name, (millivolts, milliamperes)) in enumerate(lines.items(), 1):
@@ -198,14 +198,14 @@ def sensors(root: Path, **lines: tuple[str, str]) -> None:
         (folder / f"curr{number}_input").write_text(f"{milliamperes}\n")
 
 
-def test_a_jetsons_sensors_tell_its_energy(fake_machine: Path, small: Path) -> None:
+def test_energy_from_the_sensors_of_a_jetson(fake_machine: Path, small: Path) -> None:
     assert jetson_power.find_rails(fake_machine) == []
     sensors(fake_machine, VDD_GPU_SOC=("5000", "1000"), VDD_CPU_CV=("5000", "2000"), VIN_SYS_5V0=("broken", "0"))
     with monitor.Monitor(own=lambda: 0.0) as watch:
         time.sleep(0.05)
     assert watch.energy_of == "VDD_GPU_SOC"
     assert watch.energy_j == pytest.approx(5 * watch.seconds, rel=0.2)
-    # Where a line is the whole module's, it is that which counts.
+    # The input rail of the whole module takes precedence.
     sensors(fake_machine, VDD_CPU_GPU_CV=("5000", "1000"), VDD_IN=("5000", "4000"))
     done = run("--runs", 3, "--cold", 0, "--windows", 1, "--json", small)
     result = json.loads(done.stdout)
@@ -214,7 +214,7 @@ def test_a_jetsons_sensors_tell_its_energy(fake_machine: Path, small: Path) -> N
     assert "mJ per report, measured on VDD_IN" in run("--runs", 3, "--cold", 0, "--windows", 1, small).stdout
 
 
-def test_a_sensor_that_stops_is_no_measurement(fake_machine: Path) -> None:
+def test_a_failing_sensor_gives_no_energy(fake_machine: Path) -> None:
     sensors(fake_machine, VDD_IN=("5000", "4000"))
     (rail,) = jetson_power.find_rails(fake_machine)
     meter = jetson_power.PowerMeter([rail], seconds=0.001)
@@ -224,19 +224,19 @@ def test_a_sensor_that_stops_is_no_measurement(fake_machine: Path) -> None:
     assert meter.stop() is None
 
 
-def test_what_disturbs_a_measurement_is_told(fake_machine: Path) -> None:
+def test_disturbances_cause_warnings(fake_machine: Path) -> None:
     with monitor.Monitor(own=lambda: 0.0) as watch:
         (fake_machine / "proc/stat").write_text("cpu  100000 0 100 1000 0 0 0 90000 0 0\n")
         (fake_machine / "proc/cpuinfo").write_text("cpu MHz : 1500.0\n")
         (fake_machine / "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count").write_text("9\n")
-    told = " ".join(watch.warnings())
+    warnings = " ".join(watch.warnings())
     assert watch.slower == 0.25
     assert watch.throttled == 5
     for words in ("other processes", "hypervisor", "clock fell by 25%", "for heat 5 times", "governor powersave"):
-        assert words in told
+        assert words in warnings
 
 
-def test_a_quiet_machine_is_not_doubted(fake_machine: Path) -> None:
+def test_a_quiet_machine_causes_no_warnings(fake_machine: Path) -> None:
     (fake_machine / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").write_text("performance\n")
     with monitor.Monitor(own=lambda: 0.0) as watch:
         pass
@@ -244,7 +244,7 @@ def test_a_quiet_machine_is_not_doubted(fake_machine: Path) -> None:
 
 
 class Nvml:
-    """NVIDIA's management library of a GPU that uses a joule between two questions, and says little else."""
+    """NVIDIA's management library with a GPU that uses 1 J between two queries and supports little else."""
 
     NVMLError = RuntimeError
 
@@ -275,7 +275,7 @@ class Nvml:
         return 0x40
 
 
-def test_a_gpu_tells_its_energy_and_heat(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_energy_and_throttling_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     import pynvml
 
     fake = Nvml()
@@ -289,14 +289,14 @@ def test_a_gpu_tells_its_energy_and_heat(monkeypatch: pytest.MonkeyPatch) -> Non
     assert fake.open == 0
 
 
-def test_doubtful_figures_fail_a_strict_run(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreliable_figures_fail_a_strict_run(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitor.Monitor, "warnings", lambda _self: ["hot"])
     done = run("--runs", 1, "--cold", 0, "--windows", 1, "--strict", small)
     assert done.exit_code == 1
     assert "not reliable: hot" in done.stderr
 
 
-def test_wrong_usage_ends_before_anything_is_measured(small: Path, tmp_path: Path) -> None:
+def test_usage_errors_precede_the_measurement(small: Path, tmp_path: Path) -> None:
     assert run("--plot", tmp_path / "latency.doc", small).exit_code == 2
     assert run("--plot", tmp_path / "no" / "latency.png", small).exit_code == 2
     (tmp_path / "folder.png").mkdir()
@@ -308,9 +308,7 @@ def test_wrong_usage_ends_before_anything_is_measured(small: Path, tmp_path: Pat
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no folder that nobody can write to")
-def test_a_plot_that_cannot_be_written_is_said_before_the_measurement(
-    small: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unwritable_plot_is_reported_before_the_measurement(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def measured(*_arguments: object) -> None:
         raise AssertionError("measured")
 
@@ -335,7 +333,7 @@ def test_a_plot_shows_accuracy_against_latency(small: Path, monkeypatch: pytest.
     assert "AUC, camera or generated" in (tmp_path / "p.svg").read_text()
 
 
-def test_a_made_picture_is_the_same_everywhere_and_as_large_as_asked() -> None:
+def test_the_synthetic_image_is_deterministic_and_has_the_requested_size() -> None:
     data = measure.synthetic_picture(0.1)
     assert data == measure.synthetic_picture(0.1)
     with Image.open(io.BytesIO(data)) as picture:
@@ -343,7 +341,7 @@ def test_a_made_picture_is_the_same_everywhere_and_as_large_as_asked() -> None:
         assert picture.format == "JPEG"
 
 
-def test_instructions_that_matter_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_instruction_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system, "ROOT", tmp_path)
     assert system.instructions() is None
     (tmp_path / "proc").mkdir()

@@ -1,4 +1,4 @@
-"""The command line: contract, exit statuses, streams."""
+"""The command line: JSON contract, exit statuses, streams."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_names_in_a_panel_steer_no_terminal(parser: Parser) -> None:
     assert "\x1b" not in shown
 
 
-def test_camera_verdicts_and_insides_are_explained(bundle_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_camera_verdicts_and_model_parsing_are_explained(bundle_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
 
     def camera(fields: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What people expect of a command line: terminals and pipes, Ctrl-C, patterns, completion, help, suggestions, speed."""
+"""The command line in terminals and pipes: Ctrl-C, patterns, completion, help, suggestions, speed."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_completion_scripts(shell: str) -> None:
 
 
 def complete(*words: str) -> list[str]:
-    """What the shell would offer for the last word."""
+    """Return the completions of the last word."""
     asked = {"_EDGEPARSE_COMPLETE": "bash_complete", "COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1)}
     # A shell calls the program by its name.
     code = "import sys; sys.argv[0] = 'edgeparse'; from edgeparse.cli.main import main; main(prog_name='edgeparse')"
@@ -181,7 +181,7 @@ def test_a_folder_in_a_folder_that_may_not_be_looked_into_fails(tmp_path: Path) 
 
 
 def test_a_folder_that_cannot_be_listed_is_among_the_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the test above, for those who may look everywhere."""
+    """Like the test above, for root."""
     (path,) = many(tmp_path, 1)
     locked = tmp_path / "locked"
     locked.mkdir()
@@ -637,8 +637,8 @@ def test_a_page_of_too_many_is_refused_before_the_run(tmp_path: Path) -> None:
     assert not (tmp_path / "page.html").exists()
 
 
-def test_nobody_is_sent_to_a_strangers_package() -> None:
-    """The registry's package of this name is another project's: only a clone, or a folder of wheels, has ours."""
+def test_no_instruction_installs_from_pypi() -> None:
+    """`edgeparse` on PyPI is another project, so instructions must install from a clone or from wheels."""
     files = [*(ROOT / "edgeparse").rglob("*.py"), *(ROOT / "examples").glob("*.py"), *(ROOT / "docs").glob("*.md")]
     for file in [*files, ROOT / "README.md"]:
         for line in file.read_text().splitlines():

@@ -1,4 +1,4 @@
-"""The HTML report, opened from disk in Chromium: its numbers, its silence on the network, its accessibility, its size."""
+"""The HTML report, opened from disk in Chromium: numbers, network silence, accessibility and size."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def shown(browser: Browser, tmp_path: Path) -> Iterator[Open]:
-    """Opens a page from disk; whatever it asks of the network, and whatever its policy forbids, fails the test."""
+    """Opens a page from disk; a network request or a policy violation fails the test."""
     wrong: list[str] = []
     tabs = []
 
@@ -79,7 +79,7 @@ def page_of(parser: Parser, sources: list[Any]) -> tuple[str, list[Report]]:
 
 @pytest.fixture
 def telling(bundle_copy: Path) -> Parser:
-    """A parser that reports everything that its bundle has words for."""
+    """A parser that reports every attribute of its bundle."""
     return Parser(comparing(bundle_copy, known=ANY, reported=True))
 
 
@@ -271,7 +271,7 @@ def test_an_early_end_is_said(parser: Parser, shown: Open) -> None:
 
 
 def test_a_bundle_of_another_size_that_resizes_is_shown_as_it_is(parser: Parser) -> None:
-    """As the published networks: the whole picture in one small window, and a closed set of generators."""
+    """Like published networks: the whole image in one small window, and a closed set of generators."""
     look = parser.inspect(noise(200, 300))
     report = replace(look.report, windows=1, family=None, architecture=None, losses=None, verdict="inconclusive")
     small = replace(

@@ -1,4 +1,4 @@
-"""The code around TensorRT, on a GPU that is none: buffers, batches, threads, graphs, and what goes wrong."""
+"""The TensorRT backend on a simulated GPU: buffers, batches, threads, graphs and errors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def record(name: str = "tensorrt", batches: tuple[int, int, int] = (1, 2, 4)) ->
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
-    """`cuda` and `engine` of the GPU that is none; the engine is what any plan is read as."""
+    """`cuda` and `engine` of the simulated GPU; every plan deserialises to this engine."""
     fake = fake_gpu.Cuda()
     engine = fake_gpu.Engine(fake, tensorrt_rtx, 4)
     logger = SimpleNamespace(errors=[])
@@ -168,7 +168,7 @@ def test_graphs_are_captured_for_the_engines_own_batch_sizes(gpu: SimpleNamespac
 
 
 def test_a_recorded_size_keeps_its_context(gpu: SimpleNamespace) -> None:
-    """With another shape set, TensorRT changes what a graph relies on; the GPU that is none then refuses to launch it."""
+    """TensorRT invalidates a graph when its context gets another shape; the simulated GPU then refuses to launch it."""
     backend = TensorRTBackend(record(), PLAN)
     for seed, count in enumerate((1, 4, 3, 1, 2, 3, 4, 1, 7)):
         given = windows(count, seed)

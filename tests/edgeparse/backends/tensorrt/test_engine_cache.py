@@ -1,4 +1,4 @@
-"""Engines on disk: keys, sidecars, locks, and why one does not fit."""
+"""Engines on disk: keys, sidecars, locks, and mismatches."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_a_sidecar_that_is_none_is_passed_over(tmp_path: Path, text: str) -> Non
 
 
 def test_a_sidecar_under_another_name_is_passed_over(tmp_path: Path) -> None:
-    """A key that was edited no longer hashes to its file's name."""
+    """The hash of an edited key differs from the file name."""
     store = EngineCache(tmp_path)
     store.write(record(), PLAN)
     path = tmp_path / f"{KEY.digest}.json"
