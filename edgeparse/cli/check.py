@@ -106,9 +106,9 @@ def check(
 ) -> None:
     """Report on images.
 
-    PATH is a file, a pattern, a folder with -r, or - for standard input. Ctrl-C ends the run after the current image. Finished results are written even if the run is interrupted or the backend fails. Exit
-    status: 0 all images were read, 1 some could not be read, 2 wrong usage or an unwritable output, 3 no usable bundle, backend or
-    gallery, 130 interrupted.
+    PATH is a file, a pattern, a folder with -r, or - for standard input. Ctrl-C ends the run after the current image. Finished
+    results are written even if the run is interrupted or the backend fails. Exit status: 0 all images were read, 1 some could
+    not be read, 2 wrong usage or an unwritable output, 3 no usable bundle, backend or gallery, 130 interrupted.
     """
     if as_json and as_jsonl:
         raise click.UsageError("--json and --jsonl cannot be combined; use --jsonl for many images")

@@ -61,7 +61,8 @@ def compare(
 ) -> None:
     """Find images made by the same generator.
 
-    Estimates for every pair the probability that one generator made both, and groups the images. Camera photos are not comparable. Exit status: as for check.
+    Estimates for every pair the probability that one generator made both, and groups the images. Camera photos are not
+    comparable. Exit status: as for check.
     """
     names = collect_inputs(paths, recursive, quiet)
     if len(names) < 2:

@@ -64,8 +64,8 @@ def _complete_name(ctx: click.Context, _parameter: click.Parameter, prefix: str)
 def gallery() -> None:
     """Enrol generators, so that check names them.
 
-    A generator is enrolled by ten or more of its images. A gallery keeps a few kilobytes of numbers per image, but neither images nor paths. They belong to a bundle's network: another
-    network needs the images again.
+    A generator is enrolled by ten or more of its images. A gallery keeps a few kilobytes of numbers per image, but neither
+    images nor paths. They belong to a bundle's network: another network needs the images again.
     """
 
 
