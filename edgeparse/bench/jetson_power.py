@@ -73,9 +73,9 @@ class PowerMeter:
 
     def stop(self) -> float | None:
         """Stop polling and return the energy in joules, or None if a sensor failed."""
+        elapsed = time.perf_counter() - self._started
         self._stopped.set()
         self._thread.join()
-        elapsed = time.perf_counter() - self._started
         return statistics.fmean(self._watts) * elapsed if self._watts else None
 
     def _poll(self) -> None:

@@ -50,14 +50,16 @@ class Monitor:
         # Polling costs time, so the rails are used only if no counter exists.
         rails = [] if self._before["energy"] is not None else jetson_power.find_rails(system.ROOT)
         self._meter = jetson_power.PowerMeter(rails) if rails else None
+        # After the sample, whose first query loads NVML.
+        self._started = time.perf_counter()
         if self._meter is not None:
             self._meter.start()
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self.seconds = time.perf_counter() - self._started
         metered = None if self._meter is None else self._meter.stop()
         before, after = self._before, self._sample()
-        self.seconds = after["time"] - before["time"]
         change = {name: _difference(before[name], after[name]) for name in before}
         if change["busy"] is not None:
             self.others = max(0.0, (change["busy"] - (after["own"] - before["own"])) / self.seconds)
@@ -74,7 +76,6 @@ class Monitor:
     def _sample(self) -> dict[str, Any]:
         busy, stolen = _cpu_seconds()
         return {
-            "time": time.perf_counter(),
             "own": self._own(),
             "busy": busy,
             "stolen": stolen,
