@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks import made
-from benchmarks.contenders import PUBLISHED
+from benchmarks import inputs
+from benchmarks.competitors import PUBLISHED
 from edgeparse import images, windows
 from edgeparse.bundle import Bundle
 from export import published
-from export.onnx_graph import fold_batch_norm, write
+from export.onnx_export import fold_batch_norm, write
 from export.published import TASKS
 from export.published_networks import DnCNN, Published
 from training.networks import Network, NetworkConfig
@@ -54,7 +54,7 @@ def floor_module() -> nn.Module:
 
 def published_module(task: str) -> nn.Module:
     """A published network in evaluation mode, as its authors run it."""
-    return published.load(task, made.checkpoint(task))
+    return published.load(task, inputs.checkpoint(task))
 
 
 def our_module(bundle: Bundle) -> nn.Module:
@@ -84,17 +84,17 @@ def random_published(task: str) -> Published:
 
 def prepare_published() -> None:
     """Make the published networks' checkpoints and bundles where they are not made yet. Minutes, the first time."""
-    made.cache().mkdir(parents=True, exist_ok=True)
+    inputs.cache().mkdir(parents=True, exist_ok=True)
     for task in PUBLISHED:
-        if not made.checkpoint(task).exists():
-            _write_checkpoint(task, made.checkpoint(task))
-        if not (made.bundle(task) / "bundle.json").exists():
-            _write_bundle(task, made.bundle(task))
+        if not inputs.checkpoint(task).exists():
+            _write_checkpoint(task, inputs.checkpoint(task))
+        if not (inputs.bundle(task) / "bundle.json").exists():
+            _write_bundle(task, inputs.bundle(task))
 
 
 def prepare_floor(size: int) -> None:
     """Make the light detector's ONNX for windows of `size` where it is not made yet."""
-    path = made.floor(size)
+    path = inputs.floor(size)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.stem}.partial.onnx")
@@ -115,13 +115,13 @@ def _write_bundle(task: str, folder: Path) -> None:
         pieces = Path(temporary) / "pieces"
         _write_pieces(pieces)
         classes = CLASSES if task == "attribution" else ()
-        published.export(task, made.checkpoint(task), Path(temporary) / "bundle", classes, pieces)
+        published.export(task, inputs.checkpoint(task), Path(temporary) / "bundle", classes, pieces)
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(Path(temporary) / "bundle", folder)
 
 
 def _write_pieces(folder: Path) -> None:
     folder.mkdir()
-    for path in made.sample_files():
+    for path in inputs.sample_files():
         for number, piece in enumerate(windows.cut(images.read(path).pixels, 6, 256).pixels):
             Image.fromarray(piece).save(folder / f"{path.stem}-{number}.png")

@@ -105,14 +105,14 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The default bundle's model in every precision: those that it has, and the others as the exporter makes them."""
     import onnx
 
-    from export.onnx_rewrite import gemm_as_convolution
+    from export.graph_passes import gemm_to_conv
     from export.variants import PRECISIONS, write_variants
 
     bundle = open_bundle()
     if {"fp32", *PRECISIONS} <= bundle.variants.keys():
         return {name: bundle.folder / file for name, file in bundle.variants.items()}
     folder = tmp_path_factory.mktemp("models")
-    onnx.save(gemm_as_convolution(onnx.load_from_string(bundle.model("fp32"))), folder / "model.onnx")
+    onnx.save(gemm_to_conv(onnx.load_from_string(bundle.model("fp32"))), folder / "model.onnx")
     return {name: folder / file for name, file in write_variants(folder / "model.onnx", sample_windows()).items()}
 
 

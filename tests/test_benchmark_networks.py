@@ -9,17 +9,17 @@ import onnx
 import pytest
 import torch
 
-from benchmarks import made, networks, runtimes
-from benchmarks.contenders import Contender
+from benchmarks import inputs, networks, runtimes
+from benchmarks.competitors import Competitor
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
 from edgeparse.bundle import open_bundle
 
 
 def test_openvino_computes_what_onnx_runtime_does() -> None:
     bundle = open_bundle()
-    window = made.window(bundle.window)
+    window = inputs.window(bundle.window)
     expected = OnnxRuntimeBackend(bundle.model("fp32"), threads=1).run(window, bundle.outputs)
-    found = runtimes.open_contender(Contender("edgeparse", "openvino", "fp32"), 1)["all"]()
+    found = runtimes.open_competitor(Competitor("edgeparse", "openvino", "fp32"), 1)["all"]()
     for name in bundle.outputs:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-2, atol=1e-3)  # type: ignore[index]
 
@@ -34,7 +34,7 @@ def test_our_network_in_pytorch_is_the_bundles() -> None:
     trained = sum(value.numel() for value in (*module.parameters(), module.spectrum.waves, module.lines.waves))
     # Batch norms are folded into the layers before them.
     assert exported == pytest.approx(trained, rel=0.01)
-    outputs = runtimes.open_contender(Contender("edgeparse", "pytorch", "fp32"), 1)["all"]()
+    outputs = runtimes.open_competitor(Competitor("edgeparse", "pytorch", "fp32"), 1)["all"]()
     assert len(outputs) == len(bundle.outputs)  # type: ignore[arg-type]
 
 
@@ -45,10 +45,10 @@ def test_the_light_detector_is_as_published() -> None:
 
 
 def test_published_networks_with_random_weights_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(made, "cache", lambda: tmp_path)
-    networks._write_checkpoint("parsing", made.checkpoint("parsing"))
+    monkeypatch.setattr(inputs, "cache", lambda: tmp_path)
+    networks._write_checkpoint("parsing", inputs.checkpoint("parsing"))
     with torch.inference_mode():
-        fingerprint, *answers = networks.published_module("parsing")(torch.from_numpy(made.window(64)))
+        fingerprint, *answers = networks.published_module("parsing")(torch.from_numpy(inputs.window(64)))
     assert fingerprint.shape == (1, 3, 64, 64)
     assert 1e-3 < float(fingerprint.std()) < 1e6
     assert all(bool(torch.isfinite(answer).all()) for answer in answers)

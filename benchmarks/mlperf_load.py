@@ -1,7 +1,7 @@
-"""The scenarios of MLPerf inference, with MLPerf's own load generator. These are not MLPerf results: nobody has reviewed them.
+"""Run the scenarios of MLPerf Inference with MLPerf's load generator. These are not MLPerf results: nobody has reviewed them.
 
-SingleStream: one window after another. MultiStream: so many at once, query after query. Server: windows arrive at random, and each has a
-time by which it must be answered. Offline: all windows at once.
+SingleStream sends one window after another. MultiStream sends several at once, query after query. Server sends windows at
+random times, each with a deadline. Offline sends all windows at once.
 """
 
 from __future__ import annotations
@@ -21,25 +21,33 @@ import mlperf_loadgen as loadgen
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import made
+from benchmarks import inputs
 from edgeparse.backends.base import Backend
 from edgeparse.bench import precision_of
 from edgeparse.bundle import Bundle
 from edgeparse.machine import Watch
 
-# The fewest queries from which the load generator will call a percentile valid; Offline is one query.
+# Queries that the load generator needs to call a percentile valid. Offline is one query.
 QUERIES = {"SingleStream": 100, "MultiStream": 662, "Server": 662, "Offline": 1}
-# Windows in a query of MultiStream, as MLPerf has it.
+# Windows per query of MultiStream, as MLPerf defines it.
 STREAMS = 8
-# Without a wish, Server gets this share of what one window after another can do, and this many times the time of one.
+# Server's defaults: its rate as a fraction of SingleStream's, and its deadline in multiples of one window's time.
 SHARE, PATIENCE = 0.6, 10
-# How far answers under load may be from those alone: other batch sizes add up in another order.
+# Largest difference between answers under load and alone, since batch sizes change the order of summation.
 TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class Load:
-    """What to ask for. `rate`, windows a second, and `patience_ms` are Server's, and None takes what suits this machine."""
+    """A scenario's settings.
+
+    Attributes:
+        scenario: MLPerf's name.
+        seconds: Minimum duration.
+        batch: Largest batch of Server and Offline.
+        rate: Server's windows per second; None derives it from this machine's speed.
+        patience_ms: Server's deadline; None derives it likewise.
+    """
 
     scenario: str
     seconds: float = 10.0
@@ -49,10 +57,9 @@ class Load:
 
 
 class System:
-    """The system under test: windows by number in, every output but the fingerprint out.
+    """The system under test: maps indices of windows to every output except the fingerprint.
 
-    Streams are answered as they are asked. Server and Offline go through a queue from which a thread takes what is there, `batch` windows
-    at most.
+    Streams are answered synchronously. Server and Offline fill a queue, from which a thread takes up to `batch` windows.
     """
 
     def __init__(self, backend: Backend, bundle: Bundle, samples: NDArray[np.uint8], batch: int, queued: bool) -> None:
@@ -63,83 +70,83 @@ class System:
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
-    def issue(self, asked: Sequence[Any]) -> None:
-        """What the load generator calls with a query."""
+    def issue(self, samples: Sequence[Any]) -> None:
+        """Answer a query; called by the load generator."""
         if self._queued:
-            for sample in asked:
+            for sample in samples:
                 self._waiting.put(sample)
         else:
-            self._answer(asked)
+            self._answer(samples)
 
     def flush(self) -> None:
-        """What the load generator calls after the last query; nothing is held back here."""
+        """Do nothing after the last query; called by the load generator."""
 
     def close(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         self._waiting.put(None)
         self._thread.join()
 
     def answers(self, numbers: Sequence[int]) -> NDArray[np.float32]:
-        """float32[N, V]: all outputs of windows, one after another."""
+        """Return all outputs of the windows, concatenated to float32[N, V]."""
         outputs = self._backend.run(self._samples[list(numbers)], self._outputs)
         return np.concatenate([outputs[name].reshape(len(numbers), -1) for name in self._outputs], axis=1)
 
     def _serve(self) -> None:
         while (first := self._waiting.get()) is not None:
-            taken = [first]
-            while len(taken) < self._batch and not self._waiting.empty():
-                taken.append(self._waiting.get())
-            last = taken[-1] is None
-            self._answer(taken[:-1] if last else taken)
-            if last:
+            batch = [first]
+            while len(batch) < self._batch and not self._waiting.empty():
+                batch.append(self._waiting.get())
+            closing = batch[-1] is None
+            self._answer(batch[:-1] if closing else batch)
+            if closing:
                 return
 
-    def _answer(self, asked: Sequence[Any]) -> None:
+    def _answer(self, samples: Sequence[Any]) -> None:
         try:
-            found = self.answers([sample.index for sample in asked])
-        except Exception as error:  # the load generator waits for ever for what is not answered
+            answers = self.answers([sample.index for sample in samples])
+        except Exception as error:  # the load generator waits forever for missing answers
             self.error = error
-            found = np.zeros((len(asked), 1), np.float32)
+            answers = np.zeros((len(samples), 1), np.float32)
         # The rows must outlive the call, which copies them.
-        rows = [np.ascontiguousarray(row) for row in found]
+        rows = [np.ascontiguousarray(row) for row in answers]
         loadgen.QuerySamplesComplete(
             [
                 loadgen.QuerySampleResponse(sample.id, row.ctypes.data, row.nbytes)
-                for sample, row in zip(asked, rows, strict=True)
+                for sample, row in zip(samples, rows, strict=True)
             ]
         )
 
 
 def performance(backend: Backend, bundle: Bundle, load: Load) -> dict[str, Any]:
-    """Run a scenario and return what the load generator found, under its own names (`result_...`), and whether it is valid.
+    """Run a scenario for speed; return the load generator's results under its own names (`result_...`).
 
     Raises:
-        RuntimeError: the backend failed.
+        RuntimeError: The backend failed.
     """
-    samples = made.sample_windows(bundle.window)
+    samples = inputs.sample_windows(bundle.window)
     typical = _typical_ms(backend, bundle, samples)
-    settings, told = _settings(load, typical, len(samples))
+    settings, asked = _settings(load, typical, len(samples))
     settings.mode = loadgen.TestMode.PerformanceOnly
     with tempfile.TemporaryDirectory() as folder, Watch() as watch:
         _run(backend, bundle, samples, load, settings, Path(folder))
-        found = results((Path(folder) / "mlperf_log_detail.txt").read_text())
+        measured = results((Path(folder) / "mlperf_log_detail.txt").read_text())
     return {
         "scenario": load.scenario,
         "backend": backend.name,
         "precision": precision_of(bundle, backend.name),
-        "asked": told,
-        "found": found,
+        "asked": asked,
+        "found": measured,
         "warnings": watch.warnings(),
     }
 
 
 def accuracy(backend: Backend, bundle: Bundle, load: Load) -> dict[str, Any]:
-    """Ask for each window once under load, and compare the answers with those alone: `largest_difference` of any output.
+    """Request each window once under load; return the `largest_difference` from answers alone.
 
     Raises:
-        RuntimeError: the backend failed, an answer is missing, or one differs by more than `TOLERANCE`.
+        RuntimeError: The backend failed, an answer is missing, or one differs by more than `TOLERANCE`.
     """
-    samples = made.sample_windows(bundle.window)
+    samples = inputs.sample_windows(bundle.window)
     settings, _ = _settings(load, _typical_ms(backend, bundle, samples), len(samples))
     settings.mode = loadgen.TestMode.AccuracyOnly
     with tempfile.TemporaryDirectory() as folder:
@@ -147,55 +154,57 @@ def accuracy(backend: Backend, bundle: Bundle, load: Load) -> dict[str, Any]:
         logged = json.loads((Path(folder) / "mlperf_log_accuracy.json").read_text())
     under_load = {entry["qsl_idx"]: np.frombuffer(bytes.fromhex(entry["data"]), np.float32) for entry in logged}
     if set(under_load) != set(range(len(samples))):
-        raise RuntimeError(f"{load.scenario}: {len(under_load)} of {len(samples)} windows were answered")
+        raise RuntimeError(f"{load.scenario}: all {len(samples)} windows must be answered, got {len(under_load)}")
     difference = max(
         float(np.abs(under_load[number] - system.answers([number])[0]).max()) for number in range(len(samples))
     )
     if not difference <= TOLERANCE:
-        raise RuntimeError(f"{load.scenario}: an answer under load is {difference:.2g} from that alone")
+        raise RuntimeError(
+            f"{load.scenario}: answers under load must match those alone to {TOLERANCE}, got {difference:.2g}"
+        )
     return {"scenario": load.scenario, "windows": len(samples), "largest_difference": difference}
 
 
 def results(detail: str) -> dict[str, Any]:
-    """What the load generator's log says of the result: lines of JSON behind a mark, with a key and a value each."""
+    """Return the results in the load generator's log, whose lines are JSON after a marker."""
     entries = [json.loads(line.partition(" ")[2]) for line in detail.splitlines() if line.startswith(":::MLLOG")]
     return {entry["key"]: entry["value"] for entry in entries if str(entry["key"]).startswith("result_")}
 
 
 def _typical_ms(backend: Backend, bundle: Bundle, samples: NDArray[np.uint8]) -> float:
-    """The median time of one window, which also warms the backend up for the sizes that it will see."""
+    """Return the median milliseconds of one window, and warm the backend up."""
     names = [name for name in bundle.outputs if name != "fingerprint"]
     times = []
     for _ in range(20):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         backend.run(samples[:1], names)
-        times.append((time.perf_counter() - begun) * 1e3)
+        times.append((time.perf_counter() - start) * 1e3)
     backend.run(samples[:STREAMS], names)
     return statistics.median(times[5:])
 
 
 def _settings(load: Load, typical: float, count: int) -> tuple[Any, dict[str, float]]:
-    """The load generator's settings, and those of them that a reader should know."""
+    """Return the load generator's settings, and those of them to show to a reader."""
     settings = loadgen.TestSettings()
     settings.scenario = getattr(loadgen.TestScenario, load.scenario)
     settings.min_duration_ms = int(load.seconds * 1e3)
     settings.min_query_count = QUERIES[load.scenario]
     settings.performance_sample_count_override = count
-    told: dict[str, float] = {"seconds": load.seconds}
+    asked: dict[str, float] = {"seconds": load.seconds}
     if load.scenario == "SingleStream":
         settings.single_stream_expected_latency_ns = int(typical * 1e6)
     elif load.scenario == "MultiStream":
         settings.multi_stream_samples_per_query = STREAMS
         settings.multi_stream_expected_latency_ns = int(typical * STREAMS * 1e6)
-        told["windows_per_query"] = STREAMS
+        asked["windows_per_query"] = STREAMS
     elif load.scenario == "Server":
         settings.server_target_qps = load.rate or SHARE * 1e3 / typical
         settings.server_target_latency_ns = int((load.patience_ms or PATIENCE * typical) * 1e6)
-        told |= {"rate": settings.server_target_qps, "patience_ms": settings.server_target_latency_ns / 1e6}
+        asked |= {"rate": settings.server_target_qps, "patience_ms": settings.server_target_latency_ns / 1e6}
     else:
         settings.offline_expected_qps = 1e3 / typical
-        told["batch"] = load.batch
-    return settings, told
+        asked["batch"] = load.batch
+    return settings, asked
 
 
 def _run(
@@ -209,7 +218,7 @@ def _run(
     log.log_output = output
     log.enable_trace = False
     under_test = loadgen.ConstructSUT(system.issue, system.flush)
-    # The windows are in memory all the time: there is nothing to load or unload.
+    # The windows stay in memory, so there is nothing to load or unload.
     library = loadgen.ConstructQSL(len(samples), len(samples), lambda _numbers: None, lambda _numbers: None)
     try:
         loadgen.StartTestWithLogSettings(under_test, library, settings, log)

@@ -1,7 +1,8 @@
-"""How cost grows: with a picture's size, with windows, batch, threads and processes. Each point has a process of its own."""
+"""Measure how cost grows with picture size, windows, batch size, threads and processes. Each point has its own process."""
 
 from __future__ import annotations
 
+import os
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
@@ -19,22 +20,22 @@ from edgeparse.machine import Watch
 MEGAPIXELS = (0.1, 0.3, 1.0, 3.0, 12.0, 24.0, 48.0)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 WINDOWS = (1, 2, 4, 8, 16, 32, 64)
-# Of the picture that windows, threads and processes are measured on.
-USUAL = 1.0
-MANY = 12.0
+# Megapixels of the picture for threads and processes, and of the one for windows.
+TYPICAL = 1.0
+LARGE = 12.0
 
 Progress = Callable[[str], None]
 
 
-class Growth:
-    """Measures one thing after another.
+class Scaling:
+    """Measures one quantity after another.
 
     Args:
-        bundle: ours.
-        backend: its name, or "auto".
-        seconds: the length of each point, for three runs at least.
-        folder: where pictures are made.
-        progress: told what is measured.
+        bundle: Our bundle.
+        backend: The backend's name, or "auto".
+        seconds: Length of each point, for at least three runs.
+        folder: Where pictures are written.
+        progress: Receives lines about the progress.
     """
 
     def __init__(self, bundle: Bundle, backend: str, seconds: float, folder: Path, progress: Progress) -> None:
@@ -42,43 +43,41 @@ class Growth:
         self._folder, self._progress = folder, progress
 
     def sizes(self, values: Sequence[float] = MEGAPIXELS) -> list[dict[str, Any]]:
-        """A report of pictures of several sizes, in megapixels: stages, and the process's peak memory."""
+        """Measure stages and peak memory for several picture sizes in megapixels."""
         return [self._point("megapixels", value, self._report(value)) for value in values]
 
     def windows(self, values: Sequence[int] = WINDOWS) -> list[dict[str, Any]]:
-        """A report of a large picture with more and more windows."""
-        return [self._point("windows", value, self._report(MANY, windows=value)) for value in values]
+        """Measure a report of a large picture for several numbers of windows."""
+        return [self._point("windows", value, self._report(LARGE, windows=value)) for value in values]
 
     def threads(self, values: Sequence[int] | None = None) -> list[dict[str, Any]]:
-        """A report with more and more threads."""
-        return [
-            self._point("threads", value, self._report(USUAL, threads=value)) for value in values or _up_to_all_cores()
-        ]
+        """Measure a report for several numbers of threads."""
+        return [self._point("threads", n, self._report(TYPICAL, threads=n)) for n in values or _up_to_all_cores()]
 
     def batches(self, values: Sequence[int] = BATCHES) -> list[dict[str, Any]]:
-        """The network alone, on more and more windows at once; `per_second` counts windows."""
+        """Measure the network alone for several batch sizes; `per_second` counts windows."""
         points = []
         for value in values:
-            order = {
+            spec = {
                 "kind": "batch",
                 "count": value,
                 "threads": usable_cores(),
                 "backend": self._backend,
                 "bundle": str(self._bundle.folder),
             }
-            point = self._point("batch", value, order)
+            point = self._point("batch", value, spec)
             points.append(point | {"per_second": 1e3 * value / point["ms"]["network"]["p50"]})
         return points
 
     def processes(self, values: Sequence[int] | None = None) -> list[dict[str, Any]]:
-        """More and more processes of one thread each, all at work at once; `per_second` counts reports of all together."""
+        """Measure several processes of one thread at once; `per_second` counts the reports of all."""
         return [self._processes(value) for value in values or _up_to_all_cores()]
 
     def _processes(self, count: int) -> dict[str, Any]:
         self._progress(f"{count} processes")
-        order = self._report(USUAL, threads=1) | {"stages": False}
+        spec = self._report(TYPICAL, threads=1) | {"stages": False}
         with ExitStack() as stack:
-            workers = [stack.enter_context(Worker(order)) for _ in range(count)]
+            workers = [stack.enter_context(Worker(spec)) for _ in range(count)]
             for worker in workers:
                 worker.start(self._seconds)
             runs = [worker.finish()["report"] for worker in workers]
@@ -88,9 +87,9 @@ class Growth:
             "ms": {"report": summarize([value for times in runs for value in times]).to_json()},
         }
 
-    def _point(self, name: str, value: float, order: dict[str, Any]) -> dict[str, Any]:
+    def _point(self, name: str, value: float, spec: dict[str, Any]) -> dict[str, Any]:
         self._progress(f"{name} {value:g}")
-        with Worker(order) as worker:
+        with Worker(spec) as worker:
             runs = worker.run(self._seconds)
             peak = worker.peak_memory_mb
         return {
@@ -113,41 +112,39 @@ class Growth:
 
 
 def measure(bundle: Bundle, backend: str, seconds: float, progress: Progress = lambda _text: None) -> dict[str, Any]:
-    """Everything that grows."""
+    """Measure everything; see `Scaling` for the arguments."""
     with tempfile.TemporaryDirectory() as folder:
-        growth = Growth(bundle, backend, seconds, Path(folder), progress)
-        # Its processes are its children, which Linux counts when they have ended.
+        scaling = Scaling(bundle, backend, seconds, Path(folder), progress)
+        # Linux adds the CPU time of child processes when they end.
         with Watch(own=_children_seconds) as watch:
-            found = {
-                "sizes": growth.sizes(),
-                "windows": growth.windows(),
-                "threads": growth.threads(),
-                "batches": growth.batches(),
-                "processes": growth.processes(),
+            measured = {
+                "sizes": scaling.sizes(),
+                "windows": scaling.windows(),
+                "threads": scaling.threads(),
+                "batches": scaling.batches(),
+                "processes": scaling.processes(),
             }
-    return {"bundle": bundle.label, "bundle_sha256": bundle.sha256, **found, "warnings": watch.warnings()}
+    return {"bundle": bundle.label, "bundle_sha256": bundle.sha256, **measured, "warnings": watch.warnings()}
 
 
 def speed_up(points: Sequence[dict[str, Any]]) -> float:
-    """How many times as many reports a second the most processes give as one does."""
+    """Return the rate of the most processes relative to that of one."""
     return float(points[-1]["per_second"] / points[0]["per_second"])
 
 
 def shares(point: dict[str, Any]) -> dict[str, float]:
-    """Each stage's share of a point's stages, by medians."""
+    """Return each stage's share of a point's time, by medians."""
     stages = {name: value["p50"] for name, value in point["ms"].items() if name != "report"}
     whole = statistics.fsum(stages.values())
     return {name: value / whole for name, value in stages.items()}
 
 
 def _children_seconds() -> float:
-    import os
-
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 
 
 def _up_to_all_cores() -> list[int]:
-    """1, 2, 4, ... and all."""
+    """Return 1, 2, 4, ... and the number of cores."""
     cores = usable_cores()
     return sorted({*(2**power for power in range(cores.bit_length())), cores})

@@ -1,11 +1,11 @@
-"""Who is measured beside whom."""
+"""Which networks, runtimes and precisions are compared."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-# The published networks: each answers one question, and a picture is shown to all of them.
+# The published networks. Each answers one question, so a picture needs all of them.
 PUBLISHED = ("parsing", "deepfake", "attribution")
 OURS = "edgeparse"
 
@@ -23,8 +23,11 @@ ON_GPU = ("pytorch-cuda", "onnxruntime-cuda", "tensorrt", "tensorrt-rtx")
 
 
 @dataclass(frozen=True)
-class Contender:
-    """A network ("published" is three of them, "floor" the light detector), what runs it, and at which precision."""
+class Competitor:
+    """A network on a runtime at a precision.
+
+    The network is "edgeparse", "published" (three networks) or "floor" (a light detector).
+    """
 
     network: str
     runtime: str
@@ -32,19 +35,19 @@ class Contender:
 
     @property
     def name(self) -> str:
-        """As in tables."""
+        """The name in tables and in --only."""
         return f"{self.network} / {self.runtime} / {self.precision}"
 
     def to_json(self) -> dict[str, str]:
-        """The fields."""
+        """Return the fields."""
         return asdict(self)
 
 
-def contenders(gpu: bool) -> Iterator[Contender]:
-    """Everyone, whether or not it can run here."""
+def competitors(gpu: bool) -> Iterator[Competitor]:
+    """Yield every competitor, even those that cannot run here; GPU runtimes only with `gpu`."""
     for network in ("published", OURS):
         for runtime, precisions in _PRECISIONS.items():
             if gpu or runtime not in ON_GPU:
-                yield from (Contender(network, runtime, precision) for precision in precisions)
-    yield Contender("floor", "pytorch", "fp32")
-    yield Contender("floor", "onnxruntime", "fp32")
+                yield from (Competitor(network, runtime, precision) for precision in precisions)
+    yield Competitor("floor", "pytorch", "fp32")
+    yield Competitor("floor", "onnxruntime", "fp32")

@@ -1,4 +1,4 @@
-"""A trained network -> ONNX, and proof that ONNX Runtime computes what PyTorch computed."""
+"""Export a trained network to ONNX and check that ONNX Runtime computes what PyTorch computes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,19 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from export.onnx_rewrite import copied, gemm_as_convolution
+from export.graph_passes import gemm_to_conv
+from export.graph_utils import copy_model
 from training.networks import WINDOW, Network
 
+# Largest difference between PyTorch and ONNX Runtime, relative to the output's largest value.
 TOLERANCE = 1e-4
+# Significant bits that weights keep in the shipped files.
+CONVOLUTION_BITS, LINEAR_BITS = 7, 5
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
-class _Ordered(nn.Module):
-    """The network with its outputs as a tuple, in the order of `names`."""
+class _TupleOutputs(nn.Module):
+    """The network with the named outputs as a tuple."""
 
     def __init__(self, network: nn.Module, names: Sequence[str]) -> None:
         super().__init__()
@@ -35,7 +39,7 @@ class _Ordered(nn.Module):
 
 
 def fold_batch_norm(network: _Module) -> _Module:
-    """A copy in evaluation mode whose batch norms are folded into the layers before them."""
+    """Return a copy in evaluation mode with batch norms folded into the preceding layers."""
     network = copy.deepcopy(network).eval()
     for parent in network.modules():
         if isinstance(parent, nn.Sequential):
@@ -49,59 +53,69 @@ def fold_batch_norm(network: _Module) -> _Module:
 
 
 @torch.no_grad()
-def with_short_weights(network: Network) -> Network:
-    """A copy, batch norms folded, whose convolutions have weights of seven significant bits and whose fully connected layers of five.
+def round_weights(network: Network) -> Network:
+    """Return a copy with folded batch norms and weights rounded to few significant bits, so that the wheel compresses.
 
-    More is noise of the training, which no wheel compresses: with it default-11's was 16.4 MB, where `tests/test_bundle.py` lets 12 pass.
-    What rounding adds is a three hundredth of the convolutions' weights and a seventy-fifth of the others.
-    What reads the pixels first, whose traces are their last bits, is left as it is.
+    Further bits are training noise; with them, the wheel of default-11 had 16.4 MB, and a test allows 12. Rounding adds
+    1/300 of a convolution's weights and 1/75 of a linear layer's. The stem, which reads pixels, keeps every bit.
     """
     network = fold_batch_norm(network)
     for layer in network.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)) and layer is not network.fen.stem[0]:
-            layer.weight.copy_(_rounded(layer.weight, 5 if isinstance(layer, nn.Linear) else 7))
+            bits = LINEAR_BITS if isinstance(layer, nn.Linear) else CONVOLUTION_BITS
+            layer.weight.copy_(_rounded(layer.weight, bits))
     return network
 
 
 def _rounded(weights: Tensor, bits: int) -> Tensor:
-    """The nearest numbers with so many significant bits."""
+    """Round to the nearest values with this many significant bits."""
     mantissa, exponent = torch.frexp(weights)
     return torch.ldexp((mantissa * 2**bits).round(), exponent - bits)
 
 
 def with_constants(model: onnx.ModelProto, network: Network) -> onnx.ModelProto:
-    """A copy of an exported network's file with the constants that such a network has today, which no training changes.
+    """Return a copy of an exported file with the constants that today's code gives the network.
+
+    Constants are buffers that are not trained, such as filter kernels.
 
     Raises:
-        ValueError: the file lacks one, or has it in another shape: it is of another network.
+        ValueError: The file lacks a constant, or has it in another shape.
     """
-    model = copied(model)
+    model = copy_model(model)
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    saved = network.state_dict()
+    trained = network.state_dict()
     for name, constant in network.named_buffers():
-        if name in saved:
-            continue  # learnt: a batch norm's statistics
+        if name in trained:
+            continue
         tensor = tensors.get(f"network.{name}")
         if tensor is None or list(tensor.dims) != list(constant.shape):
             raise ValueError(
-                f"the file has no constant {name} of the shape {list(constant.shape)}; it is of another network"
+                f"the model must have a constant {name} of shape {list(constant.shape)}, got "
+                f"{None if tensor is None else list(tensor.dims)}; it belongs to another network"
             )
         tensor.CopyFrom(numpy_helper.from_array(constant.numpy(), tensor.name))
     return model
 
 
 def output_names(network: Network) -> list[str]:
-    """Every output of the network, in the order of the contract."""
+    """Return the names of all outputs in the order of the bundle's contract."""
     return ["fingerprint", "embedding", *network.heads]
 
 
 def export(network: nn.Module, names: Sequence[str], path: Path, size: int = WINDOW) -> None:
-    """Write these outputs of a network, batch norms folded, as ONNX with uint8 `windows` [N, size, size, 3], N dynamic."""
-    write(_Ordered(fold_batch_norm(network), names).eval(), names, size, path)
+    """Fold batch norms and write the named outputs of a network as ONNX; see `write`."""
+    write(_TupleOutputs(fold_batch_norm(network), names).eval(), names, size, path)
 
 
 def write(module: nn.Module, names: Sequence[str], size: int, path: Path) -> None:
-    """Write a module from uint8 [N, size, size, 3] to a tuple of outputs as ONNX, N dynamic."""
+    """Write a module as ONNX with the input `windows`, uint8[N, size, size, 3], and N dynamic.
+
+    Args:
+        module: Maps windows to a tuple of outputs.
+        names: Names of these outputs.
+        size: Side of a window in pixels.
+        path: The file to write.
+    """
     program = torch.onnx.export(
         module,
         (torch.randint(0, 256, (2, size, size, 3), dtype=torch.uint8),),
@@ -116,27 +130,33 @@ def write(module: nn.Module, names: Sequence[str], size: int, path: Path) -> Non
     assert program is not None
     program.save(path)
     model = onnx.load(path)
-    # Traces of the exporter: file names and line numbers of the machine it ran on.
+    # The exporter leaves file names and line numbers of this machine.
     for node in model.graph.node:
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         value.ClearField("metadata_props")
     model.graph.ClearField("metadata_props")
-    onnx.save(gemm_as_convolution(model), path)
+    onnx.save(gemm_to_conv(model), path)
 
 
 def parity(network: Network, path: Path, windows: np.ndarray) -> dict[str, float]:
-    """Largest absolute difference of each output between PyTorch and ONNX Runtime, relative to the output's largest value.
-
-    Raises:
-        ValueError: one is above 1e-4.
-    """
-    return differences(_Ordered(network, output_names(network)).eval(), output_names(network), path, windows)
+    """Compare all outputs of a network in PyTorch and in ONNX Runtime; see `differences`."""
+    return differences(_TupleOutputs(network, output_names(network)).eval(), output_names(network), path, windows)
 
 
 def differences(module: nn.Module, names: list[str], path: Path, windows: np.ndarray) -> dict[str, float]:
-    """As `parity`, for any module that gives a tuple of outputs."""
+    """Return the largest difference of each output between PyTorch and ONNX Runtime, relative to its largest value.
+
+    Args:
+        module: Maps windows to a tuple of outputs.
+        names: Names of these outputs.
+        path: The ONNX file.
+        windows: uint8[N, S, S, 3] to compare on.
+
+    Raises:
+        ValueError: A difference exceeds 1e-4.
+    """
     with torch.no_grad():
         expected = dict(zip(names, module(torch.from_numpy(windows)), strict=True))
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -148,6 +168,7 @@ def differences(module: nn.Module, names: list[str], path: Path, windows: np.nda
     worst = max(errors, key=lambda name: errors[name])
     if errors[worst] > TOLERANCE:
         raise ValueError(
-            f"{path}: output {worst} differs from PyTorch by {errors[worst]:.2e} of its scale, more than {TOLERANCE}"
+            f"{path}: output {worst} must match PyTorch to {TOLERANCE} of its scale, differs from PyTorch by "
+            f"{errors[worst]:.2e}"
         )
     return errors

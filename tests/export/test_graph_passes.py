@@ -22,20 +22,20 @@ from edgeparse.precision import variant_for
 from export import tf32
 from export.bias_correction import add_to_bias, channel_means, correct_biases
 from export.bundle import refit, replacing
-from export.half import full_precision_nodes, halve
-from export.onnx_graph import differences, export, output_names, with_constants, write
-from export.onnx_rewrite import (
-    convolution_as_gemm,
+from export.fp16 import full_precision_nodes, to_fp16
+from export.graph_passes import (
+    conv_to_gemm,
     copied,
-    dividing_in_weights,
     drop_unused,
+    fold_pixel_scale,
     fully_connected_weights,
-    gemm_as_convolution,
-    merged_heads,
+    gemm_to_conv,
+    merge_heads,
+    merge_moments,
+    share_dequantize,
     spatial_convolutions,
-    with_moments_together,
-    with_shared_statistics,
 )
+from export.onnx_export import differences, export, output_names, with_constants, write
 from export.quantize import CPU, TENSORRT, Scheme, quantize
 from export.variants import write_variants
 from tests.conftest import edit_manifest
@@ -106,8 +106,8 @@ def test_the_exported_model_computes_what_pytorch_computes(network: Small, model
 def test_fully_connected_layers_become_convolutions_and_nothing_else_changes() -> None:
     bundle = open_bundle()
     before = onnx.load_from_string(bundle.model("fp32"))
-    after = gemm_as_convolution(before)
-    assert gemm_as_convolution(after) == after
+    after = gemm_to_conv(before)
+    assert gemm_to_conv(after) == after
     given = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 3), np.uint8)
     sessions = [onnxruntime.InferenceSession(m.SerializeToString()) for m in (before, after)]
     for a, b in zip(*(session.run(None, {"windows": given}) for session in sessions), strict=True):
@@ -131,7 +131,7 @@ def gemm_model(**attributes: float) -> onnx.ModelProto:
     ("attributes", "changed"), [({"transB": 1}, True), ({}, False), ({"transB": 1, "alpha": 2.0}, False)]
 )
 def test_only_plain_layers_are_rewritten(attributes: dict[str, float], changed: bool) -> None:
-    after = gemm_as_convolution(gemm_model(**attributes))
+    after = gemm_to_conv(gemm_model(**attributes))
     assert ("Conv" in [node.op_type for node in after.graph.node]) == changed
     given = np.ones((2, 3 if attributes.get("transB") else 2), np.float32)
     expected, got = (
@@ -152,7 +152,7 @@ def test_what_no_output_needs_is_dropped() -> None:
 
 def test_fp16_keeps_types_and_statistics(model: Path, tmp_path: Path, windows: np.ndarray) -> None:
     half = tmp_path / "half.onnx"
-    halve(model, half)
+    to_fp16(model, half)
     graph = onnx.load(half).graph
     assert {value.type.tensor_type.elem_type for value in graph.output} == {TensorProto.FLOAT}
     kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
@@ -183,7 +183,7 @@ def test_fp16_without_care_would_overflow(model: Path) -> None:
 def test_merged_heads_compute_the_same() -> None:
     bundle = open_bundle()
     before = onnx.load_from_string(bundle.read(bundle.variants["fp32"]))
-    after = merged_heads(before)
+    after = merge_heads(before)
     # Two hidden layers that read the same, one layer for all that reads the first, the embedding, and what the spectral lines say.
     assert len(fully_connected_weights(before)) > len(fully_connected_weights(after)) == 4
     shown = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 3), np.uint8)
@@ -196,8 +196,8 @@ def test_merged_heads_compute_the_same() -> None:
 
 def test_layers_are_gemm_again_and_compute_the_same() -> None:
     bundle = open_bundle()
-    before = merged_heads(onnx.load_from_string(bundle.read(bundle.variants["fp32"])))
-    after = convolution_as_gemm(before)
+    before = merge_heads(onnx.load_from_string(bundle.read(bundle.variants["fp32"])))
+    after = conv_to_gemm(before)
     assert fully_connected_weights(after) == fully_connected_weights(before)
     assert [node.op_type for node in after.graph.node].count("Gemm") == len(fully_connected_weights(before))
     shown = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 3), np.uint8)
@@ -211,7 +211,7 @@ def test_layers_are_gemm_again_and_compute_the_same() -> None:
 def test_pixels_are_divided_in_weights() -> None:
     bundle = open_bundle()
     before = onnx.load_from_string(bundle.read(bundle.variants["fp32"]))
-    after = dividing_in_weights(before)
+    after = fold_pixel_scale(before)
     kinds = [[node.op_type for node in made.graph.node].count("Div") for made in (before, after)]
     assert kinds[1] == kinds[0] - 1
     shown = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 3), np.uint8)
@@ -220,7 +220,7 @@ def test_pixels_are_divided_in_weights() -> None:
     )
     for a, b in zip(expected, got, strict=True):
         assert np.allclose(a, b, atol=1e-4)
-    assert dividing_in_weights(after) == after
+    assert fold_pixel_scale(after) == after
 
 
 def test_statistics_share_what_they_read(tmp_path: Path) -> None:
@@ -242,10 +242,10 @@ def test_statistics_share_what_they_read(tmp_path: Path) -> None:
         opset_imports=[helper.make_opsetid("", 20)],
         ir_version=10,
     )
-    after = with_shared_statistics(before)
+    after = share_dequantize(before)
     assert [node.input[0] for node in after.graph.node if node.name in ("mean", "square")] == ["d_shared"] * 2
     assert [node.input[0] for node in after.graph.node if node.name == "other"] == ["d"]
-    assert with_shared_statistics(after) == after
+    assert share_dequantize(after) == after
     shown = np.random.default_rng(0).normal(20, 9, (2, 4, 8, 8)).astype(np.float32)
     found, dequantized = [], []
     for model in (before, after):
@@ -278,7 +278,7 @@ def test_residual_sums_are_laid_out_with_channels_last(tmp_path: Path, windows: 
     torch.manual_seed(0)
     write(Small().eval(), ["mean"], windows.shape[1], tmp_path / "model.onnx")
     found, transposes = [], []
-    for number, rewrites in enumerate(((with_shared_statistics,), CPU.after)):
+    for number, rewrites in enumerate(((share_dequantize,), CPU.after)):
         quantize(tmp_path / "model.onnx", tmp_path / f"{number}.onnx", windows, replace(CPU, after=rewrites))
         options = onnxruntime.SessionOptions()
         options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
@@ -424,13 +424,13 @@ def smooth_windows() -> np.ndarray:
 
 def test_moments_of_all_maps_are_made_at_once(shipped_kind: Path) -> None:
     before = onnx.load(shipped_kind)
-    after = with_moments_together(before)
+    after = merge_moments(before)
     counts = [[node.op_type for node in m.graph.node].count("Sqrt") for m in (before, after)]
     assert counts == [4, 1]
     sessions = [onnxruntime.InferenceSession(m.SerializeToString()) for m in (before, after)]
     for a, b in zip(*(session.run(None, {"windows": smooth_windows()}) for session in sessions), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-    assert with_moments_together(after) == after
+    assert merge_moments(after) == after
 
 
 def test_constants_of_today_take_the_place_of_a_files(shipped_kind: Path) -> None:
@@ -460,11 +460,11 @@ def test_eleven_bits_are_what_tf32_leaves() -> None:
 def test_lines_bear_tf32_by_weights_that_eleven_bits_hold(shipped_kind: Path, tmp_path: Path) -> None:
     """A tenth larger they are no multiples of one number: rounded, they do not add up to zero, and what is smooth comes through."""
     whole, spoilt = tmp_path / "whole.onnx", tmp_path / "spoilt.onnx"
-    halve(shipped_kind, whole)
-    assert tf32.borne_by(whole, shipped_kind, smooth_windows())
+    to_fp16(shipped_kind, whole)
+    assert tf32.tolerates_tf32(whole, shipped_kind, smooth_windows())
     model = onnx.load(shipped_kind)
     (lines,) = (tensor for tensor in model.graph.initializer if tensor.name.endswith("lines.colours"))
     lines.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(lines) * np.float32(1.1), lines.name))
     onnx.save(model, tmp_path / "other.onnx")
-    halve(tmp_path / "other.onnx", spoilt)
-    assert not tf32.borne_by(spoilt, tmp_path / "other.onnx", smooth_windows())
+    to_fp16(tmp_path / "other.onnx", spoilt)
+    assert not tf32.tolerates_tf32(spoilt, tmp_path / "other.onnx", smooth_windows())

@@ -1,4 +1,4 @@
-"""PyTorch on a GPU: networks in batches, what the GPU can do at most, and the published networks as ONNX."""
+"""PyTorch on a GPU: networks in batches, the ceilings of the GPU, and the published networks as ONNX."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.networks import our_module, random_published
-from benchmarks.timing import COPIED, OUTSIDE, SIDE, Pair, median_ms, pictures
+from benchmarks.timing import COPIED, OUTSIDE, SIDE, Pair, median_ms, sample_batch
 from edgeparse.bundle import Bundle
 from export.published import TASKS
 
@@ -22,8 +22,13 @@ class TorchNetwork:
     """A module on the device.
 
     Args:
-        size: of a window's side, in pixels.
-        precision: "fp32" is without TF32, "tf32" is PyTorch's default for convolutions; "fp16" and "bf16" are autocast, channels last.
+        module: The network.
+        size: Side of a window in pixels.
+        precision: "fp32" has no TF32, "tf32" is PyTorch's default for convolutions; "fp16" and "bf16" are autocast with
+            channels last.
+        compiled: Whether to use torch.compile.
+        graphs: Whether to record CUDA graphs.
+        device: PyTorch's name of the device.
     """
 
     def __init__(
@@ -41,23 +46,23 @@ class TorchNetwork:
         self._outputs = getattr(module, "outputs", None)
 
     def pair(self, count: int) -> Pair:
-        """Computing every output of `count` windows, and from windows to all but the fingerprint."""
-        shown = torch.from_numpy(pictures(self._size, count))
+        """Return two calls: compute every output of `count` windows, and go from host windows to host answers."""
+        shown = torch.from_numpy(sample_batch(self._size, count))
         given = shown.to(self._device)
         compute = self._recorded(given) if self._graphs else lambda: self._forward(given)
 
-        def computed() -> None:
+        def compute_only() -> None:
             compute()
             _wait(self._device)
 
-        def answers() -> object:
+        def host_to_host() -> object:
             given.copy_(shown)
             return [value.float().cpu().numpy() for value in compute()]
 
-        return computed, answers
+        return compute_only, host_to_host
 
     def _forward(self, given: Tensor) -> list[Tensor]:
-        """All outputs but the fingerprint, which is computed too."""
+        """Compute every output; return all but the fingerprint."""
         narrow = contextlib.nullcontext() if self._half is None else torch.autocast(self._device, self._half)
         with torch.inference_mode(), narrow:
             outputs = self._call(given)
@@ -65,13 +70,13 @@ class TorchNetwork:
         return [value for name, value in named.items() if name != OUTSIDE]
 
     def _recorded(self, given: Tensor) -> Callable[[], list[Tensor]]:
-        # As PyTorch's notes on CUDA graphs have it: warm up on a stream beside, then record.
-        beside = torch.cuda.Stream()
-        beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside):
+        # Warm up on a side stream, then record (PyTorch's notes on CUDA graphs).
+        side_stream = torch.cuda.Stream()
+        side_stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side_stream):
             for _ in range(3):
                 self._forward(given)
-        torch.cuda.current_stream().wait_stream(beside)
+        torch.cuda.current_stream().wait_stream(side_stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             outputs = self._forward(given)
@@ -84,7 +89,7 @@ class TorchNetwork:
 
 
 def ceilings(device: str = "cuda", side: int = SIDE, copied: int = COPIED) -> Callable[[], dict[str, float]]:
-    """What gives the milliseconds of a product of random square matrices in "fp16" and "bf16", and of a "copy" within the device."""
+    """Return a function that measures milliseconds of a matrix product in "fp16" and "bf16", and of a "copy"."""
     factors = {
         name: [torch.randn(side, side, device=device, dtype=kind) for _ in range(2)] for name, kind in _AUTOCAST.items()
     }
@@ -103,29 +108,29 @@ def ceilings(device: str = "cuda", side: int = SIDE, copied: int = COPIED) -> Ca
 
 
 def published_size(task: str) -> int:
-    """The side of its windows, in pixels."""
+    """Return the side of a published network's windows in pixels."""
     return TASKS[task].size
 
 
-def exported(task: str, precision: str) -> bytes:
-    """A published network as ONNX, exported here."""
-    from export.half import halve
-    from export.onnx_graph import fold_batch_norm, write
+def export_published(task: str, precision: str) -> bytes:
+    """Export a published network to ONNX."""
+    from export.fp16 import to_fp16
+    from export.onnx_export import fold_batch_norm, write
 
     module = random_published(task)
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "model.onnx"
         write(fold_batch_norm(module), module.outputs, TASKS[task].size, path)
         if precision == "fp16":
-            halve(path, path.with_name("half.onnx"))
-            path = path.with_name("half.onnx")
+            to_fp16(path, path.with_name("fp16.onnx"))
+            path = path.with_name("fp16.onnx")
         return path.read_bytes()
 
 
-def networks_of(
+def open_networks(
     bundle: Bundle | None, tasks: Collection[str], precision: str, compiled: bool, graphs: bool, device: str
 ) -> list[TorchNetwork]:
-    """Our network, or without a bundle the published ones of these tasks."""
+    """Return our network, or without a bundle the published ones for these tasks."""
     modules = (
         [(our_module(bundle), bundle.window)]
         if bundle is not None

@@ -1,4 +1,4 @@
-"""Does memory stay the same over many pictures?"""
+"""Measure whether memory stays constant over many pictures."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ import psutil
 from edgeparse.bench import made_picture
 from edgeparse.parser import Parser
 
-# Pictures until libraries have allocated all that they keep.
+# Pictures after which libraries have allocated what they keep.
 SETTLED = 500
+# Pictures between two readings.
 EVERY = 100
-# The sizes that pictures come in, in turn, in megapixels.
+# Sizes of the pictures, in turn, in megapixels.
 MEGAPIXELS = tuple(float(value) for value in np.geomspace(0.05, 0.5, 12))
 
 
 def measure(
     parser: Parser, count: int, settled: int = SETTLED, progress: Callable[[str], None] = lambda _text: None
 ) -> dict[str, Any]:
-    """Report on `count` pictures of several sizes, and look at the process's memory every hundred.
+    """Parse `count` pictures of several sizes and read the process's memory every hundred.
 
-    `growth_mb` is what the last tenth of the run has, by its median, above the first tenth after `settled` pictures.
+    `growth_mb` is the median of the run's last tenth minus that of the first tenth after `settled` pictures.
 
     Raises:
-        ValueError: `count` leaves nothing to compare after `settled` pictures.
+        ValueError: `count` is too small.
     """
     if count < settled + 2 * EVERY:
-        raise ValueError(f"{count} pictures are too few: {settled + 2 * EVERY} are needed")
+        raise ValueError(f"count must be at least {settled + 2 * EVERY}, got {count}")
     pictures = [made_picture(megapixels, seed) for seed, megapixels in enumerate(MEGAPIXELS)]
     process = psutil.Process()
     resident = []
@@ -42,7 +43,7 @@ def measure(
     return {
         "pictures": count,
         "settled": settled,
-        "growth_mb": growth([memory for number, memory in resident if number >= settled]),
+        "growth_mb": growth([megabytes for number, megabytes in resident if number >= settled]),
         "resident_mb": resident,
         "bundle": parser.bundle.label,
         "bundle_sha256": parser.bundle.sha256,
@@ -51,7 +52,7 @@ def measure(
     }
 
 
-def growth(memory: list[float]) -> float:
-    """The median of the last tenth of the samples above that of the first tenth."""
-    tenth = max(1, len(memory) // 10)
-    return statistics.median(memory[-tenth:]) - statistics.median(memory[:tenth])
+def growth(megabytes: list[float]) -> float:
+    """Return the median of the last tenth of the readings minus that of the first tenth."""
+    tenth = max(1, len(megabytes) // 10)
+    return statistics.median(megabytes[-tenth:]) - statistics.median(megabytes[:tenth])

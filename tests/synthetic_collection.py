@@ -30,7 +30,7 @@ PUBLIC = frozenset[str]().union(*(fold.test | fold.val for fold in FOLDS))
 PHOTOS = frozenset({"imagenet1k"}).union(*(fold.photos for fold in FOLDS))
 
 
-def made_collection(public: frozenset[str] = PUBLIC, sets: frozenset[str] = PHOTOS, side: int = 48) -> Collection:
+def synthetic_collection(public: frozenset[str] = PUBLIC, sets: frozenset[str] = PHOTOS, side: int = 48) -> Collection:
     """Twelve zoo generators, the `public` ones, and two photos a source and split, of which the zoo's pictures show the first.
 
     The public autoencoder's pictures are of Urban100.
