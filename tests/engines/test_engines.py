@@ -1,4 +1,4 @@
-"""Engines for many devices: recipes, ahead-of-time builds, the script for the rest, comparison, Triton."""
+"""Engines for many devices: recipes, builds ahead of time, the script for the rest, comparison, Triton."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_every_recipe_is_sound() -> None:
     for name in recipes.names():
         recipe = recipes.load(name)
         assert recipe.name == name
-        assert recipe.ahead == (name in RTX)
+        assert recipe.compiles_ahead == (name in RTX)
         assert recipe.needs.startswith(recipe.flavour)
         assert (recipe.jetpack is not None) == name.startswith("jetson")
         assert recipe.batches[0] == recipe.batches[2] if recipe.dla is not None else recipe.batches[0] == 1
@@ -62,10 +62,10 @@ def test_every_recipe_is_sound() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("surprise = 1", "has surprise"),
+        ("surprise = 1", "unknown fields surprise"),
         ("not toml", "is not TOML"),
-        ('flavour = "openvino"', "no flavour 'openvino'"),
-        ('precision = "fp8"', "no precision 'fp8'"),
+        ('flavour = "openvino"', "got 'openvino'"),
+        ('precision = "fp8"', "got 'fp8'"),
         ("batches = [8, 1]", "not one batch size"),
         ('versions = "newest"', "newest"),
         ("", "lacks 'note'"),
@@ -88,11 +88,11 @@ def test_a_recipe_that_is_wrong_says_where(tmp_path: Path, change: str, words: s
 @pytest.mark.parametrize(
     ("stem", "change", "words"),
     [
-        ("a; reboot", "", "no name for a recipe"),
-        ("-x", "", "no name for a recipe"),
-        ("$(reboot)", "", "no name for a recipe"),
-        ("mine", 'device = "RTX\\nreboot"', "device is not printable"),
-        ("mine", "device = 5", "a string was expected"),
+        ("a; reboot", "", "a recipe's name must"),
+        ("-x", "", "a recipe's name must"),
+        ("$(reboot)", "", "a recipe's name must"),
+        ("mine", 'device = "RTX\\nreboot"', "device must be printable"),
+        ("mine", "device = 5", "must be a string"),
     ],
 )
 def test_a_recipe_cannot_bring_words_into_the_script(tmp_path: Path, stem: str, change: str, words: str) -> None:
@@ -110,11 +110,11 @@ def test_an_unknown_recipe_lists_the_known() -> None:
 
 def test_what_can_be_compiled_here_is_and_the_rest_becomes_a_script(tmp_path: Path) -> None:
     chosen = [fp32(name) for name in ("rtx-30", "rtx-50", "jetson-orin-nano", "jetson-agx-orin-dla")]
-    said: list[str] = []
-    built, left = fleet.make(chosen, open_bundle(), tmp_path, said.append)
+    lines: list[str] = []
+    built, deferred = fleet.make(chosen, open_bundle(), tmp_path, lines.append)
     assert [entry.recipe for entry in built] == ["rtx-30", "rtx-50"]
-    assert [entry.recipe for entry in left] == ["jetson-orin-nano", "jetson-agx-orin-dla"]
-    assert len(said) == 4
+    assert [entry.recipe for entry in deferred] == ["jetson-orin-nano", "jetson-agx-orin-dla"]
+    assert len(lines) == 4
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["bundle_sha256"] == open_bundle().sha256
     for entry in manifest["engines"]:
@@ -152,9 +152,9 @@ def test_what_can_be_compiled_here_is_and_the_rest_becomes_a_script(tmp_path: Pa
 
 def test_an_engine_is_not_compiled_with_a_version_the_recipe_does_not_want(tmp_path: Path) -> None:
     old = replace(fp32("rtx-40"), versions=SpecifierSet("<1"))
-    built, left = fleet.make([old], open_bundle(), tmp_path)
+    built, deferred = fleet.make([old], open_bundle(), tmp_path)
     assert built == []
-    assert "the recipe wants <1" in left[0].reason
+    assert "must be <1" in deferred[0].reason
 
 
 def test_a_bundle_without_a_recipes_precision_is_refused_before_anything_is_compiled(tmp_path: Path) -> None:
@@ -195,38 +195,36 @@ def test_verify_on_the_command_line(tmp_path: Path) -> None:
     assert done.exit_code == 3
     assert "manifest.json cannot be read" in done.stderr
     (tmp_path / "manifest.json").write_text('{"schema": 9}')
-    assert "has schema 9" in run("verify", tmp_path).stderr
+    assert "got 9" in run("verify", tmp_path).stderr
 
 
-def test_heads_are_compared_one_by_one(model_files: dict[str, Path]) -> None:
+def test_outputs_are_compared_one_by_one(model_files: dict[str, Path]) -> None:
     bundle = open_bundle()
-    backends = {name: OnnxRuntimeBackend(path.read_bytes(), threads=1) for name, path in model_files.items()}
-    # A mean over a dozen windows says little of a network: a window of every picture of the evaluation pack.
-    given = np.concatenate([windows.cut(sample.pixels, 1).pixels for sample in load(INDEX).samples])
-    for name in ("fp32", "fp16", "int8-tensorrt"):
-        differences = verify.compare(backends[name], backends["fp32"], given, bundle.outputs)
-        assert set(differences) == set(bundle.outputs)
-        precision = name.removesuffix("-tensorrt")
-        assert verify.too_far(differences, precision) == []
-        if name == "fp32":
-            assert all(d.mean == 0 and d.same_choice == 1 for d in differences.values())
-        else:
-            assert all(d.mean > 0 for d in differences.values())
-    assert verify.too_far(verify.compare(backends["int8-tensorrt"], backends["fp32"], given, bundle.outputs), "fp32")
+    backends = {name: OnnxRuntimeBackend(path.read_bytes()) for name, path in model_files.items()}
+    # A mean over a dozen windows says little about a network, so take some from all over the evaluation pack.
+    shown = np.concatenate([windows.cut(sample.pixels, 1).pixels for sample in load(INDEX).samples[::6]])
+    same = verify.compare(backends["fp32"], backends["fp32"], shown[:8], bundle.outputs)
+    assert set(same) == set(bundle.outputs)
+    assert all(d.mean == 0 and d.same_choice == 1 for d in same.values())
+    for name, precision in (("fp16", "fp16"), ("int8-tensorrt", "int8")):
+        differences = verify.compare(backends[name], backends["fp32"], shown, bundle.outputs)
+        assert verify.exceeding_tolerance(differences, precision) == []
+        assert all(d.mean > 0 for d in differences.values())
+    assert verify.exceeding_tolerance(differences, "fp32"), "INT8 is not as close as fp32 has to be"
 
 
-def test_a_head_that_is_not_a_number_is_too_far() -> None:
+def test_nan_exceeds_the_tolerance() -> None:
     differences = {"generated": verify.Difference(float("nan"), float("nan"), 0.0)}
-    assert verify.too_far(differences, "int8") == ["generated"]
+    assert verify.exceeding_tolerance(differences, "int8") == ["generated"]
 
 
 def test_pictures_to_compare_on(tmp_path: Path) -> None:
-    assert verify.windows_of(SAMPLES, open_bundle(), 10).shape == (10, 128, 128, 3)
+    assert verify.windows_from(SAMPLES, open_bundle(), 10).shape == (10, 128, 128, 3)
     resized = replace(open_bundle(), framing="resize", window=64)
-    assert verify.windows_of(SAMPLES, resized, 3).shape == (3, 64, 64, 3)
+    assert verify.windows_from(SAMPLES, resized, 3).shape == (3, 64, 64, 3)
     (tmp_path / "text.txt").write_text("no picture")
     with pytest.raises(ImageError, match="no picture"):
-        verify.windows_of(tmp_path, open_bundle(), 3)
+        verify.windows_from(tmp_path, open_bundle(), 3)
 
 
 TENSORS = (Tensor("windows", True, "uint8", (-1, 128, 128, 3)), Tensor("generated", False, "float", (-1, 1)))
@@ -285,7 +283,7 @@ def test_engines_that_triton_cannot_serve_together(tmp_path: Path) -> None:
         ([mixed], "different batches"),
     ):
         with pytest.raises(EngineError, match=words):
-            triton.with_plans(tmp_path / "out", open_bundle(), stores)
+            triton.write_engine_repository(tmp_path / "out", open_bundle(), stores)
     assert run("triton", tmp_path / "out", "--plans", tmp_path / "empty").exit_code == 3
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints in the layout of the published system, made here with random weights, all the way to reports and engines."""
+"""Checkpoints in the published layout with random weights, from export to reports and engines."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ from tests.test_cli import SCHEMA
 from tests.test_compiler import key_for
 
 CLASSES = "camera,one,two,three,four"
+CAPABILITIES = ("sm75", "sm86", "sm89", "sm120")
 Report = Callable[[str, Compiled], None]
 
 
 def checkpoint(task: str, path: Path) -> Path:
-    """Keys and shapes written out by hand, as the release has them: the classes under test must fit them, not the reverse."""
+    """Write a checkpoint with the release's keys and shapes, spelled out so that the classes under test must fit them."""
     generator = torch.Generator().manual_seed(0)
 
     def layer(name: str, *shape: int) -> dict[str, torch.Tensor]:
@@ -75,31 +76,34 @@ def checkpoint(task: str, path: Path) -> Path:
     return path
 
 
+def export_bundle(task: str, folder: Path, *extra: object) -> Path:
+    path = checkpoint(task, folder / "checkpoint.pt")
+    command = ["published", path, "--task", task, "-o", folder / "bundle", *extra]
+    done = CliRunner().invoke(export, [str(part) for part in command], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "outputs fingerprint" in done.output
+    return folder / "bundle"
+
+
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A bundle a task, made by the command; the parsing one with pictures, so in every precision."""
-    made = {}
-    for task in TASKS:
-        folder = tmp_path_factory.mktemp(task)
-        extra: list[object] = []
-        if task == "parsing":
-            (folder / "pictures").mkdir()
-            for i in range(10):
-                Image.fromarray(noise(90, 110, i)).save(folder / "pictures" / f"{i}.png")
-            extra = ["--pictures", folder / "pictures"]
-        if task == "attribution":
-            extra = ["--classes", CLASSES]
-        path = checkpoint(task, folder / "checkpoint.pt")
-        command = ["published", path, "--task", task, "-o", folder / "bundle", *extra]
-        done = CliRunner().invoke(export, [str(part) for part in command], catch_exceptions=False)
-        assert done.exit_code == 0, done.output
-        assert "answers fingerprint" in done.output
-        made[task] = folder / "bundle"
-    return made
+    """A bundle for each task in fp32 and fp16, written by the command."""
+    classes = {"attribution": ["--classes", CLASSES]}
+    return {task: export_bundle(task, tmp_path_factory.mktemp(task), *classes.get(task, [])) for task in TASKS}
+
+
+@pytest.fixture(scope="module")
+def int8_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A parsing bundle in every precision, calibrated on pictures."""
+    folder = tmp_path_factory.mktemp("int8")
+    (folder / "pictures").mkdir()
+    for i in range(10):
+        Image.fromarray(noise(90, 110, i)).save(folder / "pictures" / f"{i}.png")
+    return export_bundle("parsing", folder, "--pictures", folder / "pictures")
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_command_line_answers_what_a_checkpoint_can(bundles: dict[str, Path], task: str) -> None:
+def test_reports_answer_what_the_checkpoint_can(bundles: dict[str, Path], task: str) -> None:
     done = CliRunner().invoke(edgeparse, ["check", "--json", "--bundle", str(bundles[task]), str(sample_files()[0])])
     assert done.exit_code == 0, done.stderr
     reports = json.loads(done.stdout)
@@ -140,22 +144,22 @@ def test_pytorch_and_onnx_agree(bundles: dict[str, Path], task: str) -> None:
         assert max(heads.values()) < 0.1
 
 
-def test_the_classes_of_attribution_are_answered(bundles: dict[str, Path]) -> None:
+def test_attribution_names_its_classes(bundles: dict[str, Path]) -> None:
     parser = Parser(bundles["attribution"])
-    said = set()
+    verdicts = set()
     for seed in range(6):
         report = parser.parse(np.full((128, 128, 3), 40 * seed, np.uint8) + noise(128, 128, seed) // 8)
-        said.add(report.verdict)
+        verdicts.add(report.verdict)
         assert report.probability_generated is not None
         assert (report.verdict == "generated") == (report.probability_generated >= 0.5)
         if report.generator is not None:
             assert report.generator.name in CLASSES.split(",")[1:]
             assert report.generator.known
             assert len(report.generator.candidates) == 3
-    assert said <= {"camera", "generated"}
+    assert verdicts <= {"camera", "generated"}
 
 
-def test_a_deepfake_network_that_says_fake_is_heard(tmp_path: Path) -> None:
+def test_class_0_of_deepfake_is_generated(tmp_path: Path) -> None:
     """Class 0 is fake: with its bias raised, everything is generated."""
     network = load("deepfake", checkpoint("deepfake", tmp_path / "checkpoint.pt"))
     windows = torch.from_numpy(noise(128, 128)[None])
@@ -178,7 +182,7 @@ def test_losses_are_multiplied_by_their_groups(tmp_path: Path) -> None:
     assert (after[:, 4:7] < 1e-5).all()
 
 
-def test_the_spectrum_is_the_fourier_transforms() -> None:
+def test_spectrum_matches_the_fourier_transform() -> None:
     x = torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(1))
     grey = sum(weight * x[:, i] for i, weight in enumerate(GREY))
     expected = torch.fft.fftshift(torch.fft.fft2(grey), dim=(1, 2)).abs()
@@ -186,7 +190,7 @@ def test_the_spectrum_is_the_fourier_transforms() -> None:
     assert (got - expected).abs().max() < 1e-5 * expected.max()
 
 
-def test_the_graph_has_no_fourier_operator_and_pixels_are_normalised_inside(
+def test_graph_normalises_pixels_without_a_fourier_operator(
     bundles: dict[str, Path], tmp_path: Path
 ) -> None:
     import onnx
@@ -202,19 +206,39 @@ def test_the_graph_has_no_fourier_operator_and_pixels_are_normalised_inside(
     assert torch.allclose(inside, outside, atol=1e-4)
 
 
-@pytest.mark.parametrize("capability", ["sm75", "sm86", "sm89", "sm120"])
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8-tensorrt"])
-def test_the_published_parsing_network_compiles(
-    bundles: dict[str, Path], precision: str, capability: str, report_compiled: Report
-) -> None:
-    model = open_bundle(bundles["parsing"]).model(precision)
+def compiles(folder: Path, precision: str, capability: str, report_compiled: Report) -> None:
+    model = open_bundle(folder).model(precision)
     done = compile_engine(model, key_for(model, precision, (capability,)))
     report_compiled(f"published parsing {precision} {capability}", done)
-    assert {tensor.name for tensor in done.tensors if not tensor.input} == set(open_bundle(bundles["parsing"]).outputs)
+    assert {tensor.name for tensor in done.tensors if not tensor.input} == set(open_bundle(folder).outputs)
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_published_parsing_network_compiles(
+    bundles: dict[str, Path], precision: str, capability: str, report_compiled: Report
+) -> None:
+    compiles(bundles["parsing"], precision, capability, report_compiled)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_published_parsing_network_compiles_in_int8(
+    int8_bundle: Path, capability: str, report_compiled: Report
+) -> None:
+    compiles(int8_bundle, "int8-tensorrt", capability, report_compiled)
+
+
+@pytest.mark.slow
+def test_pictures_give_every_precision(int8_bundle: Path) -> None:
+    bundle = open_bundle(int8_bundle)
+    assert set(bundle.variants) == {"fp32", "fp16", "int8", "int8-tensorrt"}
+    for heads in bundle.metrics["variants"].values():
+        assert max(heads.values()) < 0.1
 
 
 @pytest.mark.parametrize("task", ["deepfake", "attribution"])
-def test_the_other_published_networks_compile(bundles: dict[str, Path], task: str, report_compiled: Report) -> None:
+def test_other_published_networks_compile(bundles: dict[str, Path], task: str, report_compiled: Report) -> None:
     model = open_bundle(bundles[task]).model("fp32")
     done = compile_engine(model, key_for(model, "fp32", ("sm75", "sm86")))
     report_compiled(f"published {task} fp32 sm75+sm86", done)
@@ -227,7 +251,7 @@ class Harmful:
 
 
 @pytest.mark.parametrize("case", ["junk", "pickle", "missing", "empty"])
-def test_what_is_no_checkpoint_is_refused(tmp_path: Path, case: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_files_are_refused(tmp_path: Path, case: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "file.pt"
     if case == "junk":
         path.write_bytes(b"junk")
@@ -267,7 +291,7 @@ def test_a_checkpoint_of_another_task_is_refused(tmp_path: Path) -> None:
         (["--task", "attribution"], "five class names"),
         (["--task", "attribution", "--classes", "a,b,c,d,e"], "one of them camera"),
         (["--task", "attribution", "--classes", "camera,a,b"], "five different names"),
-        (["--task", "parsing", "--classes", CLASSES], "the other tasks have none"),
+        (["--task", "parsing", "--classes", CLASSES], "other tasks take none"),
         (["--task", "deepfake"], "state_dict_cnn"),
     ],
 )
@@ -280,18 +304,18 @@ def test_wrong_arguments(tmp_path: Path, arguments: list[str], words: str) -> No
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
+def test_folder_with_files_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     torch.save({}, tmp_path / "checkpoint.pt")
     done = CliRunner().invoke(
         export, ["published", str(tmp_path / "checkpoint.pt"), "--task", "parsing", "-o", str(tmp_path)]
     )
     assert done.exit_code == 1
-    assert "is not empty" in done.output
+    assert "must be empty" in done.output
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
-def test_no_fingerprint_is_an_error(bundles: dict[str, Path], tmp_path: Path) -> None:
+def test_missing_fingerprint_is_an_error(bundles: dict[str, Path], tmp_path: Path) -> None:
     manifest = json.loads((bundles["parsing"] / "bundle.json").read_text())
     manifest["outputs"].remove("fingerprint")
     for file in bundles["parsing"].iterdir():
@@ -303,10 +327,10 @@ def test_no_fingerprint_is_an_error(bundles: dict[str, Path], tmp_path: Path) ->
         parser.fingerprint(noise(80, 80))
 
 
-def test_published_networks_are_what_the_paper_counts() -> None:
+def test_parameter_counts_match_the_paper() -> None:
     """Millions of parameters of the FENs and heads, as counted in the release."""
     counts = {}
-    for task, kind in TASKS.items():
-        parts = (DnCNN(kind.depth), kind.head())
+    for task, layout in TASKS.items():
+        parts = (DnCNN(layout.depth), layout.head())
         counts[task] = [round(sum(p.numel() for p in part.parameters()) / 1e6, 1) for part in parts]
     assert counts == {"parsing": [0.6, 4.4], "deepfake": [1.1, 8.8], "attribution": [0.6, 33.6]}
