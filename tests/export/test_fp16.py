@@ -10,9 +10,7 @@ from onnx import TensorProto, numpy_helper
 
 from export import tf32
 from export.fp16 import full_precision_nodes, to_fp16
-from export.graph_passes import (
-    spatial_convolutions,
-)
+from export.graph_utils import spatial_convolutions
 from tests.export.conftest import NAMES, run, smooth_windows
 
 

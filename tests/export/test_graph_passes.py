@@ -14,16 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from edgeparse.bundle import open_bundle
-from export.graph_passes import (
-    conv_to_gemm,
-    drop_unused,
-    fold_pixel_scale,
-    fully_connected_weights,
-    gemm_to_conv,
-    merge_heads,
-    merge_moments,
-    share_dequantize,
-)
+from export.graph_passes import conv_to_gemm, fold_pixel_scale, gemm_to_conv, merge_heads, share_dequantize
+from export.graph_utils import drop_unused, fully_connected_weights
+from export.merge_moments import merge_moments
 from export.onnx_export import write
 from export.quantize import CPU, quantize
 from tests.export.conftest import smooth_windows

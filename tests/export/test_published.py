@@ -190,9 +190,7 @@ def test_spectrum_matches_the_fourier_transform() -> None:
     assert (got - expected).abs().max() < 1e-5 * expected.max()
 
 
-def test_graph_normalises_pixels_without_a_fourier_operator(
-    bundles: dict[str, Path], tmp_path: Path
-) -> None:
+def test_graph_normalises_pixels_without_a_fourier_operator(bundles: dict[str, Path], tmp_path: Path) -> None:
     import onnx
 
     operators = {node.op_type for node in onnx.load(bundles["attribution"] / "model.onnx").graph.node}
