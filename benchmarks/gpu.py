@@ -154,7 +154,7 @@ def measure(
     seconds: float = 60,
     patience: float = 300,
     progress: Callable[[str], None] = lambda _text: None,
-    keep: Callable[[dict[str, Any]], None] = lambda _measured: None,
+    keep: Callable[[dict[str, Any]], object] = lambda _measured: None,
 ) -> dict[str, Any]:
     """Measure competitors against each other, each in its own process.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -41,7 +42,7 @@ class TorchNetwork:
         self._half = _AUTOCAST.get(precision)
         network = module.to(device).requires_grad_(False)
         if self._half is not None:
-            network = network.to(memory_format=torch.channels_last)
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._call = torch.compile(network, dynamic=False) if compiled else network
         self._outputs = getattr(module, "outputs", None)
 
@@ -71,7 +72,7 @@ class TorchNetwork:
 
     def _recorded(self, given: Tensor) -> Callable[[], list[Tensor]]:
         # Warm up on a side stream, then record (PyTorch's notes on CUDA graphs).
-        side_stream = torch.cuda.Stream()
+        side_stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side_stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side_stream):
             for _ in range(3):
@@ -104,7 +105,10 @@ def ceilings(device: str = "cuda", side: int = SIDE, copied: int = COPIED) -> Ca
         target.copy_(source)
         _wait(device)
 
-    return lambda: {name: median_ms(lambda name=name: multiply(name)) for name in factors} | {"copy": median_ms(copy)}
+    def measure() -> dict[str, float]:
+        return {name: median_ms(partial(multiply, name)) for name in factors} | {"copy": median_ms(copy)}
+
+    return measure
 
 
 def published_size(task: str) -> int:

@@ -30,7 +30,8 @@ def schemes() -> Iterator[tuple[str, Scheme]]:
     for stage in ("before", "after"):
         passes = getattr(CPU, stage)
         for left_out in passes:
-            yield left_out.__name__, replace(CPU, **{stage: tuple(p for p in passes if p is not left_out)})
+            changed: dict[str, Any] = {stage: tuple(p for p in passes if p is not left_out)}
+            yield left_out.__name__, replace(CPU, **changed)
 
 
 def measure(

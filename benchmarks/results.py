@@ -25,7 +25,7 @@ def default_name() -> str:
 def save(name: str, section: str, measured: dict[str, Any], folder: Path = FOLDER) -> Path:
     """Replace one section of a machine's file, with date, commit and versions; return the file."""
     file = folder / f"{name}.json"
-    stored = load(file) if file.exists() else {"schema": SCHEMA, "name": name, "sections": {}}
+    stored: dict[str, Any] = load(file) if file.exists() else {"schema": SCHEMA, "name": name, "sections": {}}
     stored["sections"][section] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),

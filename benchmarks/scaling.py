@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import os
-import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -135,7 +135,7 @@ def speed_up(points: Sequence[dict[str, Any]]) -> float:
 def shares(point: dict[str, Any]) -> dict[str, float]:
     """Return each stage's share of a point's time, by medians."""
     stages = {name: value["p50"] for name, value in point["ms"].items() if name != "report"}
-    whole = statistics.fsum(stages.values())
+    whole = math.fsum(stages.values())
     return {name: value / whole for name, value in stages.items()}
 
 

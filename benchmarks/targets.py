@@ -68,7 +68,7 @@ def _ratio(network: str, runtime: str, precision: str | None = None) -> Figure:
         measured = sections["cpu"].get("openvino_points_lost", {}) if runtime == "openvino" else {}
         lost = {"bf16": math.inf} | measured if network == OURS else {}
         return min(
-            entry["median"]
+            float(entry["median"])
             for entry in sections["cpu"]["ratios"]
             if (entry["network"], entry["runtime"]) == (network, runtime)
             and precision in (None, entry["precision"])
@@ -95,7 +95,7 @@ def _ratio_target(short: str, what: str, limit: float, figure: Figure) -> Target
 def _overhead(sections: Sections) -> float:
     report, stages = sections["report"]["report_ms"], sections["report"]["stages_ms"]
     rest: float = report["p50"] - stages["decode"]["p50"] - stages["network"]["p50"]
-    return max(rest, stages["windows"]["p50"] + stages["readout"]["p50"])
+    return max(rest, float(stages["windows"]["p50"] + stages["readout"]["p50"]))
 
 
 def _size(sections: Sections, megapixels: float) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def _one_window_on_gpu(sections: Sections) -> float:
         entry = _first(entry for entry in found["competitors"] if found["reference"].items() <= entry.items())
         return float(entry["ms"]["host"]["1"])
     return min(
-        entry["ms"]["all"]["p50"]
+        float(entry["ms"]["all"]["p50"])
         for entry in sections["cpu"]["competitors"]
         if entry["network"] == OURS and entry["runtime"] in ON_GPU
     )

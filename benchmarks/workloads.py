@@ -24,7 +24,7 @@ def open_workload(spec: dict[str, Any]) -> Workload:
         Exception: Any error of a library that cannot run here.
     """
     fields = {name: value for name, value in spec.items() if name != "kind"}
-    kinds = {
+    kinds: dict[str, Callable[..., Workload]] = {
         "competitor": _competitor,
         "batch": _batch,
         "file": _file,

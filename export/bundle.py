@@ -45,7 +45,13 @@ MAX_FP16_SHIFT = 0.1
 
 
 def build(
-    network: Network, stored: dict[str, Any], collection: Collection, folder: Path, name: str, version: str, variant: str
+    network: Network,
+    stored: dict[str, Any],
+    collection: Collection,
+    folder: Path,
+    name: str,
+    version: str,
+    variant: str,
 ) -> Bundle:
     """Export a network as a bundle; see `replacing` for how it takes an existing bundle's place.
 

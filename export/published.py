@@ -113,12 +113,7 @@ def export(
         CheckpointError: See `load`; or the classes or the folder are wrong.
         ValueError: ONNX Runtime and PyTorch disagree.
     """
-    if (task == "attribution") != bool(classes):
-        raise CheckpointError("attribution needs its five class names in the checkpoint's order; other tasks take none")
-    if classes and (len(set(classes)) != 5 or "camera" not in classes):
-        raise CheckpointError(f"classes must be five different names, one of them camera, got {', '.join(classes)}")
-    if folder.exists() and any(folder.iterdir()):
-        raise CheckpointError(f"{folder} must be empty; name a new folder")
+    _check_arguments(task, folder, classes)
     network = load(task, checkpoint)
     size = TASKS[task].size
     folder.mkdir(parents=True, exist_ok=True)
@@ -146,13 +141,21 @@ def export(
         "calibration": None if task == "parsing" else UNCALIBRATED,
         "metrics": {
             "parity_max_relative_error": errors,
-            "variants": {
-                name: _distance(folder / file, model, network.outputs, shown[:16]) for name, file in variants.items()
-            },
+            "variants": _distances(folder, variants, network.outputs, shown[:16]),
         },
         "training": {"paper": "arXiv 2106.07873", "task": task, "class_order": _order(task, classes)},
     }
     return write_manifest(folder, manifest)
+
+
+def _check_arguments(task: str, folder: Path, classes: Sequence[str]) -> None:
+    """Raise CheckpointError for wrong classes or a folder with files."""
+    if (task == "attribution") != bool(classes):
+        raise CheckpointError("attribution needs its five class names in the checkpoint's order; other tasks take none")
+    if classes and (len(set(classes)) != 5 or "camera" not in classes):
+        raise CheckpointError(f"classes must be five different names, one of them camera, got {', '.join(classes)}")
+    if folder.exists() and any(folder.iterdir()):
+        raise CheckpointError(f"{folder} must be empty; name a new folder")
 
 
 def _order(task: str, classes: Sequence[str]) -> list[str] | None:
@@ -163,7 +166,7 @@ def _order(task: str, classes: Sequence[str]) -> list[str] | None:
 def _windows(pictures: Path | None, size: int) -> np.ndarray:
     """Return the folder's pictures resized as the runtime does, uint8[N, S, S, 3]; without a folder, return noise."""
     if pictures is None:
-        return np.random.default_rng(0).integers(0, 256, (8, size, size, 3), np.uint8)
+        return np.random.default_rng(0).integers(0, 256, (4, size, size, 3), np.uint8)
     resized = []
     for path in sorted(path for path in pictures.rglob("*") if path.is_file()):
         try:
@@ -177,15 +180,24 @@ def _windows(pictures: Path | None, size: int) -> np.ndarray:
     return np.stack(resized)
 
 
-def _distance(file: Path, reference: Path, names: Sequence[str], shown: np.ndarray) -> dict[str, float]:
-    """Return each output's mean difference from fp32, relative to its largest value.
+def _distances(
+    folder: Path, variants: dict[str, str], names: Sequence[str], shown: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Return each variant's mean difference from fp32 for every output, relative to the output's largest value.
 
     The release has no labelled pictures to measure accuracy on.
     """
-    got, expected = (OnnxRuntimeBackend(path.read_bytes()).run(shown, names) for path in (file, reference))
+    outputs = {
+        variant: OnnxRuntimeBackend((folder / file).read_bytes()).run(shown, names)
+        for variant, file in variants.items()
+    }
+    expected = outputs["fp32"]
     return {
-        name: float(np.abs(got[name] - expected[name]).mean() / max(float(np.abs(expected[name]).max()), 1e-9))
-        for name in names
+        variant: {
+            name: float(np.abs(got[name] - expected[name]).mean() / max(float(np.abs(expected[name]).max()), 1e-9))
+            for name in names
+        }
+        for variant, got in outputs.items()
     }
 
 

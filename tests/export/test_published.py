@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import jsonschema
@@ -26,6 +27,8 @@ from tests.test_cli import SCHEMA
 from tests.test_compiler import key_for
 
 CLASSES = "camera,one,two,three,four"
+# The others are large: a minute and 2 GB.
+EACH_TASK = ["parsing", *(pytest.param(task, marks=pytest.mark.slow) for task in ("deepfake", "attribution"))]
 CAPABILITIES = ("sm75", "sm86", "sm89", "sm120")
 Report = Callable[[str, Compiled], None]
 
@@ -86,10 +89,10 @@ def export_bundle(task: str, folder: Path, *extra: object) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A bundle for each task in fp32 and fp16, written by the command."""
+def bundle_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Write a task's bundle in fp32 and fp16 with the command, once."""
     classes = {"attribution": ["--classes", CLASSES]}
-    return {task: export_bundle(task, tmp_path_factory.mktemp(task), *classes.get(task, [])) for task in TASKS}
+    return cache(lambda task: export_bundle(task, tmp_path_factory.mktemp(task), *classes.get(task, [])))
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +105,9 @@ def int8_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export_bundle("parsing", folder, "--pictures", folder / "pictures")
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_reports_answer_what_the_checkpoint_can(bundles: dict[str, Path], task: str) -> None:
-    done = CliRunner().invoke(edgeparse, ["check", "--json", "--bundle", str(bundles[task]), str(sample_files()[0])])
+@pytest.mark.parametrize("task", EACH_TASK)
+def test_reports_answer_what_the_checkpoint_can(bundle_for: Callable[[str], Path], task: str) -> None:
+    done = CliRunner().invoke(edgeparse, ["check", "--json", "--bundle", str(bundle_for(task)), str(sample_files()[0])])
     assert done.exit_code == 0, done.stderr
     reports = json.loads(done.stdout)
     jsonschema.validate(reports, SCHEMA)
@@ -122,20 +125,20 @@ def test_reports_answer_what_the_checkpoint_can(bundles: dict[str, Path], task: 
         assert answered == {"verdict", "probability_generated"}
     else:
         assert answered == {"verdict", "probability_generated"} | ({"generator"} if task == "attribution" else set())
-    table = CliRunner().invoke(edgeparse, ["check", "--bundle", str(bundles[task]), str(sample_files()[0])])
+    table = CliRunner().invoke(edgeparse, ["check", "--bundle", str(bundle_for(task)), str(sample_files()[0])])
     assert table.exit_code == 0
     assert ("does not tell camera from generated" in table.stdout) == (task == "parsing")
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_pytorch_and_onnx_agree(bundles: dict[str, Path], task: str) -> None:
-    bundle = open_bundle(bundles[task])
+@pytest.mark.parametrize("task", EACH_TASK)
+def test_pytorch_and_onnx_agree(bundle_for: Callable[[str], Path], task: str) -> None:
+    bundle = open_bundle(bundle_for(task))
     errors = bundle.metrics["parity_max_relative_error"]
     assert set(errors) == set(bundle.outputs)
     assert max(errors.values()) <= 1e-4
     assert bundle.window == {"parsing": 64, "deepfake": 128, "attribution": 128}[task]
     assert bundle.framing == "resize"
-    manifest = json.loads((bundles[task] / "bundle.json").read_text())
+    manifest = json.loads((bundle_for(task) / "bundle.json").read_text())
     assert manifest["normalization"]["mean"] == 0.6490
     assert manifest["normalization"]["std"] == 0.1269
     order = {"parsing": None, "deepfake": ["generated", "camera"], "attribution": CLASSES.split(",")}
@@ -144,8 +147,9 @@ def test_pytorch_and_onnx_agree(bundles: dict[str, Path], task: str) -> None:
         assert max(heads.values()) < 0.1
 
 
-def test_attribution_names_its_classes(bundles: dict[str, Path]) -> None:
-    parser = Parser(bundles["attribution"])
+@pytest.mark.slow
+def test_attribution_names_its_classes(bundle_for: Callable[[str], Path]) -> None:
+    parser = Parser(bundle_for("attribution"))
     verdicts = set()
     for seed in range(6):
         report = parser.parse(np.full((128, 128, 3), 40 * seed, np.uint8) + noise(128, 128, seed) // 8)
@@ -190,10 +194,11 @@ def test_spectrum_matches_the_fourier_transform() -> None:
     assert (got - expected).abs().max() < 1e-5 * expected.max()
 
 
-def test_graph_normalises_pixels_without_a_fourier_operator(bundles: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_graph_normalises_pixels_without_a_fourier_operator(bundle_for: Callable[[str], Path], tmp_path: Path) -> None:
     import onnx
 
-    operators = {node.op_type for node in onnx.load(bundles["attribution"] / "model.onnx").graph.node}
+    operators = {node.op_type for node in onnx.load(bundle_for("attribution") / "model.onnx").graph.node}
     assert not operators & {"DFT", "STFT"}
     network = load("attribution", checkpoint("attribution", tmp_path / "checkpoint.pt"))
     pixels = noise(128, 128)[None]
@@ -214,9 +219,9 @@ def compiles(folder: Path, precision: str, capability: str, report_compiled: Rep
 @pytest.mark.parametrize("capability", CAPABILITIES)
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_published_parsing_network_compiles(
-    bundles: dict[str, Path], precision: str, capability: str, report_compiled: Report
+    bundle_for: Callable[[str], Path], precision: str, capability: str, report_compiled: Report
 ) -> None:
-    compiles(bundles["parsing"], precision, capability, report_compiled)
+    compiles(bundle_for("parsing"), precision, capability, report_compiled)
 
 
 @pytest.mark.slow
@@ -235,9 +240,12 @@ def test_pictures_give_every_precision(int8_bundle: Path) -> None:
         assert max(heads.values()) < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["deepfake", "attribution"])
-def test_other_published_networks_compile(bundles: dict[str, Path], task: str, report_compiled: Report) -> None:
-    model = open_bundle(bundles[task]).model("fp32")
+def test_other_published_networks_compile(
+    bundle_for: Callable[[str], Path], task: str, report_compiled: Report
+) -> None:
+    model = open_bundle(bundle_for(task)).model("fp32")
     done = compile_engine(model, key_for(model, "fp32", ("sm75", "sm86")))
     report_compiled(f"published {task} fp32 sm75+sm86", done)
     assert len(done.plan) > len(model)
@@ -313,10 +321,10 @@ def test_folder_with_files_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
-def test_missing_fingerprint_is_an_error(bundles: dict[str, Path], tmp_path: Path) -> None:
-    manifest = json.loads((bundles["parsing"] / "bundle.json").read_text())
+def test_missing_fingerprint_is_an_error(bundle_for: Callable[[str], Path], tmp_path: Path) -> None:
+    manifest = json.loads((bundle_for("parsing") / "bundle.json").read_text())
     manifest["outputs"].remove("fingerprint")
-    for file in bundles["parsing"].iterdir():
+    for file in bundle_for("parsing").iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "bundle.json").write_text(json.dumps(manifest))
     parser = Parser(tmp_path)
