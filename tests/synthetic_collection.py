@@ -1,4 +1,4 @@
-"""A collection like the real one, of few and tiny pictures, with every public generator, photo source and side of a split."""
+"""A collection with few, tiny pictures that has every public generator, photo source and split."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPLITS = ("train", "val", "test")
 
 
 def labels(family: str, number: int) -> Labels:
-    """Other ones for every number."""
+    """Return labels that differ for every number."""
     losses = (("L1",), ("L2",), ("L1", "KL"))[number % 3]
     discrete = {name: values[number % len(values)] for name, values in DISCRETE.items()}
     return Labels(family, dict.fromkeys(CONTINUOUS, 2.0 + number), discrete, losses)
@@ -31,13 +31,13 @@ PHOTOS = frozenset({"imagenet1k"}).union(*(fold.photos for fold in FOLDS))
 
 
 def synthetic_collection(public: frozenset[str] = PUBLIC, sets: frozenset[str] = PHOTOS, side: int = 48) -> Collection:
-    """Twelve zoo generators, the `public` ones, and two photos a source and split, of which the zoo's pictures show the first.
+    """Return twelve zoo generators, the `public` ones, and two photos per source and split.
 
-    The public autoencoder's pictures are of Urban100.
+    Zoo pictures show the first of two photos. The public autoencoder's pictures show photos of Urban100.
     """
     collection = Collection([], [])
     names = [f"{family}-{i:03d}" for family in FAMILIES for i in range(6)]
-    of_zoo = {name: labels(name.split("-")[0], int(name[-3:])) for name in names}
+    zoo_labels = {name: labels(name.split("-")[0], int(name[-3:])) for name in names}
     photos = [
         (f"{name}/{split}{i}.jpg", photo_split(name, split))
         for name in sorted(sets)
@@ -51,8 +51,8 @@ def synthetic_collection(public: frozenset[str] = PUBLIC, sets: frozenset[str] =
                 if photo.startswith(f"{name}/"):
                     sample = Sample(noise(side, side, i), len(collection.sources) - 1, split, photo)
                     collection.samples.append(sample)
-    splits = zoo_splits(of_zoo)
-    for name, known in of_zoo.items():
+    splits = zoo_splits(zoo_labels)
+    for name, known in zoo_labels.items():
         collection.sources.append(Generator(name, known, True, splits[name]))
         for i, (photo, split) in enumerate(photos[::2]):
             pixels = noise(side, side, i) // 16 * 16
@@ -60,9 +60,9 @@ def synthetic_collection(public: frozenset[str] = PUBLIC, sets: frozenset[str] =
     for name in sorted(public):
         split = generator_split(name)
         collection.sources.append(Generator(name, Labels("diffusion", {}, {}, None), False, split))
-        for i, place in enumerate(("train", "test", "train", "test")):
-            photo = f"urban100/{place}{i // 2}.jpg" if name == "taef2-reconstruction" else None
+        for i, part in enumerate(("train", "test", "train", "test")):
+            photo = f"urban100/{part}{i // 2}.jpg" if name == "taef2-reconstruction" else None
             pixels = np.roll(noise(side, side, 900 + i), len(collection.samples), axis=0) // 32 * 32
-            sample = Sample(pixels, len(collection.sources) - 1, place if split == "train" else split, photo, made=True)
+            sample = Sample(pixels, len(collection.sources) - 1, part if split == "train" else split, photo, made=True)
             collection.samples.append(sample)
     return collection

@@ -1,4 +1,4 @@
-"""The networks that are measured beside ours are what they are called, and every library computes the same."""
+"""The compared networks are what their names say, and every library computes the same."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
 from edgeparse.bundle import open_bundle
 
 
-def test_openvino_computes_what_onnx_runtime_does() -> None:
+def test_openvino_matches_onnx_runtime() -> None:
     bundle = open_bundle()
     window = inputs.window(bundle.window)
     expected = OnnxRuntimeBackend(bundle.model("fp32"), threads=1).run(window, bundle.outputs)
@@ -24,7 +24,7 @@ def test_openvino_computes_what_onnx_runtime_does() -> None:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-2, atol=1e-3)  # type: ignore[index]
 
 
-def test_our_network_in_pytorch_is_the_bundles() -> None:
+def test_our_network_in_pytorch_has_the_bundles_parameters() -> None:
     bundle = open_bundle()
     module = networks.our_module(bundle)
     stored = onnx.load_from_string(bundle.model("fp32")).graph.initializer
@@ -38,13 +38,13 @@ def test_our_network_in_pytorch_is_the_bundles() -> None:
     assert len(outputs) == len(bundle.outputs)  # type: ignore[arg-type]
 
 
-def test_the_light_detector_is_as_published() -> None:
+def test_light_detector_has_the_published_size() -> None:
     module = networks.floor_module()
     assert sum(parameter.numel() for parameter in module.parameters()) == 1297
     assert module.layers(torch.zeros(1, 3, 256, 256)).shape == (1, 8, 126, 126)  # type: ignore[operator]
 
 
-def test_published_networks_with_random_weights_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_published_networks_have_finite_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inputs, "cache", lambda: tmp_path)
     networks._write_checkpoint("parsing", inputs.checkpoint("parsing"))
     with torch.inference_mode():
