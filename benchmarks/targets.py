@@ -155,7 +155,7 @@ TARGETS = (
     ),
     Target(
         "all but decoding and the network",
-        "of which neither decoding nor the network",
+        "the same, without decoding and the network",
         2,
         " ms",
         ("report",),

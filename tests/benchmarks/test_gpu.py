@@ -26,8 +26,7 @@ EAGER = Competitor("edgeparse", "pytorch-cuda", "fp32")
 
 
 def small() -> onnx.ModelProto:
-    """uint8 [N, 4, 4, 3] -> cast, transpose, two convolutions of 3x3 with a ReLU, the second added to what the first made, and a
-    product with 32x5 values."""
+    """Return a small network: cast, transpose, two 3x3 convolutions with ReLU and a residual, and a 32x5 product."""
     rng = np.random.default_rng(0)
     weights = {"w1": (2, 3, 3, 3), "b1": (2,), "w2": (2, 2, 3, 3), "m": (32, 5)}
     nodes = [

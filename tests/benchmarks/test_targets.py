@@ -24,7 +24,7 @@ def test_targets_are_judged_by_the_figures(stored: dict[str, Any]) -> None:
     assert with_openvino[:4] == [pytest.approx(101.25 / 0.97), pytest.approx(65 / 0.97), None, pytest.approx(1)]
     assert with_openvino[4:] == [None] * (len(targets.TARGETS) - 4)
     assert judged["JPEG of 1 megapixel, 8 windows, file to report, warm"] == (30.5, True)
-    assert judged["of which neither decoding nor the network"] == (2.5, False)
+    assert judged["the same, without decoding and the network"] == (2.5, False)
     assert judged["JPEG of 12 megapixels, 8 windows: share of decoding"] == (pytest.approx(80), True)
     assert judged["cold start: the whole `edgeparse check` command"] == (460.0, False)
     assert judged["bulk: speed-up per core with one process per core"] == (pytest.approx(0.975), True)

@@ -33,11 +33,11 @@ def run(*arguments: object) -> Result:
 
 
 def fp32(name: str) -> recipes.Recipe:
-    """A recipe in a precision that every bundle has."""
+    """Return a recipe in fp32, which every bundle has."""
     return replace(recipes.load(name), precision="fp32")
 
 
-def test_every_recipe_is_sound() -> None:
+def test_shipped_recipes_are_valid() -> None:
     assert set(recipes.names()) >= {
         "jetson-orin-nano",
         "jetson-orin-nx",
@@ -71,7 +71,7 @@ def test_every_recipe_is_sound() -> None:
         ("", "lacks 'note'"),
     ],
 )
-def test_a_recipe_that_is_wrong_says_where(tmp_path: Path, change: str, words: str) -> None:
+def test_invalid_recipes_name_the_field(tmp_path: Path, change: str, words: str) -> None:
     good = dict(line.split(" = ", 1) for line in (recipes.FOLDER / "rtx-40.toml").read_text().splitlines())
     if " = " in change:
         good |= dict([change.split(" = ", 1)])
@@ -95,7 +95,7 @@ def test_a_recipe_that_is_wrong_says_where(tmp_path: Path, change: str, words: s
         ("mine", "device = 5", "must be a string"),
     ],
 )
-def test_a_recipe_cannot_bring_words_into_the_script(tmp_path: Path, stem: str, change: str, words: str) -> None:
+def test_recipes_cannot_inject_shell_words(tmp_path: Path, stem: str, change: str, words: str) -> None:
     lines = (recipes.FOLDER / "rtx-40.toml").read_text().splitlines()
     path = tmp_path / f"{stem}.toml"
     path.write_text("\n".join([change, *lines[1:]] if change else lines))
@@ -103,12 +103,12 @@ def test_a_recipe_cannot_bring_words_into_the_script(tmp_path: Path, stem: str, 
         recipes.load(str(path))
 
 
-def test_an_unknown_recipe_lists_the_known() -> None:
+def test_unknown_recipe_lists_the_known() -> None:
     with pytest.raises(recipes.RecipeError, match=r"choose from .*jetson-orin-nano"):
         recipes.load("raspberry")
 
 
-def test_what_can_be_compiled_here_is_and_the_rest_becomes_a_script(tmp_path: Path) -> None:
+def test_engines_compile_here_or_in_a_script(tmp_path: Path) -> None:
     chosen = [fp32(name) for name in ("rtx-30", "rtx-50", "jetson-orin-nano", "jetson-agx-orin-dla")]
     lines: list[str] = []
     built, deferred = fleet.make(chosen, open_bundle(), tmp_path, lines.append)
@@ -150,14 +150,14 @@ def test_what_can_be_compiled_here_is_and_the_rest_becomes_a_script(tmp_path: Pa
         assert "recipes: jetson-orin-nano jetson-agx-orin-dla" in done.stderr
 
 
-def test_an_engine_is_not_compiled_with_a_version_the_recipe_does_not_want(tmp_path: Path) -> None:
+def test_other_library_versions_do_not_compile(tmp_path: Path) -> None:
     old = replace(fp32("rtx-40"), versions=SpecifierSet("<1"))
     built, deferred = fleet.make([old], open_bundle(), tmp_path)
     assert built == []
     assert "must be <1" in deferred[0].reason
 
 
-def test_a_bundle_without_a_recipes_precision_is_refused_before_anything_is_compiled(tmp_path: Path) -> None:
+def test_missing_precision_is_refused_before_compiling(tmp_path: Path) -> None:
     bundle = replace(open_bundle(), variants={"fp32": "model.onnx"})
     with pytest.raises(BundleError, match="no int8 model for TensorRT"):
         fleet.make([fp32("rtx-40"), replace(fp32("rtx-50"), precision="int8")], bundle, tmp_path / "out")
@@ -165,7 +165,7 @@ def test_a_bundle_without_a_recipes_precision_is_refused_before_anything_is_comp
 
 
 @pytest.mark.parametrize("damage", ["changed", "plan gone", "sidecar gone", "manifest changed"])
-def test_a_damaged_fleet_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
+def test_damaged_fleet_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
     fleet.make([fp32("rtx-40")], open_bundle(), tmp_path)
     (plan,) = tmp_path.glob("rtx-40/*.plan")
     if damage == "changed":
@@ -218,7 +218,7 @@ def test_nan_exceeds_the_tolerance() -> None:
     assert verify.exceeding_tolerance(differences, "int8") == ["generated"]
 
 
-def test_pictures_to_compare_on(tmp_path: Path) -> None:
+def test_windows_come_from_readable_pictures(tmp_path: Path) -> None:
     assert verify.windows_from(SAMPLES, open_bundle(), 10).shape == (10, 128, 128, 3)
     resized = replace(open_bundle(), framing="resize", window=64)
     assert verify.windows_from(SAMPLES, resized, 3).shape == (3, 64, 64, 3)
@@ -231,14 +231,14 @@ TENSORS = (Tensor("windows", True, "uint8", (-1, 128, 128, 3)), Tensor("generate
 
 
 def keep(store: Store, capability: str, flavour: str = "tensorrt", batches: tuple[int, int, int] = (1, 8, 32)) -> None:
-    """An engine that no compiler made: Triton's configuration does not look into it."""
+    """Store a fake engine; Triton's configuration does not read its bytes."""
     model = open_bundle().hashes["model.onnx"]
     key = Key(model, flavour, "10.16.0", (capability,), f"GPU {capability}", "linux-x86_64", "fp32", batches)
     plan = f"plan for {capability}".encode()
     store.write(Record(key, hashlib.sha256(plan).hexdigest(), len(plan), TENSORS, "default-1", 1.0), plan)
 
 
-def test_a_triton_repository_of_the_onnx_file(tmp_path: Path) -> None:
+def test_triton_repository_with_the_onnx_file(tmp_path: Path) -> None:
     done = run("triton", tmp_path)
     assert done.exit_code == 0, done.stderr
     config = triton.parse(Path(done.stdout.strip()))
@@ -254,7 +254,7 @@ def test_a_triton_repository_of_the_onnx_file(tmp_path: Path) -> None:
     assert OnnxRuntimeBackend(model.read_bytes()).run(np.zeros((1, 128, 128, 3), np.uint8), ["generated"])
 
 
-def test_a_triton_repository_of_engines_has_one_a_capability(tmp_path: Path) -> None:
+def test_triton_repository_has_one_engine_per_capability(tmp_path: Path) -> None:
     stores = [Store(tmp_path / "a"), Store(tmp_path / "b")]
     keep(stores[0], "sm89")
     keep(stores[1], "sm120")
@@ -269,7 +269,7 @@ def test_a_triton_repository_of_engines_has_one_a_capability(tmp_path: Path) -> 
         assert (tmp_path / "out" / "edgeparse" / "1" / name).read_text() == f"plan for {capability}"
 
 
-def test_engines_that_triton_cannot_serve_together(tmp_path: Path) -> None:
+def test_incompatible_engines_are_refused(tmp_path: Path) -> None:
     empty, rtx, two, mixed = (Store(tmp_path / name) for name in ("empty", "rtx", "two", "mixed"))
     keep(rtx, "sm89", "tensorrt-rtx")
     keep(two, "sm89")
@@ -287,12 +287,12 @@ def test_engines_that_triton_cannot_serve_together(tmp_path: Path) -> None:
     assert run("triton", tmp_path / "out", "--plans", tmp_path / "empty").exit_code == 3
 
 
-def test_triton_refuses_what_is_no_configuration(tmp_path: Path) -> None:
+def test_triton_rejects_unknown_fields(tmp_path: Path) -> None:
     path = tmp_path / "config.pbtxt"
     path.write_text('name: "x"\nmax_batch: 3\n')
     with pytest.raises(Exception, match="max_batch"):
         triton.parse(path)
 
 
-def test_recipes_know_only_flavours_that_are() -> None:
+def test_recipes_use_known_libraries() -> None:
     assert {recipes.load(name).flavour for name in recipes.names()} == set(FLAVOURS)

@@ -19,7 +19,7 @@ SIZE = 16
 
 
 class Small(nn.Module):
-    """A fingerprint that is an output and is read again, statistics that overflow fp16, and a head."""
+    """A network with a fingerprint that is also read again, statistics that overflow fp16, and a head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,18 +67,18 @@ def operators(path: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def shipped_kind(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network of the shipped kind, as an fp32 file: random weights, and what it says is generated is what spectral lines add up to."""
+    """An fp32 file of the shipped architecture with random weights, whose `generated` sums the spectral lines."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("kind") / "model.onnx"
-    made = Network(NetworkConfig(trunk=(32, 48, 64), hidden=64, compared=64, embedding=16)).eval()
-    assert made.by_lines is not None
-    made.by_lines.weight.data.fill_(1.0)
-    export(made, output_names(made), path)
+    kind = Network(NetworkConfig(trunk=(32, 48, 64), hidden=64, compared=64, embedding=16)).eval()
+    assert kind.by_lines is not None
+    kind.by_lines.weight.data.fill_(1.0)
+    export(kind, output_names(kind), path)
     return path
 
 
 def smooth_windows() -> np.ndarray:
-    """Half of noise, half of slopes that hardly change: what a residual filter whose weights do not add up to zero takes for content."""
+    """Return noise and smooth slopes; a residual filter whose weights do not sum to zero lets slopes through."""
     slopes = np.linspace(0, 60, 128, dtype=np.float32)[:, None, None] + np.arange(8)[:, None, None, None] * 20
     rng = np.random.default_rng(0)
     slow = np.clip(slopes + rng.normal(0, 0.3, (8, 128, 128, 3)), 0, 255).round().astype(np.uint8)

@@ -66,7 +66,7 @@ def test_refitting_requires_the_same_label_spaces(bundle_copy: Path) -> None:
 
 
 def test_todays_constants_replace_stored_ones(shipped_kind: Path) -> None:
-    """And no weight is touched, so that one whose constants were others computes as if exported today."""
+    """No weight changes, so a model with other constants computes as if it were exported today."""
     network = Network(NetworkConfig(trunk=(32, 48, 64), hidden=64, compared=64, embedding=16))
     today, other = onnx.load(shipped_kind), onnx.load(shipped_kind)
     for tensor in other.graph.initializer:

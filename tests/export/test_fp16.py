@@ -32,16 +32,16 @@ def test_fp16_keeps_types_and_statistics(model: Path, tmp_path: Path, windows: n
 
 
 def test_squares_stay_in_fp32(model: Path) -> None:
-    """What `full_precision_nodes` is for: the squares are on its list."""
-    made = onnx.load(model)
-    kept = set(full_precision_nodes(made))
-    for node in made.graph.node:
+    """`full_precision_nodes` lists the squares, which would overflow."""
+    changed = onnx.load(model)
+    kept = set(full_precision_nodes(changed))
+    for node in changed.graph.node:
         if node.op_type in ("ReduceMean", "Sqrt", "Sub", "Clip"):
             assert node.name in kept
-    squares = [n for n in made.graph.node if n.op_type == "Mul" and len(set(n.input)) == 1]
+    squares = [n for n in changed.graph.node if n.op_type == "Mul" and len(set(n.input)) == 1]
     assert squares
     assert {node.name for node in squares} <= kept
-    assert not kept & set(spatial_convolutions(made))
+    assert not kept & set(spatial_convolutions(changed))
 
 
 def test_tf32_keeps_eleven_bits() -> None:
@@ -54,13 +54,13 @@ def test_tf32_keeps_eleven_bits() -> None:
 
 
 def test_spectral_lines_tolerate_tf32(shipped_kind: Path, tmp_path: Path) -> None:
-    """A tenth larger they are no multiples of one number: rounded, they do not add up to zero, and what is smooth comes through."""
-    whole, spoilt = tmp_path / "whole.onnx", tmp_path / "spoilt.onnx"
+    """Scaled weights are not multiples of one number, so after rounding they do not sum to zero and pass smooth content."""
+    whole, broken = tmp_path / "whole.onnx", tmp_path / "broken.onnx"
     to_fp16(shipped_kind, whole)
     assert tf32.tolerates_tf32(whole, shipped_kind, smooth_windows())
     model = onnx.load(shipped_kind)
     (lines,) = (tensor for tensor in model.graph.initializer if tensor.name.endswith("lines.colours"))
     lines.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(lines) * np.float32(1.1), lines.name))
     onnx.save(model, tmp_path / "other.onnx")
-    to_fp16(tmp_path / "other.onnx", spoilt)
-    assert not tf32.tolerates_tf32(spoilt, tmp_path / "other.onnx", smooth_windows())
+    to_fp16(tmp_path / "other.onnx", broken)
+    assert not tf32.tolerates_tf32(broken, tmp_path / "other.onnx", smooth_windows())

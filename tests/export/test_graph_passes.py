@@ -61,23 +61,24 @@ def test_only_unscaled_layers_become_convolutions(attributes: dict[str, float], 
 
 
 def test_unused_nodes_and_weights_are_dropped() -> None:
-    made = gemm_model(transB=1)
-    made.graph.node.append(helper.make_node("Relu", ["x"], ["unread"], "dead"))
-    made.graph.initializer.append(helper.make_tensor("unused", TensorProto.FLOAT, [1], [0.0]))
-    drop_unused(made.graph)
-    assert [node.name for node in made.graph.node] == ["g"]
-    assert [tensor.name for tensor in made.graph.initializer] == ["w"]
+    changed = gemm_model(transB=1)
+    changed.graph.node.append(helper.make_node("Relu", ["x"], ["unread"], "dead"))
+    changed.graph.initializer.append(helper.make_tensor("unused", TensorProto.FLOAT, [1], [0.0]))
+    drop_unused(changed.graph)
+    assert [node.name for node in changed.graph.node] == ["g"]
+    assert [tensor.name for tensor in changed.graph.initializer] == ["w"]
 
 
 def test_merged_heads_compute_the_same() -> None:
     bundle = open_bundle()
     before = onnx.load_from_string(bundle.read(bundle.variants["fp32"]))
     after = merge_heads(before)
-    # Two hidden layers that read the same, one layer for all that reads the first, the embedding, and what the spectral lines say.
+    # Left are two hidden layers, one layer for the heads, the embedding, and the spectral lines' layer.
     assert len(fully_connected_weights(before)) > len(fully_connected_weights(after)) == 4
     shown = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 3), np.uint8)
     expected, got = (
-        onnxruntime.InferenceSession(made.SerializeToString()).run(None, {"windows": shown}) for made in (before, after)
+        onnxruntime.InferenceSession(changed.SerializeToString()).run(None, {"windows": shown})
+        for changed in (before, after)
     )
     for a, b in zip(expected, got, strict=True):
         assert np.allclose(a, b, atol=1e-5)
@@ -91,7 +92,8 @@ def test_convolutions_become_gemm_again() -> None:
     assert [node.op_type for node in after.graph.node].count("Gemm") == len(fully_connected_weights(before))
     shown = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 3), np.uint8)
     expected, got = (
-        onnxruntime.InferenceSession(made.SerializeToString()).run(None, {"windows": shown}) for made in (before, after)
+        onnxruntime.InferenceSession(changed.SerializeToString()).run(None, {"windows": shown})
+        for changed in (before, after)
     )
     for a, b in zip(expected, got, strict=True):
         assert np.allclose(a, b, atol=1e-5)
@@ -101,11 +103,12 @@ def test_pixel_scale_is_folded_into_weights() -> None:
     bundle = open_bundle()
     before = onnx.load_from_string(bundle.read(bundle.variants["fp32"]))
     after = fold_pixel_scale(before)
-    kinds = [[node.op_type for node in made.graph.node].count("Div") for made in (before, after)]
+    kinds = [[node.op_type for node in changed.graph.node].count("Div") for changed in (before, after)]
     assert kinds[1] == kinds[0] - 1
     shown = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 3), np.uint8)
     expected, got = (
-        onnxruntime.InferenceSession(made.SerializeToString()).run(None, {"windows": shown}) for made in (before, after)
+        onnxruntime.InferenceSession(changed.SerializeToString()).run(None, {"windows": shown})
+        for changed in (before, after)
     )
     for a, b in zip(expected, got, strict=True):
         assert np.allclose(a, b, atol=1e-4)
@@ -144,14 +147,14 @@ def test_statistics_share_a_dequantised_map(tmp_path: Path) -> None:
         found.append(onnxruntime.InferenceSession(model.SerializeToString(), options).run(None, {"x": shown}))
         kinds = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
         dequantized.append(kinds.count("DequantizeLinear"))
-    # What it is for, in ONNX Runtime as it is today: of four, three of which statistics read, two are left.
+    # ONNX Runtime needs two dequantisations instead of four; statistics read three of them.
     assert dequantized == [4, 2]
     for a, b in zip(*found, strict=True):
         assert np.array_equal(a, b)
 
 
 def test_residual_sums_have_channels_last(tmp_path: Path, windows: np.ndarray) -> None:
-    """What it is for, in ONNX Runtime as it is today: no transposes around a sum, and the same answers to the last bit."""
+    """ONNX Runtime needs no transposes around the sum, and the outputs are equal bit for bit."""
 
     class Small(nn.Module):
         def __init__(self) -> None:
@@ -160,9 +163,9 @@ def test_residual_sums_have_channels_last(tmp_path: Path, windows: np.ndarray) -
             self.body, self.last = (nn.Conv2d(16, 16, 3, padding=1) for _ in range(2))
 
         def forward(self, x: Tensor) -> tuple[Tensor]:
-            begun = (x.permute(0, 3, 1, 2).float() / 255).sub(0.5)
-            begun = self.stem(begun).relu()
-            return (self.last((begun + self.body(begun)).relu()).mean((2, 3)),)
+            features = (x.permute(0, 3, 1, 2).float() / 255).sub(0.5)
+            features = self.stem(features).relu()
+            return (self.last((features + self.body(features)).relu()).mean((2, 3)),)
 
     torch.manual_seed(0)
     write(Small().eval(), ["mean"], windows.shape[1], tmp_path / "model.onnx")
@@ -176,8 +179,8 @@ def test_residual_sums_have_channels_last(tmp_path: Path, windows: np.ndarray) -
         found.append(session.run(None, {"windows": windows})[0])
         kinds = {node.name: node for node in onnx.load(tmp_path / "optimized.onnx").graph.node}
         (added,) = (node for node in kinds.values() if node.op_type == "QLinearAdd")
-        made = {name: node.op_type for node in kinds.values() for name in node.output}
-        transposes.append([made[name] for name in (added.input[0], added.input[3])].count("Transpose"))
+        kinds_by_output = {name: node.op_type for node in kinds.values() for name in node.output}
+        transposes.append([kinds_by_output[name] for name in (added.input[0], added.input[3])].count("Transpose"))
     assert transposes == [1, 0]
     assert np.array_equal(*found)
 

@@ -25,12 +25,12 @@ from tests.export.conftest import run
 def test_int8_schemes(model: Path, tmp_path: Path, windows: np.ndarray, scheme: object, kind: int) -> None:
     target = tmp_path / "int8.onnx"
     quantize(model, target, windows, scheme)  # type: ignore[arg-type]
-    made = onnx.load(target)
-    tensors = {tensor.name: tensor for tensor in made.graph.initializer}
-    points = [tensors[node.input[2]] for node in made.graph.node if node.op_type == "QuantizeLinear"]
+    changed = onnx.load(target)
+    tensors = {tensor.name: tensor for tensor in changed.graph.initializer}
+    points = [tensors[node.input[2]] for node in changed.graph.node if node.op_type == "QuantizeLinear"]
     assert points
     assert {point.data_type for point in points} == {kind}
-    biases = {node.input[2] for node in made.graph.node if node.op_type == "Conv" and len(node.input) == 3}
+    biases = {node.input[2] for node in changed.graph.node if node.op_type == "Conv" and len(node.input) == 3}
     if scheme is TENSORRT:
         assert all(not np.any(onnx.numpy_helper.to_array(point)) for point in points)
         assert biases <= tensors.keys()
@@ -49,14 +49,14 @@ def test_biases_undo_the_shift_of_rounding(model: Path, tmp_path: Path, windows:
     names = [node.name for node in corrected.graph.node if node.op_type == "Conv" and "_Dequantize" in node.input[1]]
     assert names
 
-    def means(made: onnx.ModelProto) -> list[np.ndarray]:
-        outputs = [node.output[0] for node in made.graph.node if node.name in names]
-        return channel_means(made, outputs, windows)
+    def means(changed: onnx.ModelProto) -> list[np.ndarray]:
+        outputs = [node.output[0] for node in changed.graph.node if node.name in names]
+        return channel_means(changed, outputs, windows)
 
     wanted = means(reference)
 
-    def worst(made: onnx.ModelProto) -> float:
-        return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(means(made), wanted, strict=True))
+    def worst(changed: onnx.ModelProto) -> float:
+        return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(means(changed), wanted, strict=True))
 
     # What is left is a step of an int32 bias.
     assert worst(corrected) < 1e-3

@@ -9,7 +9,7 @@ from export.shrinkage import Shrinkage
 from training.networks import Network, NetworkConfig
 
 
-def test_what_leaves_no_trace_falls_to_the_median() -> None:
+def test_parameters_without_a_trace_shrink_to_the_median() -> None:
     rng = np.random.default_rng(0)
     truth = rng.uniform(0.2, 0.8, (4000, 3))
     estimates = np.stack(
@@ -22,7 +22,7 @@ def test_what_leaves_no_trace_falls_to_the_median() -> None:
     assert abs(shares[2] - 0.5) < 0.06
 
 
-def test_a_shrunk_network_estimates_between_median_and_itself() -> None:
+def test_folded_network_estimates_between_the_median_and_its_own() -> None:
     torch.manual_seed(0)
     network = Network(NetworkConfig(trunk=(16, 16, 16), hidden=16, embedding=16)).eval()
     windows = torch.randint(0, 256, (3, 128, 128, 3), dtype=torch.uint8)
