@@ -35,7 +35,10 @@ def main() -> None:
 @main.command("build")
 @click.argument("out", type=_folder)
 @click.option(
-    "--recipe", "names", multiple=True, help="Compile this recipe (a name or a .toml file); by default all. May be repeated."
+    "--recipe",
+    "names",
+    multiple=True,
+    help="Compile this recipe (a name or a .toml file); by default all. May be repeated.",
 )
 @_bundle
 def build(out: Path, names: tuple[str, ...], bundle: Path | None) -> None:
@@ -49,11 +52,11 @@ def build(out: Path, names: tuple[str, ...], bundle: Path | None) -> None:
 
 @main.command("verify")
 @click.argument("out", type=_folder)
+@click.option("--recipe", help="Run this recipe's engine on this machine's GPU; by default only check the files.")
 @click.option(
-    "--recipe", help="Run this recipe's engine on this machine's GPU; by default only check the files."
-)
-@click.option(
-    "--pictures", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Compare on the pictures in this folder."
+    "--pictures",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Compare on the pictures in this folder.",
 )
 @click.option("--windows", default=64, show_default=True, help="Compare on at most this many windows.")
 @_bundle

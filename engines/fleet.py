@@ -56,11 +56,7 @@ def reason_to_defer(recipe: Recipe) -> str | None:
         gpu = cuda.gpu()
     except BackendError as error:
         return str(error)
-    return (
-        None
-        if gpu.capability == recipe.capability
-        else f"the GPU must be {recipe.capability}, got {gpu.capability}"
-    )
+    return None if gpu.capability == recipe.capability else f"the GPU must be {recipe.capability}, got {gpu.capability}"
 
 
 def make(
@@ -162,7 +158,9 @@ def verify_files(out: Path) -> list[str]:
             f"{out / 'manifest.json'} cannot be read: {error}; write it with python -m engines build"
         ) from error
     if manifest.get("schema") != SCHEMA:
-        raise BundleError(f"{out / 'manifest.json'} must have schema {SCHEMA}, got {manifest.get('schema')!r}; build again")
+        raise BundleError(
+            f"{out / 'manifest.json'} must have schema {SCHEMA}, got {manifest.get('schema')!r}; build again"
+        )
     wrong = []
     for entry in manifest["engines"]:
         store = Store(out / entry["recipe"])

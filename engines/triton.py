@@ -42,7 +42,9 @@ def write_engine_repository(out: Path, bundle: Bundle, stores: Sequence[Store]) 
     files = {}
     for store, record in engines:
         if (record.key.batches, record.tensors) != (first.key.batches, first.tensors):
-            raise EngineError(f"{record.file} and {first.file} have different batches or tensors; compile both with the same settings")
+            raise EngineError(
+                f"{record.file} and {first.file} have different batches or tensors; compile both with the same settings"
+            )
         (capability,) = record.key.capabilities
         if capability in files:
             raise EngineError(f"there are two engines for {capability}; remove one")
