@@ -16,7 +16,7 @@ from edgeparse.errors import ImageError
 # Largest mean difference from fp32 that a precision may have, as a fraction of the output's standard deviation.
 TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 1e-1}
 # Windows per run; memory grows with it.
-BATCH = 32
+BATCH = 16
 
 
 @dataclass(frozen=True)
