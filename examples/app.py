@@ -1,4 +1,4 @@
-"""A small app to package: writes an HTML page about pictures and prints a line for each. Run `app.py PICTURE...`.
+"""A small app to be packaged: a page about the pictures it is given, and a line for each. `python examples/app.py PICTURE...`
 
 `python examples/package_app.py` makes a folder of it that runs where no Python is installed.
 """
