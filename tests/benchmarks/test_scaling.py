@@ -12,7 +12,6 @@ from benchmarks.__main__ import main
 from benchmarks.worker import Worker, WorkerError
 from edgeparse import Parser
 from edgeparse.bundle import open_bundle
-from tests.conftest import encoded, noise
 
 
 def test_scaling_measures_each_point(tmp_path: Path) -> None:
@@ -54,16 +53,13 @@ def test_memory_growth_compares_both_ends() -> None:
     assert memory.growth([100.0, 180.0, 100.0, 100.0]) == 0
 
 
-def test_command_stores_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeparse.bench.WARM_UP", 1)
-    monkeypatch.setattr("edgeparse.bench.LEAST", 2)
-    monkeypatch.setattr("edgeparse.bench.made_picture", lambda _megapixels: encoded(noise(130, 130), "JPEG"))
+def test_command_stores_results(tmp_path: Path) -> None:
     arguments = ["report", "--machine", "m", "--results", str(tmp_path), "--seconds", "0", "--cold", "0"]
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output
     section = results.load(tmp_path / "m.json")["sections"]["report"]
     assert section["setup"]["pictures"][0]["source"] == "synthetic.jpg"
-    assert section["report_ms"]["samples"] == 2
+    assert section["report_ms"]["samples"] >= 100
     assert CliRunner().invoke(main, ["cpu", "--only", "nobody"]).exit_code == 2
 
 
