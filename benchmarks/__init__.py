@@ -1,1 +1,1 @@
-"""How fast, how much memory, beside whom: measurements of the runtime. `python -m benchmarks --help`."""
+"""Measure the runtime's speed and memory, next to other networks and runtimes. See `python -m benchmarks --help`."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure a machine, and render what was measured."""
+"""`python -m benchmarks`: measure a machine and render BENCHMARKS.md from the results."""
 
 from __future__ import annotations
 
@@ -24,65 +24,68 @@ SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
 F = TypeVar("F", bound=Callable[..., None])
 
 machine_option = click.option(
-    "--machine", help="The name that results are kept under; by default of the processor and its cores."
+    "--machine", help="Name the results; by default after the CPU, the GPU and the number of cores."
 )
 folder_option = click.option(
     "--results",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
     default=results.FOLDER,
-    help="Where results are kept; by default benchmarks/results.",
+    help="Keep results in this folder; by default benchmarks/results.",
 )
+only_option = click.option(
+    "--only", multiple=True, help="Measure only names that match, such as 'edgeparse / *'. May be repeated."
+)
+threads_option = click.option("--threads", default=usable_cores(), show_default=True, help="Use this many threads.")
 
 
-def kept(command: F) -> F:
-    """The options of a command that keeps what it measures."""
+def keeps_results(command: F) -> F:
+    """Add the options of a command that stores what it measures."""
     return machine_option(folder_option(command))
 
 
-def in_turns(rounds: int, seconds: float) -> Callable[[F], F]:
-    """The options of a command that has everyone run in turns, with these defaults."""
-    of_rounds = click.option("--rounds", type=click.IntRange(min=2), default=rounds, show_default=True)
-    of_turns = click.option(
-        "--seconds", default=seconds, show_default=True, help="Length of a turn, for three runs at least."
+def takes_turns(rounds: int, seconds: float) -> Callable[[F], F]:
+    """Add the options of a command that measures competitors in turns, with these defaults."""
+    rounds_option = click.option(
+        "--rounds", type=click.IntRange(min=2), default=rounds, show_default=True, help="Give everyone this many turns."
     )
-    of_threads = click.option("--threads", default=usable_cores(), show_default=True)
-    return lambda command: of_rounds(of_turns(of_threads(command)))
+    seconds_option = click.option(
+        "--seconds", default=seconds, show_default=True, help="Run each turn this long, and at least three times."
+    )
+    return lambda command: rounds_option(seconds_option(threads_option(command)))
 
 
 @click.group()
 def main() -> None:
-    """Measure this machine, and render BENCHMARKS.md from what was measured. Nothing else should run meanwhile."""
+    """Measure this machine and render BENCHMARKS.md. Nothing else should run on it meanwhile."""
 
 
 @main.command()
-@kept
+@keeps_results
 @backend_option
 @bundle_option
-@click.option("--seconds", default=20.0, show_default=True)
-@click.option("--cold", default=9, show_default=True, help="New processes to measure a first report in.")
+@click.option("--seconds", default=20.0, show_default=True, help="Measure reports this long.")
+@click.option("--cold", default=9, show_default=True, help="Measure a first report in this many new processes.")
 def report(machine: str | None, folder: Path, backend: str, bundle: Path | None, seconds: float, cold: int) -> None:
-    """One picture of a megapixel, as `edgeparse bench` measures it."""
+    """Measure the report of one picture of a megapixel, as `edgeparse bench` does."""
     from edgeparse.bench.measure import measure, synthetic_picture
 
     with tempfile.TemporaryDirectory() as temporary:
-        picture = Path(temporary) / "made.jpg"
+        picture = Path(temporary) / "synthetic.jpg"
         picture.write_bytes(synthetic_picture(1.0))
         settings = {"bundle": None if bundle is None else str(bundle), "backend": backend, "windows": 8}
-        found = measure([str(picture)], settings, seconds=seconds, cold=cold).to_json()
-    found["setup"]["pictures"][0]["source"] = picture.name
-    _keep(machine, "report", found, folder)
+        measured = measure([str(picture)], settings, seconds=seconds, cold=cold).to_json()
+    measured["setup"]["pictures"][0]["source"] = picture.name
+    _keep(machine, "report", measured, folder)
 
 
 @main.command()
-@kept
+@keeps_results
 @bundle_option
-@in_turns(rounds=30, seconds=0.5)
-@click.option(
-    "--only", multiple=True, help="Names or patterns such as 'edgeparse / *', as the table has them; may be repeated."
-)
-@click.option("--gpu/--no-gpu", default=None, help="By default where a GPU is.")
-def peers(
+@takes_turns(rounds=30, seconds=0.5)
+@only_option
+@click.option("--gpu/--no-gpu", default=None, help="Include GPU runtimes; by default if there is a GPU.")
+def cpu(
     machine: str | None,
     folder: Path,
     bundle: Path | None,
@@ -92,78 +95,80 @@ def peers(
     only: tuple[str, ...],
     gpu: bool | None,
 ) -> None:
-    """The published networks and others beside ours, turn by turn."""
-    from benchmarks.contenders import contenders
-    from benchmarks.peers import lost_in_openvino, measure
+    """Compare our network with the published ones and with other runtimes, turn by turn."""
+    from benchmarks.competitors import competitors
+    from benchmarks.cpu import measure, openvino_points_lost
     from training.index.load import load
     from training.pack import INDEX
 
     wanted = [
-        contender
-        for contender in contenders(_has_gpu() if gpu is None else gpu)
-        if not only or any(fnmatch.fnmatch(contender.name, pattern) for pattern in only)
+        competitor
+        for competitor in competitors(_has_gpu() if gpu is None else gpu)
+        if not only or any(fnmatch.fnmatch(competitor.name, pattern) for pattern in only)
     ]
     if not wanted:
-        raise click.BadParameter("nobody has such a name", param_hint="--only")
+        raise click.BadParameter("no competitor matches; run without --only to list all", param_hint="--only")
     opened = open_bundle(bundle)
-    _prepare({contender.network for contender in wanted}, opened)
-    _say("what OpenVINO loses of the evaluation pack's figures")
-    lost = lost_in_openvino(wanted, opened, threads, partial(load, INDEX))
-    found = measure(wanted, opened, threads, rounds, seconds, _say) | {"openvino_points_lost": lost}
-    _keep(machine, "peers", found, folder)
-    for entry in sorted(found["ratios"], key=lambda entry: entry["median"]):
+    _prepare({competitor.network for competitor in wanted}, opened)
+    _progress("accuracy that OpenVINO loses on the evaluation pack")
+    lost = openvino_points_lost(wanted, opened, threads, partial(load, INDEX))
+    measured = measure(wanted, opened, threads, rounds, seconds, _progress) | {"openvino_points_lost": lost}
+    _keep(machine, "cpu", measured, folder)
+    for entry in sorted(measured["ratios"], key=lambda entry: entry["median"]):
         name = " / ".join(entry[key] for key in ("network", "runtime", "precision", "parts"))
-        click.echo(f"{entry['median']:9.2f} times ours  {name}")
-    for entry in found["failed"]:
-        click.echo(f"could not run: {entry['network']} / {entry['runtime']} / {entry['precision']}: {entry['error']}")
+        click.echo(f"{entry['median']:9.2f} x our time  {name}")
+    for entry in measured["failed"]:
+        click.echo(f"failed: {entry['network']} / {entry['runtime']} / {entry['precision']}: {entry['error']}")
 
 
-@main.command()
-@kept
+@main.command("graph-passes")
+@keeps_results
 @bundle_option
-@in_turns(rounds=10, seconds=0.3)
-def rewrites(machine: str | None, folder: Path, bundle: Path | None, rounds: int, seconds: float, threads: int) -> None:
-    """What each change of the INT8 file's layout is worth on a CPU."""
-    from benchmarks.rewrites import measure
+@takes_turns(rounds=10, seconds=0.3)
+def graph_passes(
+    machine: str | None, folder: Path, bundle: Path | None, rounds: int, seconds: float, threads: int
+) -> None:
+    """Measure what each graph pass of the INT8 file is worth on a CPU."""
+    from benchmarks.graph_passes import measure
 
-    found = measure(open_bundle(bundle), threads, rounds, seconds, _say)
-    _keep(machine, "rewrites", found, folder)
-    for entry in found["files"]:
-        what = f"without {entry['without']}" if entry["without"] else "with every change"
-        click.echo(f"{entry['runtime']:12} {entry['ms']:.3f} ms, {entry['times']['median']:.3f}, {what}")
+    measured = measure(open_bundle(bundle), threads, rounds, seconds, _progress)
+    _keep(machine, "graph_passes", measured, folder)
+    for entry in measured["files"]:
+        label = f"without {entry['without']}" if entry["without"] else "with every pass"
+        click.echo(f"{entry['runtime']:12} {entry['ms']:.3f} ms, {entry['times']['median']:.3f}, {label}")
 
 
 @main.command()
-@kept
+@keeps_results
 @backend_option
 @bundle_option
-@click.option("--seconds", default=3.0, show_default=True, help="Length of each point, for three runs at least.")
-def growth(machine: str | None, folder: Path, backend: str, bundle: Path | None, seconds: float) -> None:
-    """How cost grows with size, windows, batch, threads and processes."""
-    from benchmarks.growth import measure
+@click.option("--seconds", default=3.0, show_default=True, help="Measure each point this long, at least three times.")
+def scaling(machine: str | None, folder: Path, backend: str, bundle: Path | None, seconds: float) -> None:
+    """Measure how cost grows with picture size, windows, batch size, threads and processes."""
+    from benchmarks.scaling import measure
 
-    _keep(machine, "growth", measure(open_bundle(bundle), backend, seconds, _say), folder)
+    _keep(machine, "scaling", measure(open_bundle(bundle), backend, seconds, _progress), folder)
 
 
 @main.command()
-@kept
+@keeps_results
 @backend_option
 @bundle_option
-@click.option("--count", default=20_000, show_default=True, help="Pictures.")
-def soak(machine: str | None, folder: Path, backend: str, bundle: Path | None, count: int) -> None:
-    """Memory over many pictures."""
-    from benchmarks.soak import measure
+@click.option("--count", default=20_000, show_default=True, help="Parse this many pictures.")
+def memory(machine: str | None, folder: Path, backend: str, bundle: Path | None, count: int) -> None:
+    """Measure how memory grows over many pictures."""
+    from benchmarks.memory import measure
     from edgeparse.parser import Parser
 
     try:
-        found = measure(Parser(bundle=bundle, backend=backend), count, progress=_say)
+        measured = measure(Parser(bundle=bundle, backend=backend), count, progress=_progress)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--count") from error
-    _keep(machine, "soak", found, folder)
+    _keep(machine, "memory", measured, folder)
 
 
-@main.command()
-@kept
+@main.command("mlperf-load")
+@keeps_results
 @backend_option
 @bundle_option
 @click.option(
@@ -172,16 +177,18 @@ def soak(machine: str | None, folder: Path, backend: str, bundle: Path | None, c
     type=click.Choice(SCENARIOS),
     multiple=True,
     default=SCENARIOS,
-    help="May be repeated; by default all four.",
+    help="Run this scenario; by default all four. May be repeated.",
 )
-@click.option("--seconds", default=10.0, show_default=True)
-@click.option("--threads", default=usable_cores(), show_default=True)
-@click.option("--batch", default=32, show_default=True, help="Most windows at once, of Server and Offline.")
+@click.option("--seconds", default=10.0, show_default=True, help="Run each scenario at least this long.")
+@threads_option
+@click.option("--batch", default=32, show_default=True, help="Batch at most this many windows in Server and Offline.")
 @click.option(
-    "--rate", type=float, help="Windows a second, of Server; by default 60 % of what one after another gives."
+    "--rate", type=float, help="Send this many windows a second in Server; by default 60 % of what one stream reaches."
 )
-@click.option("--patience", type=float, help="Milliseconds for an answer, of Server; by default ten times that of one.")
-def scenario(
+@click.option(
+    "--patience", type=float, help="Allow this many milliseconds for an answer in Server; by default ten times one's."
+)
+def mlperf_load(
     machine: str | None,
     folder: Path,
     backend: str,
@@ -193,13 +200,13 @@ def scenario(
     rate: float | None,
     patience: float | None,
 ) -> None:
-    """MLPerf's scenarios, and whether answers under load are those alone. Not an MLPerf result."""
-    from benchmarks.scenario import Load, accuracy, performance
+    """Run MLPerf's scenarios and compare answers under load with answers alone. Not an MLPerf result."""
+    from benchmarks.mlperf_load import Load, accuracy, performance
     from edgeparse.backends.select import create
 
     opened = open_bundle(bundle)
     network = create(backend, opened, threads=threads)
-    found: dict[str, Any] = {
+    measured: dict[str, Any] = {
         "bundle": opened.label,
         "bundle_sha256": opened.sha256,
         "performance": [],
@@ -207,28 +214,30 @@ def scenario(
     }
     for name in names:
         load = Load(name, seconds, batch, rate, patience)
-        _say(f"{name}: accuracy")
-        found["accuracy"].append(accuracy(network, opened, load))
-        _say(f"{name}: performance")
-        found["performance"].append(performance(network, opened, load))
-        click.echo(json.dumps(found["performance"][-1]["found"]))
-    _keep(machine, "scenarios", found, folder)
+        _progress(f"{name}: accuracy")
+        measured["accuracy"].append(accuracy(network, opened, load))
+        _progress(f"{name}: performance")
+        measured["performance"].append(performance(network, opened, load))
+        click.echo(json.dumps(measured["performance"][-1]["found"]))
+    _keep(machine, "mlperf_load", measured, folder)
 
 
 @main.command()
-@kept
+@keeps_results
 @bundle_option
-@click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True)
-@click.option("--seconds", default=60.0, show_default=True, help="After these no round begins.")
-@click.option("--patience", default=300.0, show_default=True, help="Seconds until every contender must have opened.")
+@click.option(
+    "--rounds", type=click.IntRange(min=1), default=7, show_default=True, help="Give everyone this many turns."
+)
+@click.option("--seconds", default=60.0, show_default=True, help="Start no further round after this time.")
+@click.option("--patience", default=300.0, show_default=True, help="Drop competitors that take longer to open.")
 @click.option(
     "--batch",
     "batches",
     type=click.IntRange(min=1),
     multiple=True,
-    help="May be repeated; by default 1, 8, 32, 64, 256.",
+    help="Measure this batch size; by default 1, 8, 32, 64 and 256. May be repeated.",
 )
-@click.option("--only", multiple=True, help="Names or patterns such as 'edgeparse / *'; may be repeated.")
+@only_option
 def gpu(
     machine: str | None,
     folder: Path,
@@ -239,81 +248,88 @@ def gpu(
     batches: tuple[int, ...],
     only: tuple[str, ...],
 ) -> None:
-    """A GPU: batches on the device and from host to host, beside others, against what the GPU can do."""
-    from benchmarks.bars import judge
-    from benchmarks.gpu import BATCHES, facts, machine_name, measure, named
+    """Measure batches on a GPU, next to other runtimes and to what the GPU can do at most."""
+    from benchmarks.gpu import BATCHES, device_facts, machine_name, matching, measure
+    from benchmarks.targets import judge
     from edgeparse.errors import BackendError
 
     try:
-        name = machine or machine_name(facts()["name"])
+        name = machine or machine_name(device_facts()["name"])
     except BackendError as error:
         raise click.ClickException(f"there is no GPU to measure: {error}") from error
-    if not (wanted := named(only)):
-        raise click.BadParameter("nobody has such a name", param_hint="--only")
-    found = measure(
+    if not (wanted := matching(only)):
+        raise click.BadParameter("no competitor matches; run without --only to list all", param_hint="--only")
+    measured = measure(
         wanted,
         open_bundle(bundle),
         batches or BATCHES,
         rounds,
         seconds,
         patience,
-        _say,
-        # Whatever ends this early, what was measured is kept.
-        lambda found: results.save(name, "gpu", found, folder),
+        _progress,
+        # Store partial results, in case the run ends early.
+        lambda partial_results: results.save(name, "gpu", partial_results, folder),
     )
-    _keep(name, "gpu", found, folder)
-    for entry in found["contenders"]:
+    _keep(name, "gpu", measured, folder)
+    for entry in measured["competitors"]:
         times = "  ".join(f"{size}: {ms:.3f}" for size, ms in entry["ms"]["device"].items())
         click.echo(f"{times} ms  {' / '.join(entry[key] for key in ('network', 'runtime', 'precision'))}")
-    for bar, value, _ in judge({"gpu": found}):
+    for target, value, _ in judge({"gpu": measured}):
         if value is not None:
-            click.echo(f"{bar.what}: {bar.shown(value)}, {bar.text}: {'reached' if bar.reached(value) else 'missed'}")
+            verdict = "met" if target.met(value) else "missed"
+            click.echo(f"{target.what}: {target.shown(value)}, {target.text}: {verdict}")
 
 
 @main.command("all")
-@kept
+@keeps_results
 @click.pass_context
 def everything(context: click.Context, machine: str | None, folder: Path) -> None:
-    """Everything, as the bars want it, and BENCHMARKS.md. Half an hour or more."""
-    for command in (report, peers, rewrites, growth, scenario, soak):
+    """Measure everything but the GPU and render BENCHMARKS.md. Takes half an hour or more."""
+    for command in (report, cpu, graph_passes, scaling, mlperf_load, memory):
         context.invoke(command, machine=machine, folder=folder)
     context.invoke(render, folder=folder)
 
 
 @main.command()
 @folder_option
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default=DOCUMENT)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=DOCUMENT,
+    help="Write the document here; by default BENCHMARKS.md.",
+)
 def render(folder: Path, output: Path) -> None:
-    """Render BENCHMARKS.md and the pictures from the results."""
+    """Render BENCHMARKS.md and the plots from the results."""
     from benchmarks.plots import draw
-    from benchmarks.render import TRIED, write
+    from benchmarks.render import render_document
 
     stored = [results.load(file) for file in sorted(folder.glob("*.json"))]
     for machine in stored:
         draw(machine, folder)
-    write(output, stored, json.loads(TRIED.read_text()), open_bundle())
+    output.write_text(render_document(stored, open_bundle()), encoding="utf-8")
     click.echo(output)
 
 
-def _keep(machine: str | None, section: str, found: dict[str, Any], folder: Path) -> None:
-    click.echo(results.save(machine or results.default_name(), section, found, folder), err=True)
-    for warning in found.get("warnings", ()):
-        click.echo(f"not to be believed: {warning}", err=True)
+def _keep(machine: str | None, section: str, measured: dict[str, Any], folder: Path) -> None:
+    click.echo(results.save(machine or results.default_name(), section, measured, folder), err=True)
+    for warning in measured.get("warnings", ()):
+        click.echo(f"warning, do not trust these figures: {warning}", err=True)
 
 
 def _prepare(networks: set[str], bundle: Bundle) -> None:
-    """Make the networks that are needed, here and not in a process that is measured."""
+    """Create the networks that are needed, outside of the processes that are measured."""
     if networks & {"published", "floor"}:
         from benchmarks.networks import prepare_floor, prepare_published
 
         if "published" in networks:
-            _say("making the published networks")
+            _progress("creating the published networks")
             prepare_published()
         if "floor" in networks:
             prepare_floor(bundle.window)
 
 
-def _say(text: str) -> None:
+def _progress(text: str) -> None:
     click.echo(text, err=True)
 
 

@@ -1,4 +1,4 @@
-"""The networks that are measured beside ours, made here with random weights: what a network costs does not depend on them."""
+"""The networks that ours is compared with, created with random weights, because speed does not depend on weights."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks import made
-from benchmarks.contenders import PUBLISHED
+from benchmarks import inputs
+from benchmarks.competitors import PUBLISHED
 from edgeparse import images, windows
 from edgeparse.bundle import Bundle
 from export import published
-from export.onnx_graph import fold_batch_norm, write
+from export.onnx_export import fold_batch_norm, write
 from export.published import TASKS
 from export.published_networks import DnCNN, Published
 from training.networks import Network, NetworkConfig
@@ -28,8 +28,9 @@ CLASSES = ("camera", "one", "two", "three", "four")
 class TinyLaDeDa(nn.Module):
     """The light detector of "Real-Time Deepfake Detection in the Real-World" (arXiv 2406.09398), rebuilt from its description.
 
-    uint8 windows [N, S, S, 3] -> a tuple of one logit, float32[N, 1]. Diagonal differences of pixels, four convolutions of eight
-    channels, and the mean over all places; 1,297 parameters, and 126x126 places for 256x256 pixels, as published.
+    Maps uint8 windows [N, S, S, 3] to a tuple of one logit, float32[N, 1]: diagonal pixel differences, four convolutions
+    of eight channels, and the mean over positions. As published, it has 1,297 parameters, and 126x126 positions for
+    256x256 pixels.
     """
 
     def __init__(self) -> None:
@@ -47,54 +48,56 @@ class TinyLaDeDa(nn.Module):
 
 
 def floor_module() -> nn.Module:
-    """The light detector in evaluation mode."""
+    """Return the light detector in evaluation mode."""
     torch.manual_seed(0)
     return TinyLaDeDa().eval()
 
 
 def published_module(task: str) -> nn.Module:
-    """A published network in evaluation mode, as its authors run it."""
-    return published.load(task, made.checkpoint(task))
+    """Return a published network from its cached checkpoint, in evaluation mode."""
+    return published.load(task, inputs.checkpoint(task))
 
 
 def our_module(bundle: Bundle) -> nn.Module:
-    """A network of the shape that a bundle's was trained in, with random weights, in evaluation mode.
+    """Return a network of a bundle's architecture with random weights, in evaluation mode.
 
     Raises:
-        ValueError: the bundle's manifest does not tell the shape.
+        ValueError: The bundle's manifest has no training configuration.
     """
     manifest = json.loads((bundle.folder / "bundle.json").read_text())
     config = manifest.get("training", {}).get("config")
     if not config:
-        raise ValueError(f"bundle {bundle.label} does not tell its network's shape")
+        raise ValueError(
+            f"bundle {bundle.label} must have a training configuration; use a bundle of python -m export bundle"
+        )
     torch.manual_seed(0)
     return Network(NetworkConfig.from_json(config)).eval()
 
 
 def random_published(task: str) -> Published:
-    """A published network with random weights, in evaluation mode."""
+    """Return a published network with random weights, in evaluation mode."""
     torch.manual_seed(0)
     network = Published(DnCNN(TASKS[task].depth), TASKS[task].head())
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
-            # Signals keep their size through 31 layers: numbers that vanish would be slower than real ones.
+            # Keep the signal's scale through 31 layers, because denormal numbers are slow.
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
     return network.eval()
 
 
 def prepare_published() -> None:
-    """Make the published networks' checkpoints and bundles where they are not made yet. Minutes, the first time."""
-    made.cache().mkdir(parents=True, exist_ok=True)
+    """Create the missing checkpoints and bundles of the published networks. Takes minutes the first time."""
+    inputs.cache().mkdir(parents=True, exist_ok=True)
     for task in PUBLISHED:
-        if not made.checkpoint(task).exists():
-            _write_checkpoint(task, made.checkpoint(task))
-        if not (made.bundle(task) / "bundle.json").exists():
-            _write_bundle(task, made.bundle(task))
+        if not inputs.checkpoint(task).exists():
+            _write_checkpoint(task, inputs.checkpoint(task))
+        if not (inputs.bundle(task) / "bundle.json").exists():
+            _write_bundle(task, inputs.bundle(task))
 
 
 def prepare_floor(size: int) -> None:
-    """Make the light detector's ONNX for windows of `size` where it is not made yet."""
-    path = made.floor(size)
+    """Create the light detector's ONNX file for windows of `size` pixels if it is missing."""
+    path = inputs.floor(size)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.stem}.partial.onnx")
@@ -110,18 +113,18 @@ def _write_checkpoint(task: str, path: Path) -> None:
 
 
 def _write_bundle(task: str, folder: Path) -> None:
-    """In every precision, INT8 calibrated on pieces of the samples."""
+    """Write a bundle in every precision, with INT8 calibrated on crops of the samples."""
     with tempfile.TemporaryDirectory() as temporary:
-        pieces = Path(temporary) / "pieces"
-        _write_pieces(pieces)
+        crops = Path(temporary) / "crops"
+        _write_crops(crops)
         classes = CLASSES if task == "attribution" else ()
-        published.export(task, made.checkpoint(task), Path(temporary) / "bundle", classes, pieces)
+        published.export(task, inputs.checkpoint(task), Path(temporary) / "bundle", classes, crops)
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(Path(temporary) / "bundle", folder)
 
 
-def _write_pieces(folder: Path) -> None:
+def _write_crops(folder: Path) -> None:
     folder.mkdir()
-    for path in made.sample_files():
-        for number, piece in enumerate(windows.cut(images.read(path).pixels, 6, 256).pixels):
-            Image.fromarray(piece).save(folder / f"{path.stem}-{number}.png")
+    for path in inputs.sample_files():
+        for number, crop in enumerate(windows.cut(images.read(path).pixels, 6, 256).pixels):
+            Image.fromarray(crop).save(folder / f"{path.stem}-{number}.png")

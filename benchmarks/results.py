@@ -1,4 +1,4 @@
-"""What was measured on a machine, kept as JSON: one file a machine, a section for each kind of measurement."""
+"""Store measurements as JSON: one file per machine, one section per kind of measurement."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ FOLDER = Path(__file__).parent / "results"
 
 
 def default_name() -> str:
-    """What this machine is called where nobody says: its processor, GPU and cores."""
-    told = system.describe()
-    gpu = f" {told['gpu']['name']}" if told["gpu"] else ""
-    return re.sub(r"[^a-z0-9]+", "-", f"{told['cpu']}{gpu} {told['cores']} cores".lower()).strip("-")
+    """Name this machine after its CPU, GPU and cores."""
+    facts = system.describe()
+    gpu = f" {facts['gpu']['name']}" if facts["gpu"] else ""
+    return re.sub(r"[^a-z0-9]+", "-", f"{facts['cpu']}{gpu} {facts['cores']} cores".lower()).strip("-")
 
 
-def save(name: str, section: str, found: dict[str, Any], folder: Path = FOLDER) -> Path:
-    """Put a section into a machine's file; the others stay, each with the date, commit and versions that it was measured with."""
+def save(name: str, section: str, measured: dict[str, Any], folder: Path = FOLDER) -> Path:
+    """Replace one section of a machine's file, with date, commit and versions; return the file."""
     file = folder / f"{name}.json"
-    stored = load(file) if file.exists() else {"schema": SCHEMA, "name": name, "sections": {}}
+    stored: dict[str, Any] = load(file) if file.exists() else {"schema": SCHEMA, "name": name, "sections": {}}
     stored["sections"][section] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
         "machine": system.describe(),
-        **found,
+        **measured,
     }
     folder.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
@@ -40,21 +40,21 @@ def save(name: str, section: str, found: dict[str, Any], folder: Path = FOLDER) 
 
 
 def load(file: Path) -> dict[str, Any]:
-    """A machine's file.
+    """Load a machine's file.
 
     Raises:
-        ValueError: it is none, or of another schema.
+        ValueError: The file has another schema.
     """
     stored = json.loads(file.read_text())
     if not isinstance(stored, dict) or stored.get("schema") != SCHEMA:
-        raise ValueError(f"{file} holds no results of schema {SCHEMA}; measure again")
+        raise ValueError(f"{file} must hold results of schema {SCHEMA}; measure again")
     return stored
 
 
 def commit() -> str | None:
-    """The commit that is measured, with "+" where files differ from it; None outside of a repository."""
+    """Return the measured commit, with "+" if files differ from it; None outside of a repository."""
     try:
-        said = subprocess.run(
+        described = subprocess.run(
             ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
             cwd=Path(__file__).parent,
             capture_output=True,
@@ -63,4 +63,4 @@ def commit() -> str | None:
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return said.stdout.strip()
+    return described.stdout.strip()

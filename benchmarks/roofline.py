@@ -1,6 +1,7 @@
-"""How much a network has to compute and to move, counted on its ONNX graph, and how fast a device could be at most.
+"""Count what a network computes and moves on its ONNX graph, and bound its speed on a device.
 
-A roofline (Williams, Waterman and Patterson, CACM 2009): with so many operations a byte, either the matrix units or the memory bind.
+This is a roofline model (Williams, Waterman and Patterson, CACM 2009): depending on its operations per byte, a network is
+bound by the matrix units or by memory.
 """
 
 from __future__ import annotations
@@ -13,21 +14,21 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, shape_inference
 
-# Nodes that give a tensor another shape or name, and move nothing.
+# Nodes that change a tensor's shape or name and move no data.
 VIEWS = frozenset(["Reshape", "Squeeze", "Unsqueeze", "Identity", "Flatten", "Shape"])
 PRODUCTS = frozenset(["Conv", "MatMul", "Gemm"])
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a network does.
+    """The work of a network.
 
     Attributes:
-        flops: operations a window, two for each multiply-add of convolutions and matrix products; all others are not counted.
-        weight_bytes: of all parameters, read once a batch.
-        least_bytes: a window's pixels and outputs, which no implementation gets around.
-        moved_bytes: what all layers together read and write of activations a window, where each runs by itself but for a convolution
-            with the addition and the ReLU behind it, which are one.
+        flops: Operations per window, two for each multiply-add of convolutions and matrix products. Others do not count.
+        weight_bytes: Bytes of all parameters, read once per batch.
+        least_bytes: Bytes of a window's pixels and outputs, which every implementation moves.
+        moved_bytes: Bytes of activations that all layers read and write per window. A convolution with the addition and
+            ReLU after it is one layer.
     """
 
     flops: int
@@ -36,22 +37,22 @@ class Work:
     moved_bytes: int
 
     def to_json(self) -> dict[str, int]:
-        """The fields."""
+        """Return the fields."""
         return dict(vars(self))
 
 
 def count(model: onnx.ModelProto) -> Work:
-    """What a model does for a window.
+    """Count a model's work.
 
     Raises:
-        ValueError: a tensor's shape cannot be inferred.
+        ValueError: A tensor's shape cannot be inferred.
     """
     graph = shape_inference.infer_shapes(model, data_prop=True).graph
     shapes = {value.name: value.type.tensor_type for value in (*graph.input, *graph.value_info, *graph.output)}
     weights = {tensor.name: tensor for tensor in graph.initializer}
 
     def size(name: str) -> int:
-        """Bytes of an activation of one window."""
+        """Return the bytes of an activation of one window."""
         return 0 if not name or name in weights else _elements(shapes, name) * _width(shapes[name].elem_type)
 
     outputs = [value.name for value in graph.output]
@@ -66,20 +67,22 @@ def count(model: onnx.ModelProto) -> Work:
     )
 
 
-def reached(work: Work, batch: int, ms: float, tflops: float, bandwidth_tb_s: float) -> dict[str, Any]:
-    """How near a measured time is to the rooflines, with the fewest bytes and with those that the layers move.
+def against_ceilings(work: Work, batch: int, ms: float, tflops: float, bandwidth_tb_s: float) -> dict[str, Any]:
+    """Compare a measured time with the roofline, for the fewest bytes and for the bytes that layers move.
 
     Args:
-        ms: of a batch on the device.
-        tflops: the device's measured rate of matrix products, 10^12 operations a second.
-        bandwidth_tb_s: its measured rate of copying, 10^12 bytes read and written a second.
+        work: The network's work.
+        batch: Windows in the batch.
+        ms: Milliseconds of the batch on the device.
+        tflops: Measured rate of matrix products, 10^12 operations a second.
+        bandwidth_tb_s: Measured rate of copying, 10^12 bytes read and written a second.
     """
     flops, seconds = work.flops * batch, ms / 1e3
-    found: dict[str, Any] = {"batch": batch, "ms": ms, "ridge_flops_per_byte": tflops / bandwidth_tb_s}
+    compared: dict[str, Any] = {"batch": batch, "ms": ms, "ridge_flops_per_byte": tflops / bandwidth_tb_s}
     for name, each in (("least", work.least_bytes), ("moved", work.moved_bytes)):
         moved = work.weight_bytes + each * batch
         matrix, memory = flops / (tflops * 1e12), moved / (bandwidth_tb_s * 1e12)
-        found[name] = {
+        compared[name] = {
             "bytes": moved,
             "flops_per_byte": flops / moved,
             "binds": "matrix" if matrix >= memory else "memory",
@@ -87,16 +90,16 @@ def reached(work: Work, batch: int, ms: float, tflops: float, bandwidth_tb_s: fl
             "share_of_matrix_peak": matrix / seconds,
             "share_of_bandwidth": memory / seconds,
         }
-    return found
+    return compared
 
 
 def _kernels(graph: onnx.GraphProto) -> Iterator[tuple[list[str], list[str]]]:
-    """What each kernel reads and writes."""
+    """Yield the names that each kernel reads and writes."""
     consumers: dict[str, list[NodeProto]] = {}
     for node in graph.node:
         for name in node.input:
             consumers.setdefault(name, []).append(node)
-    kept = {value.name for value in graph.output}
+    graph_outputs = {value.name for value in graph.output}
     fused: set[str] = set()
     for node in graph.node:
         if node.op_type in VIEWS or node.output[0] in fused:
@@ -105,7 +108,7 @@ def _kernels(graph: onnx.GraphProto) -> Iterator[tuple[list[str], list[str]]]:
         if node.op_type == "Conv":
             for wanted in ("Add", "Relu"):
                 follows = consumers.get(last.output[0], [])
-                if len(follows) == 1 and follows[0].op_type == wanted and last.output[0] not in kept:
+                if len(follows) == 1 and follows[0].op_type == wanted and last.output[0] not in graph_outputs:
                     reads += [name for name in follows[0].input if name != last.output[0]]
                     last = follows[0]
                     fused.add(last.output[0])
@@ -113,9 +116,9 @@ def _kernels(graph: onnx.GraphProto) -> Iterator[tuple[list[str], list[str]]]:
 
 
 def _elements(shapes: dict[str, Any], name: str) -> int:
-    """Values of an activation of one window."""
+    """Return the number of values of an activation of one window."""
     if name not in shapes or not shapes[name].HasField("shape"):
-        raise ValueError(f"the shape of {name} cannot be inferred")
+        raise ValueError(f"the shape of {name} cannot be inferred; export the network for one window size")
     return int(np.prod([dimension.dim_value or 1 for dimension in shapes[name].shape.dim], dtype=np.int64))
 
 
@@ -124,9 +127,11 @@ def _width(kind: int) -> int:
 
 
 def _flops(node: NodeProto, shapes: dict[str, Any], weights: dict[str, TensorProto]) -> int:
-    """Two operations for each multiply-add: as many as each output value has weights."""
+    """Return two operations for each multiply-add; each output value has as many as it has weights."""
     if node.input[1] not in weights:
-        raise ValueError(f"{node.op_type} {node.name} multiplies by what is no parameter, which is not counted here")
+        raise ValueError(
+            f"{node.op_type} {node.name} must multiply by a parameter; products of activations are not counted"
+        )
     dims = list(weights[node.input[1]].dims)
     if node.op_type == "Conv":
         each = int(np.prod(dims[1:]))

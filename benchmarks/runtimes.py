@@ -1,7 +1,6 @@
-"""One network on one inference library: a window in, every output computed.
+"""Open one network on one inference library, to run it on one window with every output.
 
-Each function returns what to call again and again. Libraries are loaded when they are needed: a process that measures one holds no
-other.
+Libraries are imported only when needed, so a process that measures one loads no other.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks import made
-from benchmarks.contenders import OURS, PUBLISHED, Contender
+from benchmarks import inputs
+from benchmarks.competitors import OURS, PUBLISHED, Competitor
 from edgeparse.backends.base import Backend
 from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
 from edgeparse.backends.openvino import OpenVinoBackend
@@ -29,30 +28,38 @@ if TYPE_CHECKING:
 Run = Callable[[], object]
 
 
-def open_contender(contender: Contender, threads: int, bundle: str | None = None) -> dict[str, Run]:
-    """The parts of a contender by name: one for each network that a picture is shown to. `bundle` is ours.
+def open_competitor(competitor: Competitor, threads: int, bundle: str | None = None) -> dict[str, Run]:
+    """Open a competitor.
+
+    Args:
+        competitor: Network, runtime and precision.
+        threads: Threads to use.
+        bundle: Our bundle's folder.
+
+    Returns:
+        A function for each network that a picture needs, by name.
 
     Raises:
-        Exception: whatever the library raises where it cannot run here.
+        Exception: Any error of a library that cannot run here.
     """
-    if contender.network == "published":
+    if competitor.network == "published":
         return {
-            task: _open(contender, threads, open_bundle(made.bundle(task)), partial(_published_module, task))
+            task: _open(competitor, threads, open_bundle(inputs.bundle(task)), partial(_published_module, task))
             for task in PUBLISHED
         }
     ours = open_bundle(bundle)
-    if contender.network == OURS:
-        return {"all": _open(contender, threads, ours, partial(_our_module, ours))}
-    window = made.window(ours.window)
-    if contender.runtime == "pytorch":
+    if competitor.network == OURS:
+        return {"all": _open(competitor, threads, ours, partial(_our_module, ours))}
+    window = inputs.window(ours.window)
+    if competitor.runtime == "pytorch":
         return {"all": _torch(_floor_module(), window, threads)}
-    backend = OnnxRuntimeBackend(made.floor(ours.window).read_bytes(), threads=threads)
+    backend = OnnxRuntimeBackend(inputs.floor(ours.window).read_bytes(), threads=threads)
     return {"all": lambda: backend.run(window, ["generated"])}
 
 
-def _open(contender: Contender, threads: int, bundle: Bundle, module: Callable[[], nn.Module]) -> Run:
-    window = made.window(bundle.window)
-    runtime, precision = contender.runtime, contender.precision
+def _open(competitor: Competitor, threads: int, bundle: Bundle, module: Callable[[], nn.Module]) -> Run:
+    window = inputs.window(bundle.window)
+    runtime, precision = competitor.runtime, competitor.precision
     if runtime in ("pytorch", "torch.compile", "pytorch-cuda"):
         return _torch(module(), window, threads, compiled=runtime == "torch.compile", cuda=runtime == "pytorch-cuda")
     if runtime == "openvino":
@@ -64,7 +71,7 @@ def _open(contender: Contender, threads: int, bundle: Bundle, module: Callable[[
 
 
 def open_openvino(bundle: Bundle, precision: str, threads: int) -> OpenVinoBackend:
-    """A bundle's network in OpenVINO; bf16 is its fp32 file computed in that."""
+    """Open a bundle's network in OpenVINO; bf16 runs the fp32 file in bf16."""
     file = bundle.model("int8" if precision == "int8" else "fp32")
     return OpenVinoBackend(file, threads, "bf16" if precision == "bf16" else "f32")
 
@@ -92,7 +99,7 @@ def _backend(backend: Backend, bundle: Bundle, window: np.ndarray) -> Run:
 
 
 def _tensorrt(bundle: Bundle, flavour: str, precision: str) -> TensorRTBackend:
-    """An engine for one window, compiled where there is none."""
+    """Open an engine for one window; compile it if the cache has none."""
     store = EngineCache()
     record, _ = build.build_engine(bundle, build.BuildConfig(flavour, precision, batches=(1, 1, 1)), store)
     return TensorRTBackend(record, store.read(record), store.runtime_cache(record))

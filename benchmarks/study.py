@@ -39,10 +39,10 @@ from export.calibration import (
     fit_labels,
     fit_shrinkage,
     label_spaces,
-    redrawn,
+    predict_photo_draws,
     validation_pictures,
 )
-from export.onnx_graph import export
+from export.onnx_export import export
 from export.shrinkage import Shrinkage
 from training.bars import headline
 from training.dataset import Collection, as_it_comes, crop
@@ -300,7 +300,7 @@ def judge(run: Run, backend: Backend, collection: Collection) -> dict[str, objec
     p["zoo"].values["continuous"] = shrinkage.applied(p["zoo"].values["continuous"])
     labels = label_spaces(collection)
     fit_labels(labels, p["zoo"], collection)
-    fitted = Fitted.of(labels, fit_calibration(p, redrawn(look, val, p), gallery, collection))
+    fitted = Fitted.of(labels, fit_calibration(p, predict_photo_draws(look, val, p), gallery, collection))
     ours = Shrunk(backend, shrinkage)
     return evaluate(fitted, ours, gallery, collection, "test", CONDITIONS, run.frame, KNOWN_ZOO, many=0)
 

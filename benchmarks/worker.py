@@ -1,6 +1,6 @@
-"""A process for one subject, which sleeps while others are measured.
+"""Run one workload in its own process, which sleeps while others are measured.
 
-In one process the threads of an idle library would go on spinning and take the cores from the one that is measured.
+In a shared process, idle threads of one library would keep spinning and take cores from the library that is measured.
 """
 
 from __future__ import annotations
@@ -19,37 +19,36 @@ from typing import Any
 
 import psutil
 
-from benchmarks.subjects import open_subject
+from benchmarks.workloads import open_workload
 from edgeparse.system import peak_memory_mb
 
 ROOT = Path(__file__).parent.parent
-# Runs before the ones that count, at the beginning and after each sleep: threads wake up, caches fill.
-FIRST, AGAIN = 5, 2
-
-
-# What is said of who did not answer within its patience.
+# Runs that do not count, before the first turn and before each later one: threads wake up and caches fill.
+WARM_UP, WAKE_UP = 5, 2
+# The error of a process that did not answer in time.
 LATE = "no answer in time"
+ERROR_LENGTH = 500
 
 
 class WorkerError(RuntimeError):
-    """A subject cannot run here; the message is its library's."""
+    """Raised when a workload cannot run here; the message is its library's."""
 
 
 class Worker:
-    """The parent's side: opens a subject in a new process, and has it run when it is its turn.
+    """Opens a workload in a new process and runs it on request.
 
     Args:
-        order: what `open_subject` takes; `warm`, where it is there, is [runs before the first turn, runs before each turn].
-        patience: seconds for an answer, after which the process is ended; by default it is waited for.
+        spec: The argument of `open_workload`, and optionally `warm`: runs before the first turn and before each turn.
+        patience: Seconds to wait for an answer before the process is killed; by default forever.
 
     Raises:
-        WorkerError: the subject cannot run here.
+        WorkerError: The workload cannot run here.
     """
 
-    def __init__(self, order: dict[str, Any], patience: float | None = None) -> None:
+    def __init__(self, spec: dict[str, Any], patience: float | None = None) -> None:
         self.patience = patience
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", json.dumps(order)],
+            [sys.executable, "-m", "benchmarks.worker", json.dumps(spec)],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -71,30 +70,30 @@ class Worker:
         self.close()
 
     def run(self, seconds: float, least: int = 3) -> dict[str, list[float]]:
-        """Milliseconds by part of every run in about `seconds`, `least` at least."""
+        """Run for about `seconds` and at least `least` times; return milliseconds of every run, by part."""
         self.start(seconds, least)
         return self.finish()
 
     def start(self, seconds: float, least: int = 3) -> None:
-        """Begin a turn, without waiting for its end."""
+        """Start a turn without waiting for its end."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps([seconds, least]) + "\n")
         self._process.stdin.flush()
 
     def finish(self) -> dict[str, list[float]]:
-        """What the turn that was started gave."""
+        """Wait for the turn's end; return milliseconds of every run, by part."""
         answer = self._receive()
         self.peak_memory_mb = answer["peak_memory_mb"]
         runs: dict[str, list[float]] = answer["runs"]
         return runs
 
     def cpu_seconds(self) -> float:
-        """What the process has used of the processor so far."""
+        """Return the CPU time that the process has used."""
         times = psutil.Process(self._process.pid).cpu_times()
         return float(times.user + times.system)
 
     def close(self) -> None:
-        """End the process."""
+        """Stop the process."""
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None
             with contextlib.suppress(BrokenPipeError):
@@ -107,22 +106,22 @@ class Worker:
 
     def _receive(self) -> dict[str, Any]:
         assert self._process.stdout is not None
-        ended = threading.Event()
+        timed_out = threading.Event()
 
-        def end() -> None:
-            ended.set()
+        def kill() -> None:
+            timed_out.set()
             self._process.kill()
 
-        late = threading.Timer(self.patience or 0, end)
+        timer = threading.Timer(self.patience or 0, kill)
         if self.patience is not None:
-            late.start()
+            timer.start()
         try:
             line = self._process.stdout.readline()
         finally:
-            late.cancel()
+            timer.cancel()
         if not line:
             status = self._process.wait()
-            raise WorkerError(LATE if ended.is_set() else f"the process ended with status {status}")
+            raise WorkerError(LATE if timed_out.is_set() else f"the process ended with status {status}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise WorkerError(answer["error"])
@@ -130,47 +129,42 @@ class Worker:
 
 
 @contextlib.contextmanager
-def _answers() -> Iterator[Any]:
-    """Where answers go; what libraries print goes to standard error meanwhile."""
+def _answer_stream() -> Iterator[Any]:
+    """Yield standard output, while everything that libraries print goes to standard error."""
     with os.fdopen(os.dup(1), "w") as stream:
         os.dup2(2, 1)
         yield stream
 
 
 def main() -> None:
-    """Open the subject in the first argument, then a turn for each line of standard input."""
-    with _answers() as answers:
+    """Open the workload of the first argument, then run a turn for each line of standard input."""
+    with _answer_stream() as stream:
 
         def answer(fields: dict[str, Any]) -> None:
-            answers.write(json.dumps(fields) + "\n")
-            answers.flush()
+            stream.write(json.dumps(fields) + "\n")
+            stream.flush()
 
         try:
-            order = json.loads(sys.argv[1])
-            first, again = order.pop("warm", (FIRST, AGAIN))
-            subject = open_subject(order)
-            for _ in range(first):
-                subject()
-        except Exception as error:  # libraries raise what they like; the parent shows it
-            answer({"error": f"{type(error).__name__}: {error}"[:500]})
-            return
-        answer({"ready": True})
-        for line in sys.stdin:
-            seconds, least = json.loads(line)
-            runs: dict[str, list[float]] = {}
-            done = 0
-            try:
-                for _ in range(again):
-                    subject()
-                begun = time.perf_counter()
-                while done < least or time.perf_counter() - begun < seconds:
-                    for part, value in subject().items():
+            spec = json.loads(sys.argv[1])
+            warm_up, wake_up = spec.pop("warm", (WARM_UP, WAKE_UP))
+            workload = open_workload(spec)
+            for _ in range(warm_up):
+                workload()
+            answer({"ready": True})
+            for line in sys.stdin:
+                seconds, least = json.loads(line)
+                runs: dict[str, list[float]] = {}
+                done = 0
+                for _ in range(wake_up):
+                    workload()
+                start = time.perf_counter()
+                while done < least or time.perf_counter() - start < seconds:
+                    for part, value in workload().items():
                         runs.setdefault(part, []).append(value)
                     done += 1
-            except Exception as error:  # as above
-                answer({"error": f"{type(error).__name__}: {error}"[:500]})
-                return
-            answer({"runs": runs, "peak_memory_mb": peak_memory_mb()})
+                answer({"runs": runs, "peak_memory_mb": peak_memory_mb()})
+        except Exception as error:  # libraries raise any type; the parent shows it
+            answer({"error": f"{type(error).__name__}: {error}"[:ERROR_LENGTH]})
 
 
 if __name__ == "__main__":

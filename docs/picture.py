@@ -1,4 +1,4 @@
-"""Write docs/report.svg, the README's picture: what `edgeparse check samples -r` prints, drawn by rich. `python -m docs.picture`"""
+"""Draw docs/report.svg, the output of `edgeparse check -r samples`, with rich: `python -m docs.picture`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Engines for a fleet: one recipe a device, compiled ahead of time where that can be, with a manifest that vouches for them."""
+"""Engines for a fleet of devices: one recipe per device, compiled ahead of time where possible, with a manifest."""

@@ -1,4 +1,4 @@
-"""`python -m engines build|verify|triton`: engines for many devices."""
+"""`python -m engines build|verify|triton`: compile, check and serve engines for many devices."""
 
 from __future__ import annotations
 
@@ -21,24 +21,27 @@ EXIT_WRONG = 1
 EXIT_SETUP = 3
 
 _bundle = click.option(
-    "--bundle", type=click.Path(path_type=Path), help="A bundle's folder; by default the one in the package."
+    "--bundle", type=click.Path(path_type=Path), help="Use this bundle's folder; by default the one in the package."
 )
 _folder = click.Path(file_okay=False, path_type=Path)
 
 
 @click.group()
 def main() -> None:
-    """Engines for a fleet of devices."""
+    """Compile, check and serve engines for a fleet of devices."""
 
 
 @main.command("build")
 @click.argument("out", type=_folder)
 @click.option(
-    "--recipe", "names", multiple=True, help="A recipe's name or a .toml file; by default every recipe that there is."
+    "--recipe",
+    "names",
+    multiple=True,
+    help="Compile this recipe (a name or a .toml file); by default all. May be repeated.",
 )
 @_bundle
 def build(out: Path, names: tuple[str, ...], bundle: Path | None) -> None:
-    """Compile into OUT what can be compiled here; OUT/build-on-device.sh compiles the rest on the devices."""
+    """Compile engines into OUT; OUT/build-on-device.sh compiles the rest on the devices."""
     try:
         chosen = [recipes.load(name) for name in names or recipes.names()]
         fleet.make(chosen, open_bundle(bundle), out, click.echo)
@@ -48,38 +51,38 @@ def build(out: Path, names: tuple[str, ...], bundle: Path | None) -> None:
 
 @main.command("verify")
 @click.argument("out", type=_folder)
+@click.option("--recipe", help="Run this recipe's engine on this machine's GPU; by default only check the files.")
 @click.option(
-    "--recipe", help="One of OUT's recipes, to be run here on the GPU; without it only the files are checked."
+    "--pictures",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Compare on the pictures in this folder.",
 )
-@click.option(
-    "--pictures", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Real pictures to compare on."
-)
-@click.option("--windows", default=64, show_default=True, help="Most windows to compare on.")
+@click.option("--windows", default=64, show_default=True, help="Compare on at most this many windows.")
 @_bundle
 def check(out: Path, recipe: str | None, pictures: Path | None, windows: int, bundle: Path | None) -> None:
-    """Check the files in OUT and, on a device, that an engine computes what ONNX Runtime computes from the fp32 model.
+    """Check the files in OUT and, on a device, compare an engine with the fp32 model in ONNX Runtime.
 
-    Prints the differences of every output as JSON. Nothing is run where a file is not what the manifest says.
+    Prints the differences of every output as JSON. If a file differs from the manifest, nothing runs.
 
-    Exit status: 0 all is well, 1 an engine differs or a file is wrong, 3 it cannot run here.
+    Exit status: 0 no problem, 1 an engine or a file is wrong, 3 the engine cannot run here.
     """
     if (recipe is None) != (pictures is None):
-        raise click.UsageError("--recipe and --pictures go together")
+        raise click.UsageError("--recipe and --pictures need each other; give both or neither")
     try:
         wrong = fleet.verify_files(out)
         result: dict[str, object] = {"files_wrong": wrong}
-        # What was compiled on the device is in no manifest; what is in it has to be as it says.
+        # Engines that were compiled on the device are not in the manifest.
         if recipe is not None and pictures is not None and not wrong:
             opened = open_bundle(bundle)
             chosen = recipes.load(recipe)
             engine = backend.load_engine(opened, chosen.flavour, EngineCache(out / chosen.name), chosen.precision)
             reference = OnnxRuntimeBackend(opened.model("fp32"))
-            given = verify.windows_of(pictures, opened, windows)
-            differences = verify.compare(engine, reference, given, opened.outputs)
-            far = verify.too_far(differences, chosen.precision)
+            shown = verify.windows_from(pictures, opened, windows)
+            differences = verify.compare(engine, reference, shown, opened.outputs)
+            exceeding = verify.exceeding_tolerance(differences, chosen.precision)
             figures = {name: _figures(difference) for name, difference in differences.items()}
-            result |= {"windows": len(given), "too_far": far, "outputs": figures}
-            wrong = [*wrong, *far]
+            result |= {"windows": len(shown), "exceeding_tolerance": exceeding, "outputs": figures}
+            wrong = [*wrong, *exceeding]
     except (EdgeparseError, recipes.RecipeError) as error:
         _fail(str(error))
     click.echo(json.dumps(result, indent=1, allow_nan=False))
@@ -90,30 +93,30 @@ def check(out: Path, recipe: str | None, pictures: Path | None, windows: int, bu
 @main.command("triton")
 @click.argument("out", type=_folder)
 @click.option(
-    "--plans", type=_folder, multiple=True, help="A folder of TensorRT engines, one for each kind of GPU (repeatable)."
+    "--plans", type=_folder, multiple=True, help="Serve the TensorRT engines in this folder. May be repeated."
 )
 @click.option(
     "--batch",
     default=",".join(map(str, DEFAULT_BATCHES)),
     show_default=True,
-    help="Of the ONNX file: as edgeparse build.",
+    help="Set the ONNX file's smallest, typical and largest batch.",
 )
 @_bundle
 def repository(out: Path, plans: tuple[Path, ...], batch: str, bundle: Path | None) -> None:
-    """Write a Triton model repository into OUT: of TensorRT engines (--plans), else of the bundle's ONNX file."""
+    """Write a Triton model repository with TensorRT engines (--plans) or with the bundle's ONNX file."""
     try:
         opened = open_bundle(bundle)
         if plans:
-            path = triton.with_plans(out, opened, [EngineCache(folder) for folder in plans])
+            path = triton.write_engine_repository(out, opened, [EngineCache(folder) for folder in plans])
         else:
-            path = triton.with_onnx(out, opened, parse_batches(batch))
+            path = triton.write_onnx_repository(out, opened, parse_batches(batch))
     except (EdgeparseError, ValueError) as error:
         _fail(str(error))
     click.echo(path)
 
 
 def _figures(difference: verify.Difference) -> dict[str, float | None]:
-    """As JSON knows them: null for what is no number."""
+    """Return the fields for JSON, with null for NaN and infinity."""
     return {name: value if math.isfinite(value) else None for name, value in asdict(difference).items()}
 
 

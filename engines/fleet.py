@@ -1,4 +1,4 @@
-"""Recipes -> a folder of engines with a manifest, and one script that compiles on the devices what cannot be compiled here."""
+"""Turn recipes into a folder of engines with a manifest, and a script that compiles the rest on the devices."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCRIPT = "build-on-device.sh"
 
 @dataclass(frozen=True)
 class Built:
-    """An engine that was compiled here. Its sidecar, beside it, says everything else."""
+    """An engine that was compiled here; its sidecar file has the other facts."""
 
     recipe: str
     device: str
@@ -35,8 +35,8 @@ class Built:
 
 
 @dataclass(frozen=True)
-class Left:
-    """What is to be compiled on the device, and why not here."""
+class Deferred:
+    """An engine that must be compiled on its device, and why."""
 
     recipe: str
     device: str
@@ -45,42 +45,44 @@ class Left:
     command: str
 
 
-def why_not_here(recipe: Recipe) -> str | None:
-    """Why a recipe's engine cannot be compiled on this machine, or None where it can."""
+def reason_to_defer(recipe: Recipe) -> str | None:
+    """Return why a recipe's engine cannot be compiled here, or None if it can."""
     flavour = library.get_library(recipe.flavour)
     try:
         version = str(library.import_library(flavour).__version__)
         if not recipe.versions.contains(version, prereleases=True):
-            return f"{flavour.name} {version} is here, the recipe wants {recipe.versions}"
-        if recipe.ahead:
+            return f"{flavour.name} must be {recipe.versions} for this recipe, got {version}"
+        if recipe.compiles_ahead:
             return None
         gpu = cuda.gpu()
     except BackendError as error:
         return str(error)
-    return (
-        None
-        if gpu.capability == recipe.capability
-        else f"this GPU is {gpu.capability}, the device's is {recipe.capability}"
-    )
+    return None if gpu.capability == recipe.capability else f"the GPU must be {recipe.capability}, got {gpu.capability}"
 
 
 def make(
-    recipes: Sequence[Recipe], bundle: Bundle, out: Path, said: Callable[[str], None] = lambda _line: None
-) -> tuple[list[Built], list[Left]]:
-    """Compile what can be compiled here into `out`/RECIPE, and write `manifest.json` and the script for the rest.
+    recipes: Sequence[Recipe], bundle: Bundle, out: Path, progress: Callable[[str], None] = lambda _line: None
+) -> tuple[list[Built], list[Deferred]]:
+    """Compile what can be compiled here, and write `manifest.json` and the script for the rest.
+
+    Args:
+        recipes: What to compile.
+        bundle: The bundle whose network is compiled.
+        out: The folder to write; each recipe gets a subfolder of its name.
+        progress: Receives a line for each recipe.
 
     Raises:
-        BundleError: the bundle has no model of a recipe's precision.
-        BackendError: a compiler refused.
+        BundleError: The bundle has no model of a recipe's precision.
+        BackendError: A compiler refused a model.
     """
     for recipe in recipes:
         base.variant_for(bundle, recipe.flavour, recipe.precision)
-    built, left = [], []
+    built, deferred = [], []
     for recipe in recipes:
-        reason = why_not_here(recipe)
+        reason = reason_to_defer(recipe)
         if reason is not None:
-            left.append(Left(recipe.name, recipe.device, recipe.needs, reason, shlex.join(recipe.command())))
-            said(f"{recipe.name}: on the device ({reason})")
+            deferred.append(Deferred(recipe.name, recipe.device, recipe.needs, reason, shlex.join(recipe.command())))
+            progress(f"{recipe.name}: on the device ({reason})")
             continue
         store = EngineCache(out / recipe.name)
         record, _ = build.build_engine(bundle, recipe.order(), store)
@@ -96,7 +98,7 @@ def make(
                 library=f"{record.key.library} {record.key.version}",
             )
         )
-        said(f"{recipe.name}: {record.bytes / 1e6:.1f} MB in {record.seconds:.1f} s")
+        progress(f"{recipe.name}: {record.bytes / 1e6:.1f} MB in {record.seconds:.1f} s")
     out.mkdir(parents=True, exist_ok=True)
     manifest = {
         "schema": SCHEMA,
@@ -104,25 +106,26 @@ def make(
         "bundle": bundle.label,
         "bundle_sha256": bundle.sha256,
         "engines": [asdict(entry) for entry in built],
-        "on_device": [asdict(entry) for entry in left],
+        "on_device": [asdict(entry) for entry in deferred],
     }
     safe_files.atomic_write(out / "manifest.json", json.dumps(manifest, indent=1).encode() + b"\n", MODE)
-    safe_files.atomic_write(out / SCRIPT, script_for(left).encode(), 0o755)
-    return built, left
+    safe_files.atomic_write(out / SCRIPT, script_for(deferred).encode(), 0o755)
+    return built, deferred
 
 
-def script_for(left: Sequence[Left]) -> str:
-    """A POSIX shell script that takes a recipe's name and, for another bundle than the default one, a folder."""
+def script_for(deferred: Sequence[Deferred]) -> str:
+    """Return a POSIX shell script that takes a recipe's name and, optionally, a bundle's folder."""
     cases = "\n".join(
         f'  # {_line(entry.device)}, {_line(entry.needs)}\n  {shlex.quote(entry.recipe)}) set -- {entry.command} "$@" ;;'
-        for entry in left
+        for entry in deferred
     )
-    known = " ".join(entry.recipe for entry in left) or "none: every engine was compiled ahead of time"
+    known = " ".join(entry.recipe for entry in deferred) or "none, all are compiled"
     usage = shlex.quote(f"usage: {SCRIPT} RECIPE [BUNDLE]; recipes: {known}")
     return f"""#!/bin/sh
-# Compiles, on the device itself, the engine that could not be compiled elsewhere.
-# Usage: {SCRIPT} RECIPE [BUNDLE]     {FOLDER_VARIABLE} says where engines are kept, by default in the folder RECIPE beside this
-# script, where `python -m engines verify` looks for them.
+# Compile the engine of a recipe on its device.
+# Usage: {SCRIPT} RECIPE [BUNDLE]
+# Engines go to ${FOLDER_VARIABLE}, by default to the folder RECIPE next to this script, where `python -m engines verify`
+# looks for them.
 set -eu
 recipe="${{1:-}}"
 bundle="${{2:-}}"
@@ -139,15 +142,15 @@ exec "$@"
 
 
 def _line(text: str) -> str:
-    """Words that cannot leave a comment."""
+    """Return text that cannot end a comment line."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
 def verify_files(out: Path) -> list[str]:
-    """What is wrong with the engines in a folder that `make` wrote: missing or changed files, one line each.
+    """Return one line for each missing or changed file in a folder that `make` wrote.
 
     Raises:
-        BundleError: there is no manifest, or none of this schema.
+        BundleError: The manifest is missing or has another schema.
     """
     try:
         manifest = json.loads((out / "manifest.json").read_text())
@@ -156,7 +159,9 @@ def verify_files(out: Path) -> list[str]:
             f"{out / 'manifest.json'} cannot be read: {error}; write it with python -m engines build"
         ) from error
     if manifest.get("schema") != SCHEMA:
-        raise BundleError(f"{out / 'manifest.json'} has schema {manifest.get('schema')!r}, {SCHEMA} was expected")
+        raise BundleError(
+            f"{out / 'manifest.json'} must have schema {SCHEMA}, got {manifest.get('schema')!r}; build again"
+        )
     wrong = []
     for entry in manifest["engines"]:
         store = EngineCache(out / entry["recipe"])
@@ -165,7 +170,7 @@ def verify_files(out: Path) -> list[str]:
             if record is None:
                 wrong.append(f"{entry['file']} has no sidecar")
             elif record.sha256 != entry["sha256"]:
-                wrong.append(f"{entry['file']} has another SHA-256 in its sidecar than in the manifest")
+                wrong.append(f"{entry['file']}: sidecar and manifest have different SHA-256 hashes")
             else:
                 store.read(record)
         except BackendError as error:

@@ -1,4 +1,4 @@
-"""What is compiled for a device, read from TOML."""
+"""Read from TOML what to compile for a device."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
@@ -13,18 +14,33 @@ from edgeparse.backends.tensorrt.build import BuildConfig
 from edgeparse.backends.tensorrt.engine_cache import parse_batches
 from edgeparse.backends.tensorrt.library import LIBRARIES
 
-# A recipe's name becomes a folder's, and a word of a shell script.
+# A recipe's name becomes a folder's name and a word of a shell script.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 FOLDER = Path(__file__).parent / "recipes"
+PRECISIONS = ("fp32", "fp16", "int8")
 
 
 class RecipeError(ValueError):
-    """A recipe is missing, or says what cannot be."""
+    """Raised for a missing or invalid recipe."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One device. `versions` are those of the flavour's library that it is meant for, `jetpack` those of JetPack that bring it."""
+    """One device.
+
+    Attributes:
+        name: The recipe's name.
+        device: The device's name for people.
+        flavour: "tensorrt" or "tensorrt-rtx".
+        versions: Versions of that library.
+        capability: The GPU's compute capability, such as "sm87".
+        precision: "fp32", "fp16" or "int8".
+        batches: Smallest, typical and largest batch.
+        workspace_mib: Memory limit of the compiler in MiB.
+        dla: The DLA core, if one is used.
+        jetpack: JetPack versions that bring the library.
+        note: What else a reader should know.
+    """
 
     name: str
     device: str
@@ -39,29 +55,29 @@ class Recipe:
     note: str
 
     @property
-    def ahead(self) -> bool:
-        """Whether its engine compiles on a machine without that GPU."""
+    def compiles_ahead(self) -> bool:
+        """Whether the engine compiles on a machine without that GPU."""
         return self.capability in LIBRARIES[self.flavour].capabilities
 
     @property
     def needs(self) -> str:
-        """What the device has to have, in words."""
+        """What the device must have, in words."""
         library = f"{self.flavour} {self.versions}"
         return f"{library}, JetPack {self.jetpack}" if self.jetpack else library
 
     def order(self) -> BuildConfig:
-        """What to compile."""
+        """Return the compiler's settings."""
         return BuildConfig(
             library=self.flavour,
             precision=self.precision,
             batches=self.batches,
-            capabilities=(self.capability,) if self.ahead else (),
+            capabilities=(self.capability,) if self.compiles_ahead else (),
             workspace=self.workspace_mib,
             dla=self.dla,
         )
 
     def command(self) -> list[str]:
-        """What compiles it on the device."""
+        """Return the command that compiles the engine on the device."""
         words = ["edgeparse", "build", "--backend", self.flavour, "--precision", self.precision]
         words += ["--batch", ",".join(map(str, self.batches))]
         if self.workspace_mib is not None:
@@ -72,19 +88,49 @@ class Recipe:
 
 
 def names() -> list[str]:
-    """Every recipe that comes with this package."""
+    """Return the names of the recipes in this package."""
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
 def load(name: str) -> Recipe:
-    """A recipe by its name, or from a file of one's own (a path that ends in .toml).
+    """Load a recipe by name, or from a path that ends in .toml.
 
     Raises:
-        RecipeError: there is none, or it is not as expected; the message says which field.
+        RecipeError: The recipe is missing or invalid; the message names the field.
     """
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not NAME.fullmatch(path.stem):
-        raise RecipeError(f"{path.stem!r} is no name for a recipe; take letters, digits, dots, dashes and underscores")
+        raise RecipeError(
+            f"a recipe's name must have letters, digits, dots, dashes and underscores, got {path.stem!r}; rename the file"
+        )
+    fields_of_file = _read(path, name)
+    try:
+        recipe = Recipe(
+            name=path.stem,
+            device=fields_of_file["device"],
+            flavour=fields_of_file["flavour"],
+            versions=SpecifierSet(fields_of_file["versions"]),
+            capability=fields_of_file["capability"],
+            precision=fields_of_file["precision"],
+            batches=parse_batches(",".join(map(str, fields_of_file["batches"]))),
+            workspace_mib=fields_of_file.get("workspace_mib"),
+            dla=fields_of_file.get("dla"),
+            jetpack=fields_of_file.get("jetpack"),
+            note=fields_of_file["note"],
+        )
+    except KeyError as error:
+        raise RecipeError(f"{path} lacks {error}; add it") from error
+    except (TypeError, ValueError, InvalidSpecifier) as error:
+        raise RecipeError(f"{path}: {error}") from error
+    if recipe.flavour not in LIBRARIES:
+        raise RecipeError(f"{path}: flavour must be one of {', '.join(LIBRARIES)}, got {recipe.flavour!r}")
+    if recipe.precision not in PRECISIONS:
+        raise RecipeError(f"{path}: precision must be one of {', '.join(PRECISIONS)}, got {recipe.precision!r}")
+    return recipe
+
+
+def _read(path: Path, name: str) -> dict[str, Any]:
+    """Read a recipe's fields and check their names and strings, which reach a shell script."""
     try:
         data = tomllib.loads(path.read_text())
     except OSError as error:
@@ -95,33 +141,11 @@ def load(name: str) -> Recipe:
         raise RecipeError(f"{path} is not TOML: {error}") from error
     known = {field.name for field in fields(Recipe)} - {"name"}
     if unknown := sorted(data.keys() - known):
-        raise RecipeError(f"{path} has {', '.join(unknown)}; a recipe knows {', '.join(sorted(known))}")
+        raise RecipeError(f"{path} has unknown fields {', '.join(unknown)}; choose from {', '.join(sorted(known))}")
     for key, value in data.items():
         if isinstance(value, str) and not value.isprintable():
-            raise RecipeError(f"{path}: {key} is not printable on one line")
+            raise RecipeError(f"{path}: {key} must be printable on one line, got {value!r}")
     for key in ("device", "note", "jetpack"):
         if not isinstance(data.get(key, ""), str):
-            raise RecipeError(f"{path}: {key} is {data[key]!r}, a string was expected")
-    try:
-        recipe = Recipe(
-            name=path.stem,
-            device=data["device"],
-            flavour=data["flavour"],
-            versions=SpecifierSet(data["versions"]),
-            capability=data["capability"],
-            precision=data["precision"],
-            batches=parse_batches(",".join(map(str, data["batches"]))),
-            workspace_mib=data.get("workspace_mib"),
-            dla=data.get("dla"),
-            jetpack=data.get("jetpack"),
-            note=data["note"],
-        )
-    except KeyError as error:
-        raise RecipeError(f"{path} lacks {error}") from error
-    except (TypeError, ValueError, InvalidSpecifier) as error:
-        raise RecipeError(f"{path}: {error}") from error
-    if recipe.flavour not in LIBRARIES:
-        raise RecipeError(f"{path}: there is no flavour {recipe.flavour!r}; choose from {', '.join(LIBRARIES)}")
-    if recipe.precision not in ("fp32", "fp16", "int8"):
-        raise RecipeError(f"{path}: there is no precision {recipe.precision!r}; choose from fp32, fp16, int8")
-    return recipe
+            raise RecipeError(f"{path}: {key} must be a string, got {data[key]!r}")
+    return data

@@ -1,4 +1,4 @@
-"""A model repository for Triton Inference Server, written with Triton's own protobuf."""
+"""Write a model repository for Triton Inference Server with Triton's own protobuf."""
 
 from __future__ import annotations
 
@@ -20,32 +20,34 @@ QUEUE_MICROSECONDS = 500
 _TYPES = {"uint8": pb.TYPE_UINT8, "float": pb.TYPE_FP32}
 
 
-def with_plans(out: Path, bundle: Bundle, stores: Sequence[EngineCache]) -> Path:
-    """A repository that serves engines of TensorRT, one a compute capability; Triton picks by the GPU that it finds.
+def write_engine_repository(out: Path, bundle: Bundle, stores: Sequence[EngineCache]) -> Path:
+    """Write a repository with one TensorRT engine per compute capability; Triton picks by its GPU.
 
     Raises:
-        EngineError: no engine of this bundle in the folders, or two of one capability, or with different batches or tensors.
+        EngineError: The caches hold no engine of this bundle, two of one capability, or different batches or tensors.
     """
-    found = [
+    engines = [
         (store, record)
         for store in stores
         for record in store.records()
         if record.key.library == "tensorrt" and record.key.onnx in model_hashes(bundle) and record.key.dla is None
     ]
-    if not found:
-        looked = ", ".join(str(store.folder) for store in stores)
+    if not engines:
+        folders = ", ".join(str(store.folder) for store in stores)
         raise EngineError(
-            f"no TensorRT engine of bundle {bundle.label} in {looked}; compile one on each server with edgeparse build "
-            "(engines of TensorRT for RTX are none: Triton cannot load them), or leave --plans out to serve the ONNX file"
+            f"no TensorRT engine of bundle {bundle.label} in {folders}; compile one on each server with edgeparse build "
+            "(Triton cannot load engines of TensorRT for RTX), or omit --plans to serve the ONNX file"
         )
-    first = found[0][1]
+    first = engines[0][1]
     files = {}
-    for store, record in found:
+    for store, record in engines:
         if (record.key.batches, record.tensors) != (first.key.batches, first.tensors):
-            raise EngineError(f"{record.file} and {first.file} have different batches or tensors; compile both alike")
+            raise EngineError(
+                f"{record.file} and {first.file} have different batches or tensors; compile both with the same settings"
+            )
         (capability,) = record.key.capabilities
         if capability in files:
-            raise EngineError(f"there are two engines for {capability}; keep the one to serve")
+            raise EngineError(f"there are two engines for {capability}; remove one")
         files[capability] = store.read(record)
     config = _config(bundle, first.tensors, first.key.batches)
     config.platform = "tensorrt_plan"
@@ -57,11 +59,11 @@ def with_plans(out: Path, bundle: Bundle, stores: Sequence[EngineCache]) -> Path
     return _finish(out, config)
 
 
-def with_onnx(out: Path, bundle: Bundle, batches: tuple[int, int, int]) -> Path:
-    """A repository that serves the bundle's ONNX file, which Triton's ONNX Runtime compiles with TensorRT when it loads it.
+def write_onnx_repository(out: Path, bundle: Bundle, batches: tuple[int, int, int]) -> Path:
+    """Write a repository with the bundle's ONNX file, which Triton's ONNX Runtime compiles with TensorRT on loading.
 
     Raises:
-        BundleError: the bundle's model is missing or damaged.
+        BundleError: The bundle's model is missing or damaged.
     """
     model = bundle.model(variant_for(bundle, "onnxruntime-tensorrt"))
     config = _config(bundle, _tensors(model), batches)
@@ -76,7 +78,7 @@ def _tensors(model: bytes) -> list[TensorSpec]:
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     groups = ((True, session.get_inputs()), (False, session.get_outputs()))
     return [
-        # ONNX Runtime writes "tensor(float)".
+        # ONNX Runtime's type is "tensor(float)".
         TensorSpec(value.name, is_input, value.type[7:-1], (-1, *value.shape[1:]))
         for is_input, group in groups
         for value in group
@@ -111,5 +113,5 @@ def _finish(out: Path, config: pb.ModelConfig) -> Path:
 
 
 def parse(path: Path) -> pb.ModelConfig:
-    """Read a configuration back, strictly."""
+    """Parse a configuration strictly."""
     return text_format.Parse(path.read_text(), pb.ModelConfig())

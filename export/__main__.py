@@ -1,4 +1,4 @@
-"""`python -m export bundle`, `refit`, `halve` and `published`: from trained networks to bundles."""
+"""`python -m export bundle`, `refit`, `fp16` and `published`: turn trained networks into bundles."""
 
 from __future__ import annotations
 
@@ -14,91 +14,91 @@ _out = click.Path(file_okay=False, path_type=Path)
 
 @click.group()
 def main() -> None:
-    """From trained networks to bundles."""
+    """Turn trained networks into bundles."""
 
 
 @main.command()
 @click.argument("network", type=_file)
 @click.argument("index", type=_file)
 @click.argument("out", type=_out)
-@click.option("--name", default="default", show_default=True)
-@click.option("--version", default="1", show_default=True)
+@click.option("--name", default="default", show_default=True, help="Set the bundle's name.")
+@click.option("--version", default="1", show_default=True, help="Set the bundle's version.")
 @click.option(
     "--variant",
     type=click.Choice(["fp32", "int8"]),
     default="int8",
     show_default=True,
-    help="What a CPU runs by default.",
+    help="Set the precision that CPUs use by default.",
 )
 def bundle(network: Path, index: Path, out: Path, name: str, version: str, variant: str) -> None:
-    """Export NETWORK (a network.pt) and write a bundle into OUT, calibrated on validation pictures of INDEX."""
+    """Export NETWORK (a network.pt) as a bundle in OUT, calibrated on INDEX's validation pictures."""
     from export.bundle import build
     from training.index.load import load as load_index
     from training.train import load
 
     trained, stored = load(network)
-    made = build(trained, stored, load_index(index), out, name, version, variant)
-    click.echo(json.dumps(made.metrics["variants"], indent=1))
+    result = build(trained, stored, load_index(index), out, name, version, variant)
+    click.echo(json.dumps(result.metrics["variants"], indent=1))
 
 
 @main.command()
 @click.argument("folder", metavar="BUNDLE", type=_folder)
 @click.argument("index", type=_file)
-@click.option("--version", required=True, help="Of the bundle that comes of it.")
+@click.option("--version", required=True, help="Set the version of the new bundle.")
 def refit(folder: Path, index: Path, version: str) -> None:
-    """Make anew for BUNDLE's network what it answers with: other precisions, calibration, thresholds, intervals, gallery; on INDEX."""
+    """Fit everything but the network again: other precisions, calibration, thresholds, intervals and gallery."""
     from edgeparse.bundle import open_bundle
-    from export.bundle import refit as fit
+    from export.bundle import refit as refit_bundle
     from training.index.load import load
 
     try:
-        made = fit(open_bundle(folder), load(index), version)
+        result = refit_bundle(open_bundle(folder), load(index), version)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{made.label}: {json.dumps(made.metrics['variants'][made.default_variant])}")
+    click.echo(f"{result.label}: {json.dumps(result.metrics['variants'][result.default_variant])}")
 
 
 @main.command()
 @click.argument("folder", metavar="BUNDLE", type=_folder)
 @click.argument("index", type=_file)
-@click.option("--version", required=True, help="Of the bundle that comes of it.")
+@click.option("--version", required=True, help="Set the version of the new bundle.")
 @click.option(
-    "--anew", is_flag=True, help="INDEX has another zoo than BUNDLE learnt from: trained anew, on another machine."
+    "--retrained-zoo",
+    is_flag=True,
+    help="Declare that INDEX's zoo was trained again on another machine since BUNDLE was trained.",
 )
-def halve(folder: Path, index: Path, version: str, anew: bool) -> None:
-    """Make only BUNDLE's fp16 file anew, as it is laid out today; on INDEX, whose zoo needs only generators for validation and test."""
+def fp16(folder: Path, index: Path, version: str, retrained_zoo: bool) -> None:
+    """Export only BUNDLE's fp16 file again; INDEX's zoo needs only validation and test generators."""
     from edgeparse.bundle import open_bundle
-    from export.bundle import halved
+    from export.bundle import rebuild_fp16
     from training.index.load import load
 
     try:
-        made = halved(open_bundle(folder), load(index), version, anew)
+        result = rebuild_fp16(open_bundle(folder), load(index), version, retrained_zoo)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(
-        f"{made.label}: {json.dumps(made.metrics['variants'], indent=1)}\nfp16 bears TF32: {'fp16' in made.tf32}"
-    )
+    click.echo(f"{result.label}: {json.dumps(result.metrics['variants'], indent=1)}")
+    click.echo(f"fp16 tolerates TF32: {'fp16' in result.tf32}")
 
 
 @main.command()
 @click.argument("checkpoint", type=_file)
 @click.option("--task", type=click.Choice(["parsing", "deepfake", "attribution"]), required=True)
-@click.option("-o", "--output", type=_out, required=True, help="The bundle's folder: new or empty.")
+@click.option("-o", "--output", type=_out, required=True, help="Set the bundle's folder, which must be new or empty.")
 @click.option(
-    "--classes", help="Of attribution: five names in the checkpoint's order, one of them camera, with commas between."
+    "--classes",
+    help="Name attribution's five classes in the checkpoint's order, separated by commas; one must be camera.",
 )
-@click.option(
-    "--pictures", type=_folder, help="Pictures to calibrate INT8 with; without them the bundle has fp32 and fp16."
-)
+@click.option("--pictures", type=_folder, help="Calibrate INT8 on these pictures; by default write only fp32 and fp16.")
 def published(checkpoint: Path, task: str, output: Path, classes: str | None, pictures: Path | None) -> None:
-    """Make a bundle of a CHECKPOINT of the published system (arXiv 2106.07873)."""
+    """Turn a CHECKPOINT of the published system (arXiv 2106.07873) into a bundle."""
     from export.published import CheckpointError, export
 
     try:
-        made = export(task, checkpoint, output, tuple(classes.split(",")) if classes else (), pictures)
+        result = export(task, checkpoint, output, tuple(classes.split(",")) if classes else (), pictures)
     except CheckpointError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{made.label}: {', '.join(made.variants)}; answers {', '.join(made.outputs)}")
+    click.echo(f"{result.label}: {', '.join(result.variants)}; outputs {', '.join(result.outputs)}")
 
 
 if __name__ == "__main__":

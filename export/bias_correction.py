@@ -1,8 +1,8 @@
-"""Take out of a quantised network the shift that rounding put into it.
+"""Correct the biases of a quantised network for the mean shift that rounding causes.
 
-Rounded weights and activations move the mean of every output channel a little, and statistics over positions, which the heads read,
-keep such a shift while they average noise away. The biases can undo it: "bias correction" of Nagel et al., 2019 (arXiv 1906.04721),
-with means that are measured.
+Rounding weights and activations shifts the mean of every output channel a little. Statistics over positions, which the
+heads read, average noise away but keep that shift. This is "bias correction" of Nagel et al., 2019 (arXiv 1906.04721), with
+measured means.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from export.onnx_rewrite import copied, drop_unused
+from export.graph_utils import copy_model, drop_unused
 
 BATCH = 32
 
@@ -23,46 +23,48 @@ BATCH = 32
 def correct_biases(
     quantized: onnx.ModelProto, reference: onnx.ModelProto, names: Sequence[str], windows: NDArray[np.uint8]
 ) -> None:
-    """Change, in place, the biases of the convolutions of these names so that their outputs have the means that `reference` gives.
+    """Change the biases of the named convolutions, in place, so that their outputs have the reference's means.
 
-    One after the other, in the order in which the network computes them: each sees what the corrections before it leave. Convolutions
-    without a bias stay as they are.
+    Corrects them in graph order, so each sees the effect of the corrections before it. Convolutions without a bias stay
+    as they are.
 
     Args:
-        quantized: the network with quantise/dequantise pairs; its convolutions have the names of the reference's.
+        quantized: The network with quantise/dequantise pairs. Its convolutions have the reference's names.
+        reference: The fp32 network.
+        names: The convolutions to correct.
         windows: uint8[N, S, S, 3] of training pictures.
     """
-    theirs = {node.name: node for node in reference.graph.node}
+    references = {node.name: node for node in reference.graph.node}
     convolutions = [node for node in quantized.graph.node if node.name in names and len(node.input) > 2]
-    expected = channel_means(reference, [theirs[node.name].output[0] for node in convolutions], windows)
+    expected = channel_means(reference, [references[node.name].output[0] for node in convolutions], windows)
     for node, mean in zip(convolutions, expected, strict=True):
-        (found,) = channel_means(quantized, [node.output[0]], windows)
-        add_to_bias(quantized.graph, node, mean - found)
+        (actual,) = channel_means(quantized, [node.output[0]], windows)
+        add_to_bias(quantized.graph, node, mean - actual)
 
 
 def channel_means(
     model: onnx.ModelProto, values: Sequence[str], windows: NDArray[np.uint8]
 ) -> list[NDArray[np.float64]]:
-    """The mean over windows and positions of every channel, float64[C], of these values [N, C, H, W] inside a network."""
-    model = copied(model)
+    """Return the mean of every channel over windows and positions, float64[C], for each named value [N, C, H, W]."""
+    model = copy_model(model)
     del model.graph.output[:]
     model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in values)
     drop_unused(model.graph)
     options = onnxruntime.SessionOptions()
-    # As the pairs say, in float32: the integer kernels of this machine's CPU would have a rounding of their own.
+    # Without optimisation, the pairs are computed in float32. Integer kernels of this CPU would round differently.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    # It warns of shapes that the outputs leave open.
+    # Hide warnings about outputs without a shape.
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     sums: list[NDArray[np.float64]] = [np.zeros(1)] * len(values)
     for start in range(0, len(windows), BATCH):
-        found = session.run(list(values), {"windows": windows[start : start + BATCH]})
-        sums = [total + x.mean((2, 3), dtype=np.float64).sum(0) for total, x in zip(sums, found, strict=True)]
+        outputs = session.run(list(values), {"windows": windows[start : start + BATCH]})
+        sums = [total + x.mean((2, 3), dtype=np.float64).sum(0) for total, x in zip(sums, outputs, strict=True)]
     return [total / len(windows) for total in sums]
 
 
 def add_to_bias(graph: onnx.GraphProto, node: NodeProto, shift: NDArray[np.float64]) -> None:
-    """Add float[C] to a convolution's bias, be it stored as float32 or as int32 with a scale a channel."""
+    """Add float[C] to a convolution's bias, stored as float32 or as int32 with a scale per channel."""
     weights = {tensor.name: tensor for tensor in graph.initializer}
     if node.input[2] in weights:
         bias = weights[node.input[2]]

@@ -1,4 +1,4 @@
-"""Assemble a bundle: models, what is fitted for them on validation pictures, manifest with hashes."""
+"""Assemble a bundle: model files, what is fitted on validation pictures, and a manifest with hashes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,13 +26,13 @@ from export.calibration import (
     fit_labels,
     fit_shrinkage,
     label_spaces,
-    redrawn,
+    predict_photo_draws,
     validation_pictures,
 )
-from export.half import halve
-from export.onnx_graph import export, output_names, parity, with_constants, with_short_weights
-from export.tf32 import moved
-from export.variants import bearing_tf32, write_variants
+from export.fp16 import to_fp16
+from export.onnx_export import export, output_names, parity, round_weights, with_constants
+from export.tf32 import max_output_shift
+from export.variants import tf32_safe_variants, write_variants
 from training.dataset import Collection, some
 from training.labels import CONTINUOUS
 from training.networks import WINDOW, Network, NetworkConfig
@@ -39,25 +40,40 @@ from training.predictions import Predictions, predict, with_photos_content
 from training.questions import check_splits, detection, parsing, same_generator
 from training.train import NOT_SAID
 
-# How far an fp16 file's outputs may lie from fp32, in their deviation over windows, in the window where they lie farthest; INT8's lie
-# up to 0.23 away in default-17.
-SAME_NETWORK = 0.1
+# Largest shift of an fp16 output from fp32 that rounding explains, in standard deviations. INT8 shifts up to 0.23 in
+# default-17.
+MAX_FP16_SHIFT = 0.1
 
 
 def build(
-    network: Network, stored: dict, collection: Collection, folder: Path, name: str, version: str, variant: str
+    network: Network,
+    stored: dict[str, Any],
+    collection: Collection,
+    folder: Path,
+    name: str,
+    version: str,
+    variant: str,
 ) -> Bundle:
-    """Export a network and write a bundle of it into `folder`, in the place of one that is there; only once it is whole.
+    """Export a network as a bundle; see `replacing` for how it takes an existing bundle's place.
+
+    Args:
+        network: The trained network.
+        stored: The fields of its checkpoint.
+        collection: The pictures to fit on.
+        folder: The bundle's folder.
+        name: The bundle's name.
+        version: The bundle's version.
+        variant: The default precision.
 
     Raises:
-        ValueError: what is in the folder is no bundle.
+        ValueError: The folder holds something other than a bundle.
     """
     with replacing(folder) as new:
         model = new / "model.onnx"
         export(network, output_names(network), model)
         zoo = validation_pictures(collection)["zoo"]
         shrinkage = fit_shrinkage(predict(OnnxRuntimeBackend(model.read_bytes()), zoo, "mixed"), collection)
-        network = with_short_weights(shrinkage.folded(network))
+        network = round_weights(shrinkage.folded(network))
         export(network, output_names(network), model)
         held = calibration_windows(collection)
         differences = parity(network, model, held[:32])
@@ -71,7 +87,7 @@ def build(
             "outputs": output_names(network),
             "variants": variants,
             "default_variant": variant,
-            "tf32": bearing_tf32(model, variants, held),
+            "tf32": tf32_safe_variants(model, variants, held),
             "metrics": {
                 "parity_max_relative_error": differences,
                 "shrinkage": dict(zip(CONTINUOUS, shrinkage.shares.tolist(), strict=True)),
@@ -89,19 +105,20 @@ def build(
 
 
 def refit(bundle: Bundle, collection: Collection, version: str) -> Bundle:
-    """Make what a bundle answers with anew for the network that it has: other precisions from the fp32 file, and all that is fitted. What
-    users enrolled with it stays of use.
+    """Write the other precisions and fit everything again for a bundle's fp32 network.
+
+    Generators that users enrolled with the bundle stay valid.
 
     Raises:
-        ValueError: it was not trained here, its network answers with other label spaces than today's, or a generator has changed sides.
+        ValueError: The bundle was not trained here, its label spaces differ from today's, or a generator changed splits.
     """
     manifest = json.loads((bundle.folder / "bundle.json").read_text())
     if "generators" not in manifest.get("training", {}):
-        raise ValueError(f"bundle {bundle.label} does not say which generators it was trained on")
-    if _asked(manifest["labels"]) != _asked(label_spaces(collection)):
         raise ValueError(
-            f"the network of bundle {bundle.label} answers with other label spaces than today's; train anew"
+            f"bundle {bundle.label} does not say which generators it was trained on; refit a bundle of python -m export bundle"
         )
+    if _label_meaning(manifest["labels"]) != _label_meaning(label_spaces(collection)):
+        raise ValueError(f"bundle {bundle.label} has other label spaces than today's code; train a new network")
     check_splits(bundle, collection)
     with replacing(bundle.folder) as new:
         model = new / bundle.variants["fp32"]
@@ -109,61 +126,69 @@ def refit(bundle: Bundle, collection: Collection, version: str) -> Bundle:
         held = calibration_windows(collection)
         variants = write_variants(model, held)
         network = {"version": version, "network_from": manifest.get("network_from", bundle.label)}
-        files = {"variants": variants, "tf32": bearing_tf32(model, variants, held)}
+        files = {"variants": variants, "tf32": tf32_safe_variants(model, variants, held)}
         manifest.pop("calibration_from", None)
         manifest["metrics"].pop("variants_zoo_regenerated", None)
         _fit(new, manifest | network | files, collection)
     return open_bundle(bundle.folder)
 
 
-def halved(bundle: Bundle, collection: Collection, version: str, anew: bool = False) -> Bundle:
-    """Make a bundle's fp16 file anew as today's exporter lays it out, with today's constants, and leave all other files as they are, byte
-    by byte: with these it answers as it did. How well each precision does is measured anew; `anew` says that the collection's zoo is
-    another one than the network learnt from.
+def rebuild_fp16(bundle: Bundle, collection: Collection, version: str, retrained_zoo: bool = False) -> Bundle:
+    """Export only a bundle's fp16 file again, with today's graph passes and constants.
+
+    All other files stay byte for byte, so their answers do too. Every precision's accuracy is measured again.
+
+    Args:
+        bundle: The bundle to change.
+        collection: The pictures to compare on.
+        version: The version of the new bundle.
+        retrained_zoo: Whether the collection's zoo was trained again since the network learnt from it.
 
     Raises:
-        ValueError: it was not trained here or has no fp16 file, a generator has changed sides, or constants of today make another network
-            of it.
+        ValueError: The bundle was not trained here or has no fp16 file, a generator changed splits, or today's constants
+            change the network's outputs.
     """
     manifest = json.loads((bundle.folder / "bundle.json").read_text())
     if "config" not in manifest.get("training", {}) or "fp16" not in bundle.variants:
-        raise ValueError(f"bundle {bundle.label} was not trained here, or has no fp16 file")
+        raise ValueError(
+            f"bundle {bundle.label} must have an fp16 file and its training configuration; export it first"
+        )
     check_splits(bundle, collection)
     held = calibration_windows(collection)
     with replacing(bundle.folder) as new:
         for file in bundle.hashes:
             (new / file).write_bytes(bundle.read(file))
-        # Hidden, as it is no file of the bundle's.
-        model, half = new / f".{bundle.variants['fp32']}", new / bundle.variants["fp16"]
+        # A hidden file is not part of the bundle.
+        model, fp16 = new / f".{bundle.variants['fp32']}", new / bundle.variants["fp16"]
         fp32 = onnx.load_from_string(bundle.model("fp32"))
         onnx.save(with_constants(fp32, Network(NetworkConfig.from_json(manifest["training"]["config"]))), model)
-        halve(model, half)
-        if (far := moved(fp32, onnx.load(half), held)) > SAME_NETWORK:
+        to_fp16(model, fp16)
+        if (shift := max_output_shift(fp32, onnx.load(fp16), held)) > MAX_FP16_SHIFT:
             raise ValueError(
-                f"with today's constants an output moves by {far:.2f} of its deviation, more than {SAME_NETWORK}: this is another network; "
-                "train anew"
+                f"with today's constants, outputs must shift by at most {MAX_FP16_SHIFT} standard deviations, got {shift:.2f}; "
+                "train a new network"
             )
         manifest |= {
             "version": version,
             "network_from": manifest.get("network_from", bundle.label),
             "calibration_from": manifest.get("calibration_from", bundle.label),
-            "tf32": bearing_tf32(model, bundle.variants, held),
+            "tf32": tf32_safe_variants(model, bundle.variants, held),
         }
         model.unlink()
-        made = write_manifest(new, manifest)
+        rebuilt = write_manifest(new, manifest)
         val = validation_pictures(collection)
-        backend = OnnxRuntimeBackend(made.model())
+        backend = OnnxRuntimeBackend(rebuilt.model())
         known = {key: predict(backend, samples, "mixed") for key, samples in val.items()}
         manifest["metrics"] |= {
-            "variants": compare_variants(new, val, known, collection, made),
-            "variants_zoo_regenerated": anew,
+            "variants": compare_variants(new, val, known, collection, rebuilt),
+            "variants_zoo_regenerated": retrained_zoo,
         }
         write_manifest(new, manifest)
     return open_bundle(bundle.folder)
 
 
-def _asked(labels: dict) -> object:
-    """What a network's outputs mean, of a manifest's label spaces, as JSON gives it back; without what is fitted."""
+def _label_meaning(labels: dict[str, Any]) -> object:
+    """Return a manifest's label spaces without fitted values, as JSON types."""
     fitted = ("family_reported", "reported", "half_width", "threshold")
 
     def without(part: object) -> object:
@@ -176,14 +201,14 @@ def _asked(labels: dict) -> object:
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """An empty folder that takes the place of a bundle's once it is whole; whatever fails, the bundle that was there stays.
+    """Yield an empty folder that replaces `folder` on success; after an error, the old bundle stays.
 
     Raises:
-        ValueError: what is in the folder is no bundle.
+        ValueError: The folder holds something other than a bundle.
     """
     folder = folder.resolve()
     if folder.exists() and any(folder.iterdir()) and not (folder / "bundle.json").is_file():
-        raise ValueError(f"{folder} is not empty, and holds no bundle that could be replaced; name another folder")
+        raise ValueError(f"{folder} must be empty or hold a bundle; it holds no bundle, so name another folder")
     new, old = (folder.with_name(f".{folder.name}.{which}") for which in ("new", "old"))
     for left in (new, old):
         shutil.rmtree(left, ignore_errors=True)
@@ -199,13 +224,13 @@ def replacing(folder: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _fit(folder: Path, manifest: dict, collection: Collection) -> None:
-    """Fit all that `export.calibration` fits for the models in a folder, and write gallery and manifest beside them."""
+def _fit(folder: Path, manifest: dict[str, Any], collection: Collection) -> None:
+    """Fit what `export.calibration` fits for the models in a folder, and write the gallery and the manifest."""
     backend = OnnxRuntimeBackend((folder / manifest["variants"][manifest["default_variant"]]).read_bytes())
-    look = partial(predict, backend, condition="mixed")
+    predict_samples = partial(predict, backend, condition="mixed")
     val = validation_pictures(collection)
-    p = {key: look(samples) for key, samples in val.items()}
-    gallery = fit_gallery(look, collection)
+    p = {key: predict_samples(samples) for key, samples in val.items()}
+    gallery = fit_gallery(predict_samples, collection)
     with (folder / "gallery.npz").open("wb") as file:
         gallery.save(file)
     labels = label_spaces(collection)
@@ -213,30 +238,31 @@ def _fit(folder: Path, manifest: dict, collection: Collection) -> None:
     manifest |= {
         "gallery": "gallery.npz",
         "labels": labels,
-        "calibration": fit_calibration(p, redrawn(look, val, p), gallery, collection),
+        "calibration": fit_calibration(p, predict_photo_draws(predict_samples, val, p), gallery, collection),
     }
     bundle = write_manifest(folder, manifest)
+    assert bundle.calibration is not None
     choose_reported(labels, parsing(p["zoo"], collection, bundle))
-    cameras, made = (
+    camera, generated = (
         Predictions(
             {"generated": np.concatenate([p[key].values["generated"] for key in keys])},
             np.concatenate([p[key].source for key in keys]),
         )
-        for keys in (("crops", "photos"), ("zoo", "real"))
+        for keys in (("crops", "photos"), ("zoo", "public"))
     )
     manifest["metrics"] |= {
         "validation_same_generator": {
             "zoo": same_generator(with_photos_content(p["zoo"], collection), bundle.same),
-            "public": same_generator(p["real"], bundle.same),
+            "public": same_generator(p["public"], bundle.same),
         },
-        "validation_detection": detection(cameras, made, collection, bundle.calibration),
+        "validation_detection": detection(camera, generated, collection, bundle.calibration),
         "variants": compare_variants(folder, val, p, collection, bundle),
     }
     write_manifest(folder, manifest)
 
 
 def calibration_windows(collection: Collection, count: int = 256) -> np.ndarray:
-    """uint8[count, 128, 128, 3] windows of training pictures, half of them camera."""
+    """Return windows of training pictures, half of them photos, uint8[count, 128, 128, 3]."""
     chosen = some(collection.select(split="train", camera=True), count // 2, np.random.default_rng(1))
     chosen += some(
         collection.select(split="train", camera=False, source_split="train"),
@@ -246,8 +272,8 @@ def calibration_windows(collection: Collection, count: int = 256) -> np.ndarray:
     return np.stack([windows.cut(sample.pixels, 1).pixels[0] for sample in chosen])
 
 
-def write_manifest(folder: Path, manifest: dict) -> Bundle:
-    """Hash every file, write the manifest atomically, and open the result as its users will."""
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> Bundle:
+    """Hash every file, write the manifest atomically, and open the bundle as users will."""
     manifest["files"] = {
         path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
         for path in sorted(folder.iterdir())

@@ -1,6 +1,7 @@
-"""What a bundle's answers are fitted with: calibration, thresholds, intervals, what is worth reporting.
+"""Fit everything that a bundle needs besides its network: calibration, thresholds, intervals, and what to report.
 
-On validation pictures, of validation generators, from which training has learnt nothing; the test split is not touched.
+All of it is fitted on validation pictures of validation generators, which training has not learnt from. The test split is
+never used.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.stats import nct, norm
@@ -26,33 +28,33 @@ from training.parsing import Answers, beats, headline
 from training.predictions import Predictions, predict, with_photos_content
 from training.questions import labels_of, pairs_of, training_labels, true_and_said
 
-# Share of validation pictures whose true value lies in the interval.
+# Fraction of validation pictures whose true value lies in the reported interval.
 COVERAGE = 0.8
-# Photos that a set needs for its own share of false alarms to mean something, and for its own mean to.
+# Photos that a set needs before its own false alarm rate counts, and before its own mean does.
 LARGE_SET, SMALL_SET = 25, 5
-# Chains through which every validation photo goes, as a crop and whole, before a threshold rests on it: what a codec does to one differs.
-# One more has heavy edits, after which photos are as seldom to be called generated.
+# Random codec chains applied to each validation photo, cropped and whole, because a photo's score depends on its codec.
+# One more chain has heavy edits, after which photos must be called generated as rarely.
 DRAWS = 4
-# A parameter is reported where it beats its constants by this much on validation generators: a tenth of the error, or this much of F1.
-# What beats them by less may owe it to the few generators that it was tried on.
+# A parameter is reported only if it beats its constant baselines by this margin on validation generators: relative error
+# of continuous parameters, F1 of the others. A smaller lead may be luck with few generators.
 ERROR_MARGIN, F1_MARGIN = 0.1, 0.05
-# Fewer validation generators than this cannot tell a parameter that is predicted from one that is luckily guessed: of those that
-# beat their constants on five, most did not hold on the test generators.
+# With fewer validation generators, a lucky guess looks like a prediction. Most parameters that beat their baselines on
+# five generators did not on the test generators.
 MIN_GENERATORS = 10
-# The same of a loss: so many validation generators have to have it, and as many not, for a threshold to be fitted on them.
+# Validation generators that must have a loss, and that must lack it, before its threshold is fitted.
 MIN_WITH = 3
-# Of pairs of two generators of validation, at most this share may be said to be of one.
+# Largest fraction of pairs of two validation generators that may be called one generator.
 FALSE_SAME = 0.05
-# Share of pictures of unseen generators that may be taken for a known one.
+# Largest fraction of pictures of unseen generators that may be given a known generator's name.
 FALSE_NAME = 0.1
-# How much nearer an enrolled generator has to come, by how near generators usually do (training/results/tried.json).
+# Weight of the cohort similarity in the threshold of an enrolled generator (docs/research-notes.md).
 COHORT_WEIGHT = 0.6
 
 
-def label_spaces(collection: Collection) -> dict[str, object]:
-    """The manifest's label spaces, before anything is known of how well they are predicted.
+def label_spaces(collection: Collection) -> dict[str, Any]:
+    """Return the manifest's label spaces with default thresholds.
 
-    A loss counts as used where it is likelier than it is frequent among training generators.
+    A loss counts as used if its probability exceeds its frequency among training generators.
     """
     frequency = np.stack([labels.loss_vector() for labels in training_labels(collection)]).mean(axis=0)
     return {
@@ -79,21 +81,29 @@ def label_spaces(collection: Collection) -> dict[str, object]:
 
 
 def _by_set(cameras: Sequence[Predictions], collection: Collection) -> dict[str, np.ndarray]:
-    """The logits of camera photos by the set that they come from, whole photos and the zoo's crops together."""
+    """Group the logits of camera photos, cropped and whole, by the name of their data set."""
     sets: dict[str, list[np.ndarray]] = {}
     for p in cameras:
         for i in np.unique(p.source):
-            sets.setdefault(collection.sources[i].name, []).append(p.logit[p.of([i])])
+            sets.setdefault(collection.sources[i].name, []).append(p.logit[p.source == i])
     return {name: np.concatenate(parts) for name, parts in sets.items()}
 
 
 def fit_thresholds(by_set: dict[str, np.ndarray], by_kind: Sequence[np.ndarray], views: int = 2) -> dict[str, float]:
-    """Platt scaling with the classes weighted equally, and the kinds of generators; and the two thresholds of the verdict. From logits of
-    photos by set, as many of a photo as `views`, and of either kind of generators.
+    """Fit Platt scaling and the two thresholds of the verdict.
 
-    Few pictures of either kind may be called camera: public generators are fewer than the zoo's, and harder to tell. And few photos may
-    be called generated, of all of them and of each set: cameras differ, and the next one is rather like the worst of these than like their
-    mean. Photos of a small set are taken to spread about its mean as those of all sets do about theirs. See `alarm_bound`.
+    Both classes, and both kinds of generators, have equal weight. The lower threshold calls few generated pictures
+    `camera`, for the harder kind too: public generators are fewer than the zoo's and harder. The upper one calls few
+    photos `generated`, overall and in each set, since the next camera may be as hard as the worst set. A small set is
+    assumed to spread about its mean as all sets do about theirs.
+
+    Args:
+        by_set: Logits of camera photos by data set.
+        by_kind: Logits of zoo and of public generators.
+        views: Logits per photo.
+
+    Returns:
+        `scale`, `bias`, and the thresholds `camera` and `generated`, which are probabilities.
     """
     camera = np.concatenate(list(by_set.values()))
     kinds = [logits for logits in by_kind if len(logits)]
@@ -102,40 +112,47 @@ def fit_thresholds(by_set: dict[str, np.ndarray], by_kind: Sequence[np.ndarray],
     weights = [1 / len(camera), *(1 / len(kinds) / len(kind) for kind in kinds)]
     weight = np.repeat(weights, [len(camera), *map(len, kinds)]) * len(logits) / 2
     fit = LogisticRegression(C=1e3).fit(logits[:, None], truth, weight)
-    # A network that ranks the classes the wrong way round on unseen generators knows nothing of them: it gets to say nothing.
+    # A network that ranks unseen generators below photos knows nothing about them: make every verdict inconclusive.
     scale, bias = (float(fit.coef_[0, 0]), float(fit.intercept_[0])) if fit.coef_[0, 0] > 0 else (1e-6, 0.0)
-    lowest = min(float(np.quantile(kind, MISS)) for kind in kinds)
-    about = np.concatenate([values - values.mean() for values in by_set.values()])
-    highest = alarm_bound(camera, views)
+    lowest_generated = min(float(np.quantile(kind, MISS)) for kind in kinds)
+    spread = np.concatenate([values - values.mean() for values in by_set.values()])
+    highest_camera = alarm_bound(camera, views)
     for values in by_set.values():
         if len(values) >= LARGE_SET * views:
-            highest = max(highest, alarm_bound(values, views))
+            highest_camera = max(highest_camera, alarm_bound(values, views))
         elif len(values) >= SMALL_SET * views:
-            highest = max(highest, float(values.mean()) + alarm_bound(about, views))
-    upper = max(0.5, 1 / (1 + np.exp(-(scale * highest + bias))) + 1e-4)
-    lower = min(0.5, 1 / (1 + np.exp(-(scale * lowest + bias))))
+            highest_camera = max(highest_camera, float(values.mean()) + alarm_bound(spread, views))
+    upper = max(0.5, 1 / (1 + np.exp(-(scale * highest_camera + bias))) + 1e-4)
+    lower = min(0.5, 1 / (1 + np.exp(-(scale * lowest_generated + bias))))
     return {"scale": scale, "bias": bias, "camera": lower, "generated": min(upper, 0.9999)}
 
 
 def alarm_bound(logits: np.ndarray, views: int = 2) -> float:
-    """The logit above which at most `FALSE_ALARM` of photos like these lie, with `CONFIDENCE`: the one-sided tolerance bound of a normal
-    distribution, or their own quantile where that is higher. Every photo has as many logits as `views`, which count as one.
+    """Return a logit that at most `FALSE_ALARM` of such photos exceed, with confidence `CONFIDENCE`.
+
+    This is the one-sided tolerance bound of a normal distribution, or the sample's own quantile if that is higher. The
+    bound is exact (Owen, "A survey of properties and applications of the noncentral t-distribution", 1968).
+
+    Args:
+        logits: float[photos * views].
+        views: Logits per photo, which count as one observation.
     """
     photos = max(2, len(logits) // views)
-    # Exact, by the noncentral t distribution: Owen, "A survey of properties and applications of the noncentral t-distribution", 1968.
     factor = nct.ppf(CONFIDENCE, photos - 1, norm.ppf(1 - FALSE_ALARM) * photos**0.5) / photos**0.5
     return max(float(logits.mean() + factor * logits.std(ddof=1)), float(np.quantile(logits, 1 - FALSE_ALARM)))
 
 
-def fit_same_generator(strangers: Predictions) -> dict[str, float] | None:
-    """Platt scaling of the cosine of two pictures of validation generators, and the probability from which a pair is of one.
+def fit_same_generator(predictions: Predictions) -> dict[str, float] | None:
+    """Fit the probability that one generator made both pictures of a pair, from the cosine of their embeddings.
 
-    None where there are too few generators for pairs, or where the network's embeddings are no closer for one generator than for two.
+    Returns:
+        `scale`, `bias` and `threshold`, or None if there are too few generators, or if embeddings of one generator are
+        no closer than those of two.
     """
-    score, truth = pairs_of(strangers)
+    score, truth = pairs_of(predictions)
     if not len(score):
         return None
-    # Next to no regularisation, which would shrink a scale that is large beside one.
+    # Almost no regularisation, which would shrink the large scale.
     fit = LogisticRegression(class_weight="balanced", C=1e6, max_iter=1000).fit(score[:, None], truth)
     scale, bias = float(fit.coef_[0, 0]), float(fit.intercept_[0])
     if scale <= 0:
@@ -146,83 +163,98 @@ def fit_same_generator(strangers: Predictions) -> dict[str, float] | None:
 
 
 def validation_pictures(collection: Collection) -> dict[str, list[Sample]]:
-    """What is fitted on: pictures of validation photos, as the zoo's crops and whole, and of validation generators."""
+    """Return the validation pictures: photos as crops and whole, and zoo and public generators."""
     return {
         "crops": collection.select(split="val", camera=True, zoo=True),
         "photos": collection.select(split="val", camera=True, zoo=False),
         "zoo": collection.select(split="val", camera=False, zoo=True, source_split="val"),
-        "real": collection.select(split="val", camera=False, zoo=False, source_split="val"),
+        "public": collection.select(split="val", camera=False, zoo=False, source_split="val"),
     }
 
 
-def redrawn(
-    look: Callable[..., Predictions], val: dict[str, list[Sample]], p: dict[str, Predictions]
+def predict_photo_draws(
+    predict_samples: Callable[..., Predictions], val: dict[str, list[Sample]], p: dict[str, Predictions]
 ) -> list[Predictions]:
-    """Predictions for the photos among `validation_pictures`, as crops and whole, through `DRAWS` chains each and one of heavy edits: `p`
-    has those of the first, `look` makes the others."""
+    """Predict the validation photos through `DRAWS` codec chains each, and through one chain of heavy edits.
+
+    Args:
+        predict_samples: Predicts samples; takes `draw` and `condition`.
+        val: `validation_pictures`.
+        p: Predictions for `val`, which serve as the first draw.
+    """
     kinds = ("crops", "photos")
     return [
-        *(look(val[key], draw=draw) if draw else p[key] for draw in range(DRAWS) for key in kinds),
-        *(look(val[key], condition="edited") for key in kinds),
+        *(predict_samples(val[key], draw=draw) if draw else p[key] for draw in range(DRAWS) for key in kinds),
+        *(predict_samples(val[key], condition="edited") for key in kinds),
     ]
 
 
 def fit_calibration(
     p: dict[str, Predictions], photos: Sequence[Predictions], gallery: Gallery, collection: Collection
 ) -> dict[str, object]:
-    """The manifest's calibration, from predictions for `validation_pictures`, of whose photos there are several; `same` only where
-    pictures can be compared."""
-    nearest = [(p[key].embeddings() @ gallery.vectors.T).max(1) for key in ("real", "zoo") if len(p[key].source)]
-    # Public generators differ in what they show, so that on them content would pass for a trace.
+    """Return the manifest's calibration; `same` is missing if pictures cannot be compared.
+
+    Args:
+        p: Predictions for `validation_pictures`.
+        photos: Predictions for the photos, several draws each.
+        gallery: The known generators.
+        collection: The pictures' collection.
+    """
+    nearest = [(p[key].embeddings() @ gallery.vectors.T).max(1) for key in ("public", "zoo") if len(p[key].source)]
+    # Public generators show different content, which would pass for a trace.
     same = fit_same_generator(with_photos_content(p["zoo"], collection))
     return {
-        **fit_thresholds(_by_set(photos, collection), (p["zoo"].logit, p["real"].logit), len(photos)),
-        # Of either kind of strangers: there are many more pictures of the zoo, and they lie farther from the public generators known.
+        **fit_thresholds(_by_set(photos, collection), (p["zoo"].logit, p["public"].logit), len(photos)),
+        # Take the stricter kind: zoo pictures outnumber public ones and lie farther from the known generators.
         "known": max(float(np.quantile(similarity, 1 - FALSE_NAME)) for similarity in nearest),
         **fit_enrolled(with_photos_content(p["zoo"], collection), gallery),
         **({"same": same} if same else {}),
     }
 
 
-def fit_gallery(look: Callable[..., Predictions], collection: Collection) -> Gallery:
-    """The public generators of training, by all their pictures there, before a background of all generators of training."""
-    known = look(collection.select(split="train", camera=False, zoo=False, source_split="train"))
-    return replace(centroids(known, collection), cohort=background(look, collection))
+def fit_gallery(predict_samples: Callable[..., Predictions], collection: Collection) -> Gallery:
+    """Return the gallery of public training generators, with a cohort of all training generators."""
+    known = predict_samples(collection.select(split="train", camera=False, zoo=False, source_split="train"))
+    return replace(centroids(known, collection), cohort=background(predict_samples, collection))
 
 
-def fit_enrolled(made: Predictions, gallery: Gallery) -> dict[str, float]:
-    """What an enrolled generator needs to be named, by enrolling validation generators and looking for others of them; nothing where there
-    are too few."""
+def fit_enrolled(predictions: Predictions, gallery: Gallery) -> dict[str, float]:
+    """Fit the threshold of an enrolled generator by enrolling validation generators and querying with others.
+
+    Returns:
+        `enrolled` and `cohort_weight`, or nothing if there are too few generators.
+    """
     near = [
         draw.strangers.similarity[:, draw.names >= 0].max(1) - COHORT_WEIGHT * draw.strangers.cohort_similarity
-        for draw in enrolled_draws(made, gallery, ENROLLED[0])
+        for draw in enrolled_draws(predictions, gallery, ENROLLED[0])
     ]
     if not near:
         return {}
     return {"enrolled": float(np.quantile(np.concatenate(near), 1 - FALSE_NAME)), "cohort_weight": COHORT_WEIGHT}
 
 
-def fit_shrinkage(made: Predictions, collection: Collection) -> Shrinkage:
-    """How far to draw estimates to the medians of the zoo's training generators, by predictions for pictures of validation ones."""
+def fit_shrinkage(predictions: Predictions, collection: Collection) -> Shrinkage:
+    """Fit how far to shrink continuous estimates to the medians of the zoo's training generators."""
     medians = np.median(Answers.true(training_labels(collection)).continuous, axis=0)
-    return Shrinkage.fit(made.values["continuous"], Answers.true(labels_of(made, collection)).continuous, medians)
+    truth = Answers.true(labels_of(predictions, collection)).continuous
+    return Shrinkage.fit(predictions.values["continuous"], truth, medians)
 
 
-def fit_labels(labels: dict, made: Predictions, collection: Collection) -> None:
-    """Half widths that cover the wanted share of validation pictures, and the loss thresholds of the best macro-F1 there.
+def fit_labels(labels: dict[str, Any], predictions: Predictions, collection: Collection) -> None:
+    """Set, in place, the half widths of intervals and the loss thresholds with the best macro-F1.
 
-    A loss that too few generators have, or have not, keeps the threshold that `label_spaces` gave it, and is not reported.
+    A loss that too few generators have, or lack, keeps its default threshold and is not reported.
     """
-    truth = np.stack([collection.sources[i].labels.continuous_vector() for i in made.source])
-    error = np.abs(np.clip(made.values["continuous"], 0, 1) - truth)
+    truth = np.stack([collection.sources[i].labels.continuous_vector() for i in predictions.source])
+    error = np.abs(np.clip(predictions.values["continuous"], 0, 1) - truth)
     for i, entry in enumerate(labels["continuous"]):
         entry["half_width"] = float(np.quantile(error[:, i], COVERAGE))
-    used = np.stack([collection.sources[i].labels.loss_vector() for i in made.source])
-    chance = 1 / (1 + np.exp(-made.values["losses"]))
-    _, first = np.unique(made.source, return_index=True)
-    having = used[first].sum(0)
+    used = np.stack([collection.sources[i].labels.loss_vector() for i in predictions.source])
+    chance = 1 / (1 + np.exp(-predictions.values["losses"]))
+    _, first = np.unique(predictions.source, return_index=True)
+    with_loss = used[first].sum(0)
     for i, entry in enumerate(labels["losses"]):
-        if min(having[i], len(first) - having[i]) < MIN_WITH:
+        if min(with_loss[i], len(first) - with_loss[i]) < MIN_WITH:
             entry["reported"] = False
         else:
             grid = np.linspace(0.1, 0.9, 33)
@@ -230,8 +262,8 @@ def fit_labels(labels: dict, made: Predictions, collection: Collection) -> None:
             entry["threshold"] = float(grid[int(np.argmax(scores))])
 
 
-def choose_reported(labels: dict, figures: dict) -> None:
-    """A report shows only what beats a constant on validation generators, and nothing where these are too few to tell."""
+def choose_reported(labels: dict[str, Any], figures: dict[str, Any]) -> None:
+    """Mark, in place, what a report shows: only what beats a constant baseline on validation generators."""
     if figures["generators"] < MIN_GENERATORS:
         labels["family_reported"] = False
         for entry in (*labels["continuous"], *labels["discrete"], *labels["losses"]):
@@ -257,7 +289,15 @@ def compare_variants(
     collection: Collection,
     bundle: Bundle,
 ) -> dict[str, dict[str, float]]:
-    """Each head's accuracy on validation pictures, by precision; `known` are the predictions of the bundle's default."""
+    """Measure each precision's accuracy on validation pictures.
+
+    Args:
+        folder: The bundle's folder.
+        val: `validation_pictures`.
+        known: Predictions of the bundle's default precision.
+        collection: The pictures' collection.
+        bundle: The opened bundle.
+    """
     table: dict[str, dict[str, float]] = {}
     for name, file in bundle.variants.items():
         p = known
@@ -266,7 +306,7 @@ def compare_variants(
             p = {key: predict(backend, samples, "mixed") for key, samples in val.items()}
         table[name] = {
             "detection_zoo_auc": auc(p["crops"].logit, p["zoo"].logit),
-            "detection_public_auc": auc(p["photos"].logit, p["real"].logit),
+            "detection_public_auc": auc(p["photos"].logit, p["public"].logit),
             **headline(*true_and_said(p["zoo"], collection, bundle)),
         }
         cosine, same = pairs_of(with_photos_content(p["zoo"], collection))

@@ -1,7 +1,7 @@
-"""A checkpoint of the published system -> a bundle that the runtime opens like any other.
+"""Turn a checkpoint of the published system (arXiv 2106.07873) into a bundle that the runtime opens like any other.
 
-Its own code runs on no current PyTorch. A bundle says what the checkpoint can answer, and nothing else is made up: thresholds are not
-calibrated, intervals are the whole range, and names that the release does not give are numbers.
+The system's own code runs on no current PyTorch. The bundle states only what the checkpoint can answer: thresholds are not
+calibrated, intervals span the whole range, and classes that the release does not name are numbered.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from edgeparse.bundle import Bundle
 from edgeparse.errors import ImageError
 from edgeparse.manifest import SCHEMA
 from export.bundle import write_manifest
-from export.onnx_graph import differences, fold_batch_norm, write
+from export.onnx_export import differences, fold_batch_norm, write
 from export.published_networks import MEAN, STD, AttributionHead, DeepfakeHead, DnCNN, ParsingHead, Published
-from export.variants import bearing_tf32, write_variants
+from export.variants import tf32_safe_variants, write_variants
 
-# The published ranges of the continuous parameters over 116 generators: name, lowest, highest, unit.
+# Published ranges of the continuous parameters over 116 generators: name, lowest, highest, unit.
 CONTINUOUS = (
     ("layers", 1, 105, "layers"),
     ("convolution_layers", 0, 92, "layers"),
@@ -36,13 +36,17 @@ CONTINUOUS = (
     ("layers_per_block", 0, 20, "layers"),
     ("parameters", 300_000, 267_000_000, "trainable values"),
 )
-# Not calibrated: the published rule is the most probable class, and no generator is too far to be named.
+# The published rule picks the most probable class and always names a generator.
 UNCALIBRATED = {"scale": 1.0, "bias": 0.0, "camera": 0.5, "generated": 0.5, "known": 0.0}
+
+
+# INT8 calibration needs this many pictures.
+MIN_PICTURES = 8
 
 
 @dataclass(frozen=True)
 class Task:
-    """One of the three published networks."""
+    """One of the three published networks: depth of its FEN, side of its windows in pixels, and its head."""
 
     depth: int
     size: int
@@ -57,21 +61,23 @@ TASKS = {
 
 
 class CheckpointError(ValueError):
-    """A file is no checkpoint of the published system, or one of another task."""
+    """Raised for a file that is not a checkpoint of the published system, or belongs to another task."""
 
 
 def load(task: str, checkpoint: Path) -> Published:
-    """The networks of a checkpoint, in evaluation mode. Nothing in the file is run: only tensors are read.
+    """Load a checkpoint in evaluation mode. Only tensors are read; no code in the file runs.
 
     Raises:
-        CheckpointError: it is no such file, or its keys or shapes are not exactly the task's.
+        CheckpointError: The file is unreadable, or its keys or shapes are not the task's.
     """
-    kind = TASKS[task]
-    network = Published(DnCNN(kind.depth), kind.head())
+    layout = TASKS[task]
+    network = Published(DnCNN(layout.depth), layout.head())
     try:
         stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the bytes make the unpickler stumble over
-        raise CheckpointError(f"{checkpoint} cannot be read as tensors alone: {error}") from error
+    except Exception as error:  # damaged bytes raise many types
+        raise CheckpointError(
+            f"{checkpoint} cannot be read as tensors alone: {error}; use a checkpoint of the release"
+        ) from error
     for key, module in (("state_dict_cnn", network.fen), ("state_dict_class", network.head)):
         if not isinstance(stored, dict) or key not in stored:
             raise CheckpointError(
@@ -80,7 +86,7 @@ def load(task: str, checkpoint: Path) -> Published:
         try:
             module.load_state_dict(stored[key], strict=True)
         except (RuntimeError, TypeError) as error:
-            raise CheckpointError(f"{checkpoint}: {key} is not that of {task}: {error}") from error
+            raise CheckpointError(f"{checkpoint}: {key} is not that of {task}: {error}; choose another task") from error
     return network.eval()
 
 
@@ -93,33 +99,31 @@ def export(
     name: str | None = None,
     version: str = "1",
 ) -> Bundle:
-    """Write a bundle into `folder`, which must be empty or not there.
+    """Write a checkpoint as a bundle.
 
     Args:
-        classes: for attribution, the five class names in the checkpoint's order, one of them "camera"; the release names none.
-        pictures: a folder of pictures to calibrate INT8 with; with it the bundle has every precision, without it fp32 and fp16.
+        task: "parsing", "deepfake" or "attribution".
+        checkpoint: The file to read.
+        folder: The bundle's folder, which must be new or empty.
+        classes: Attribution's five class names in the checkpoint's order, one of them "camera". The release names none.
+        pictures: A folder of pictures to calibrate INT8 on. Without it, the bundle has only fp32 and fp16.
+        name: The bundle's name, by default "published-TASK".
+        version: The bundle's version.
 
     Raises:
-        CheckpointError: see `load`; or classes are missing or given where there are none; or `folder` is not empty.
-        ValueError: ONNX Runtime computes something else than PyTorch.
+        CheckpointError: See `load`; or the classes or the folder are wrong.
+        ValueError: ONNX Runtime and PyTorch disagree.
     """
-    if (task == "attribution") != bool(classes):
-        raise CheckpointError(
-            "attribution needs its five class names, in the checkpoint's order; the other tasks have none"
-        )
-    if classes and (len(set(classes)) != 5 or "camera" not in classes):
-        raise CheckpointError(f"{', '.join(classes)}: five different names are needed, one of them camera")
-    if folder.exists() and any(folder.iterdir()):
-        raise CheckpointError(f"{folder} is not empty; name a new folder")
+    _check_arguments(task, folder, classes)
     network = load(task, checkpoint)
     size = TASKS[task].size
     folder.mkdir(parents=True, exist_ok=True)
     model = folder / "model.onnx"
-    seen = _windows(pictures, size)
+    shown = _windows(pictures, size)
     exported: nn.Module = fold_batch_norm(network)
     write(exported, network.outputs, size, model)
-    errors = differences(network, network.outputs, model, seen[:4])
-    variants = write_variants(model, seen, ("fp16",) if pictures is None else ("fp16", "int8", "int8-tensorrt"))
+    errors = differences(network, network.outputs, model, shown[:4])
+    variants = write_variants(model, shown, ("fp16",) if pictures is None else ("fp16", "int8", "int8-tensorrt"))
     manifest = {
         "schema": SCHEMA,
         "name": name or f"published-{task}",
@@ -131,50 +135,70 @@ def export(
         "outputs": network.outputs,
         "variants": variants,
         "default_variant": "fp32",
-        # Noise does not show what a network makes of smooth pictures.
-        "tf32": bearing_tf32(model, variants, seen) if pictures is not None else [],
+        # Noise does not show the effect of TF32 on smooth pictures.
+        "tf32": tf32_safe_variants(model, variants, shown) if pictures is not None else [],
         "gallery": None,
         "labels": _labels(task, classes),
         "calibration": None if task == "parsing" else UNCALIBRATED,
         "metrics": {
             "parity_max_relative_error": errors,
-            "variants": {
-                name: _distance(folder / file, model, network.outputs, seen[:16]) for name, file in variants.items()
-            },
+            "variants": _distances(folder, variants, network.outputs, shown[:16]),
         },
         "training": {"paper": "arXiv 2106.07873", "task": task, "class_order": _order(task, classes)},
     }
     return write_manifest(folder, manifest)
 
 
+def _check_arguments(task: str, folder: Path, classes: Sequence[str]) -> None:
+    """Raise CheckpointError for wrong classes or a folder with files."""
+    if (task == "attribution") != bool(classes):
+        raise CheckpointError("attribution needs its five class names in the checkpoint's order; other tasks take none")
+    if classes and (len(set(classes)) != 5 or "camera" not in classes):
+        raise CheckpointError(f"classes must be five different names, one of them camera, got {', '.join(classes)}")
+    if folder.exists() and any(folder.iterdir()):
+        raise CheckpointError(f"{folder} must be empty; name a new folder")
+
+
 def _order(task: str, classes: Sequence[str]) -> list[str] | None:
-    """What the checkpoint's own outputs mean, in order."""
+    """Return the classes of the checkpoint's outputs, in order."""
     return {"deepfake": ["generated", "camera"], "attribution": list(classes)}.get(task)
 
 
 def _windows(pictures: Path | None, size: int) -> np.ndarray:
-    """uint8[N, S, S, 3]: the folder's pictures as the runtime would show them to the network; without one, noise to compare on."""
+    """Return the folder's pictures resized as the runtime does, uint8[N, S, S, 3]; without a folder, return noise."""
     if pictures is None:
-        return np.random.default_rng(0).integers(0, 256, (8, size, size, 3), np.uint8)
-    found = []
+        return np.random.default_rng(0).integers(0, 256, (4, size, size, 3), np.uint8)
+    resized = []
     for path in sorted(path for path in pictures.rglob("*") if path.is_file()):
         try:
-            found.append(windows.resize_whole(images.read(path).pixels, size).pixels[0])
+            resized.append(windows.resize_whole(images.read(path).pixels, size).pixels[0])
         except ImageError:
             continue
-    if len(found) < 8:
+    if len(resized) < MIN_PICTURES:
         raise CheckpointError(
-            f"{pictures} has {len(found)} pictures that can be read; INT8 needs 8 at least, some hundreds are better"
+            f"{pictures} must have at least {MIN_PICTURES} readable pictures, got {len(resized)}; some hundreds are better"
         )
-    return np.stack(found)
+    return np.stack(resized)
 
 
-def _distance(file: Path, reference: Path, names: Sequence[str], given: np.ndarray) -> dict[str, float]:
-    """Mean difference of each output from fp32, relative to its largest value: no labelled pictures come with a checkpoint."""
-    got, expected = (OnnxRuntimeBackend(path.read_bytes()).run(given, names) for path in (file, reference))
+def _distances(
+    folder: Path, variants: dict[str, str], names: Sequence[str], shown: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Return each variant's mean difference from fp32 for every output, relative to the output's largest value.
+
+    The release has no labelled pictures to measure accuracy on.
+    """
+    outputs = {
+        variant: OnnxRuntimeBackend((folder / file).read_bytes()).run(shown, names)
+        for variant, file in variants.items()
+    }
+    expected = outputs["fp32"]
     return {
-        name: float(np.abs(got[name] - expected[name]).mean() / max(float(np.abs(expected[name]).max()), 1e-9))
-        for name in names
+        variant: {
+            name: float(np.abs(got[name] - expected[name]).mean() / max(float(np.abs(expected[name]).max()), 1e-9))
+            for name in names
+        }
+        for variant, got in outputs.items()
     }
 
 

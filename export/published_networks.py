@@ -1,7 +1,7 @@
-"""The networks of "Reverse Engineering of Generative Models" (arXiv 2106.07873) as their checkpoints name them: a FEN and, for each
-of three questions, a head on its fingerprint.
+"""The networks of "Reverse Engineering of Generative Models" (arXiv 2106.07873), with the names of their checkpoints.
 
-Every module takes uint8 windows [N, S, S, 3], as all bundles do, and gives a tuple in the order of its `outputs`.
+A fingerprint estimation network (FEN) feeds one of three heads. Every full network takes uint8 windows [N, S, S, 3], as all
+bundles do, and returns a tuple in the order of its `outputs`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Of every channel, for pixels in [0, 1].
+# Mean and standard deviation of every channel, for pixels in [0, 1].
 MEAN, STD = 0.6490, 0.1269
 GREY = (0.299, 0.587, 0.114)
 
 
 class DnCNN(nn.Module):
-    """float[N, 3, S, S] -> the fingerprint, of the same shape."""
+    """The FEN: maps pixels, float[N, 3, S, S], to a fingerprint of the same shape."""
 
     def __init__(self, depth: int, width: int = 64) -> None:
         super().__init__()
@@ -32,7 +32,8 @@ class DnCNN(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
+        fingerprint: Tensor = self.layers(x)
+        return fingerprint
 
 
 def _stage(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
@@ -40,9 +41,9 @@ def _stage(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
 
 
 class ParsingHead(nn.Module):
-    """The fingerprint, 64x64 -> architecture and losses.
+    """Maps a 64x64 fingerprint to architecture parameters and losses.
 
-    The checkpoints hold two further branches (`fc4` to `fc7`) that no output reads; they are here so that every key has its place.
+    The checkpoints hold two more branches, `fc4` to `fc7`, that no output reads. They exist here so that every key loads.
     """
 
     outputs = (
@@ -56,7 +57,7 @@ class ParsingHead(nn.Module):
         "losses",
     )
     sizes = (9, 4, 4, 4, 2, 2, 2)
-    # The group of losses that each of the eight belongs to, and by whose probability it is multiplied.
+    # The group of each of the eight losses, whose probability multiplies the loss's own.
     parents = (0, 0, 0, 0, 1, 1, 1, 2)
 
     def __init__(self) -> None:
@@ -75,7 +76,7 @@ class ParsingHead(nn.Module):
             self.add_module(f"fc10_{i}", nn.Linear(64, 2))
 
     def branch(self, fingerprint: Tensor) -> Tensor:
-        """What every output reads: float[N, 3, 64, 64] -> float[N, 64]."""
+        """Return the features that every output reads, float[N, 64]."""
         x = fingerprint
         for i in range(1, 6):
             x = self.get_submodule(f"layer{i}")(x)
@@ -90,13 +91,13 @@ class ParsingHead(nn.Module):
             self.get_submodule(f"fc10_{i}")(x)[:, 1:].sigmoid() * groups[parent]
             for i, parent in enumerate(self.parents, 1)
         ]
-        # Bundles give losses as logits; the bounds keep the logarithm of a certain answer finite.
+        # Bundles give losses as logits. The clamp keeps them finite.
         chance = torch.cat(used, dim=1).clamp(1e-6, 1 - 1e-6)
         return (architecture[0].sigmoid(), *architecture[1:], torch.log(chance) - torch.log(1 - chance))
 
 
 class DeepfakeHead(nn.Module):
-    """The fingerprint, 128x128 -> the logit of "generated". Of the two published classes the first is fake."""
+    """Maps a 128x128 fingerprint to the logit of "generated". The first published class is fake."""
 
     outputs = ("generated",)
 
@@ -112,13 +113,14 @@ class DeepfakeHead(nn.Module):
         x = fingerprint
         for i in range(1, 6):
             x = self.get_submodule(f"layer{i}")(x)
-        fake, real = self.fc2(F.relu(self.fc1(x.flatten(1)))).split(1, dim=1)
-        # The published answer is the larger of the two sigmoids: the sign of this difference.
+        logits: Tensor = self.fc2(F.relu(self.fc1(x.flatten(1))))
+        # The published answer is the class with the larger sigmoid, which is the sign of this difference.
+        fake, real = logits.chunk(2, dim=1)
         return (fake - real,)
 
 
 class AttributionHead(nn.Module):
-    """The spectrum of the fingerprint, 128x128 -> logits of five classes, camera and four generators."""
+    """Maps the spectrum of a 128x128 fingerprint to logits of five classes: camera and four generators."""
 
     outputs = ("attribution",)
     size = 128
@@ -137,10 +139,10 @@ class AttributionHead(nn.Module):
 
 
 class Spectrum(nn.Module):
-    """float[N, 3, S, S] -> float[N, 1, S, S]: amplitudes of the grey picture's Fourier transform, zero frequency in the middle.
+    """Amplitudes of the grey picture's Fourier transform, centred: float[N, 3, S, S] to float[N, 1, S, S].
 
-    TensorRT has no Fourier transform. Two matrix products with the transform's matrix do it, one a direction: its rows are in the
-    order that puts zero frequency in the middle, its cosines above its sines. They are written as 1x1 convolutions, which also
+    TensorRT has no Fourier transform, so two products with the transform's matrix compute it, one per direction. The
+    rows are ordered to centre the zero frequency, with cosines above sines. The products are 1x1 convolutions, which
     compile where FP32 matrix products do not.
     """
 
@@ -156,19 +158,18 @@ class Spectrum(nn.Module):
         self.register_buffer("grey", torch.tensor(GREY).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        size = x.shape[-1]
-        columns = F.conv2d(
-            F.conv2d(x, self.grey).permute(0, 3, 2, 1), self.transform
-        )  # [N, 2S over columns, S rows, 1]
+        grey = F.conv2d(x, self.grey).permute(0, 3, 2, 1)
+        columns = F.conv2d(grey, self.transform)  # [N, 2S over columns, S rows, 1]
         both = F.conv2d(columns.permute(0, 2, 1, 3), self.transform)  # [N, 2S over rows, 2S over columns, 1]
-        of_real, of_imaginary = both.split(size, dim=1)
-        (a, b), (c, d) = of_real.split(size, dim=2), of_imaginary.split(size, dim=2)
+        from_real, from_imaginary = both.chunk(2, dim=1)
+        (a, b), (c, d) = from_real.chunk(2, dim=2), from_imaginary.chunk(2, dim=2)
         real, imaginary = a - d, b + c
-        return (real * real + imaginary * imaginary).sqrt().permute(0, 3, 1, 2)
+        amplitude: Tensor = (real * real + imaginary * imaginary).sqrt()
+        return amplitude.permute(0, 3, 1, 2)
 
 
 class Published(nn.Module):
-    """uint8 [N, S, S, 3] -> (fingerprint float32[N, 3, S, S], *the head's outputs)."""
+    """Maps uint8[N, S, S, 3] to the fingerprint, float32[N, 3, S, S], and the head's outputs."""
 
     def __init__(self, fen: DnCNN, head: ParsingHead | DeepfakeHead | AttributionHead) -> None:
         super().__init__()
@@ -176,7 +177,7 @@ class Published(nn.Module):
         self.outputs = ["fingerprint", *head.outputs]
 
     def forward(self, windows: Tensor) -> tuple[Tensor, ...]:
-        # Cast before the transpose: TensorRT accepts no other order for a uint8 input.
+        # TensorRT requires the cast of a uint8 input before the transpose.
         x = ((windows.float() / 255 - MEAN) / STD).permute(0, 3, 1, 2)
         fingerprint = self.fen(x)
         return (fingerprint, *self.head(fingerprint))

@@ -1,4 +1,4 @@
-"""fp32 ONNX -> INT8 ONNX with quantise/dequantise pairs, in the form that a CPU or TensorRT wants."""
+"""Quantise an fp32 ONNX model to INT8 with quantise/dequantise pairs, in the form that CPUs or TensorRT want."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from export.bias_correction import correct_biases
-from export.onnx_rewrite import (
-    convolution_as_gemm,
-    dividing_in_weights,
-    fully_connected_weights,
-    merged_heads,
-    quantized_behind_relu,
-    reading_pixels,
-    spatial_convolutions,
-    store_in_half,
-    with_channels_last,
-    with_shared_statistics,
+from export.graph_passes import (
+    channels_last_residuals,
+    conv_to_gemm,
+    drop_quantize_before_relu,
+    fold_pixel_scale,
+    merge_heads,
+    share_dequantize,
+    store_weights_fp16,
 )
+from export.graph_utils import fully_connected_weights, pixel_nodes, spatial_convolutions
+
+BATCH = 16
+
+GraphPass = Callable[[onnx.ModelProto], onnx.ModelProto]
 
 
-class _Windows(CalibrationDataReader):
+class _Windows(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, windows: np.ndarray, batch: int) -> None:
         self.batches: Iterator[dict[str, np.ndarray]] = iter(
             [{"windows": windows[i : i + batch]} for i in range(0, len(windows), batch)]
@@ -36,57 +38,68 @@ class _Windows(CalibrationDataReader):
         return next(self.batches, None)
 
 
-Rewrite = Callable[[onnx.ModelProto], onnx.ModelProto]
-
-
 @dataclass(frozen=True)
 class Scheme:
-    """How activations and biases are quantised, how many convolutions behind those that read the picture are not, how the graph is laid out
-    before and after that, and whether the fully connected layers' weights are stored in fp16; weights of convolutions are symmetric int8 a
-    channel everywhere."""
+    """How to quantise. Convolution weights are symmetric int8 per channel in every scheme.
+
+    Attributes:
+        activations: Type of quantised activations.
+        symmetric: Whether activations have no zero point.
+        bias: Whether biases are quantised.
+        skip: Number of convolutions after those that read pixels that stay in fp32.
+        before: Graph passes that run before quantisation.
+        after: Graph passes that run after it.
+        fp16_dense: Whether the weights of fully connected layers are stored in fp16.
+    """
 
     activations: QuantType
     symmetric: bool
     bias: bool
-    whole: int
-    before: tuple[Rewrite, ...] = ()
-    after: tuple[Rewrite, ...] = ()
-    half: bool = False
+    skip: int
+    before: tuple[GraphPass, ...] = ()
+    after: tuple[GraphPass, ...] = ()
+    fp16_dense: bool = False
 
 
-# CPUs with VNNI multiply uint8 by int8. What each change of the layout is worth there: `python -m benchmarks rewrites`.
+# CPUs with VNNI multiply uint8 by int8.
 CPU = Scheme(
     QuantType.QUInt8,
     symmetric=False,
     bias=True,
-    whole=0,
-    before=(dividing_in_weights, merged_heads, convolution_as_gemm),
-    after=(with_shared_statistics, with_channels_last),
-    half=True,
+    skip=0,
+    before=(fold_pixel_scale, merge_heads, conv_to_gemm),
+    after=(share_dequantize, channels_last_residuals),
+    fp16_dense=True,
 )
-# TensorRT knows no zero points, keeps biases in fp32, and wants weights that are constants. Without zero points half of the steps are lost
-# behind a ReLU, most of all on the faintest features: one convolution more in fp32 takes a third off the error of the logit.
-TENSORRT = Scheme(QuantType.QInt8, symmetric=True, bias=False, whole=1)
+# TensorRT has no zero points, keeps biases in fp32, and wants constant weights. Without zero points, half of the steps
+# after a ReLU are lost, mostly on faint features. One more convolution in fp32 cuts the error of the logit by a third.
+TENSORRT = Scheme(QuantType.QInt8, symmetric=True, bias=False, skip=1)
 
 
 def quantize(source: Path, target: Path, windows: np.ndarray, scheme: Scheme = CPU) -> None:
-    """Quantise the convolutions, calibrated on uint8[N, S, S, 3] windows of training pictures, and correct their biases.
+    """Quantise the convolutions and correct their biases.
 
-    The convolutions that read the picture and the fully connected heads are computed in fp32: the ones see eight bits of which the
-    traces are the last, the others cost nothing.
+    The convolutions that read pixels stay in fp32, because generator traces are in the last of eight bits. The fully
+    connected heads stay in fp32 because they cost nothing.
+
+    Args:
+        source: The fp32 model.
+        target: The file to write.
+        windows: uint8[N, S, S, 3] of training pictures to calibrate on.
+        scheme: The form that the target device wants.
     """
     prepared = target.with_suffix(".prepared.onnx")
     quant_pre_process(source, prepared, skip_symbolic_shape=True)
     model = onnx.load(prepared)
-    for rewrite in scheme.before:
-        model = rewrite(model)
+    for graph_pass in scheme.before:
+        model = graph_pass(model)
     onnx.save(model, prepared)
-    first = reading_pixels(model)
-    names = [name for name in spatial_convolutions(model) if name not in first][scheme.whole :]
+    reading_pixels = pixel_nodes(model)
+    names = [name for name in spatial_convolutions(model) if name not in reading_pixels][scheme.skip :]
     quantize_static(
         prepared,
         target,
-        _Windows(windows, 16),
+        _Windows(windows, BATCH),
         quant_format=QuantFormat.QDQ,
         activation_type=scheme.activations,
         weight_type=QuantType.QInt8,
@@ -101,8 +114,10 @@ def quantize(source: Path, target: Path, windows: np.ndarray, scheme: Scheme = C
         },
     )
     prepared.unlink()
-    quantized = quantized_behind_relu(onnx.load(target))
+    quantized = drop_quantize_before_relu(onnx.load(target))
     correct_biases(quantized, model, names, windows)
-    for rewrite in scheme.after:
-        quantized = rewrite(quantized)
-    onnx.save(store_in_half(quantized, fully_connected_weights(model)) if scheme.half else quantized, target)
+    for graph_pass in scheme.after:
+        quantized = graph_pass(quantized)
+    if scheme.fp16_dense:
+        quantized = store_weights_fp16(quantized, fully_connected_weights(model))
+    onnx.save(quantized, target)

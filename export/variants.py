@@ -1,8 +1,8 @@
-"""One trained network, a model file for each precision and kind of device.
+"""Write one model file for each precision and kind of device.
 
-All four are in the wheel: together they are smaller than its limit, and whoever installed only the wheel on a device has no exporter.
-No file can be made from another at run time. TensorRT 11 takes precision from the file alone, so fp16 needs its own; a CPU with VNNI is
-much faster with uint8 activations than with the symmetric int8 that TensorRT demands, so INT8 needs two.
+The wheel holds all four files, because a device that installs only the wheel has no exporter and no file can be derived
+from another at run time. TensorRT 11 takes precision from the file alone, so fp16 needs its own. INT8 needs two: CPUs with
+VNNI are much faster with uint8 activations, while TensorRT requires symmetric int8.
 """
 
 from __future__ import annotations
@@ -13,30 +13,41 @@ from pathlib import Path
 import numpy as np
 
 from export import tf32
-from export.half import halve
+from export.fp16 import to_fp16
 from export.quantize import CPU, TENSORRT, quantize
 
 PRECISIONS = ("fp16", "int8", "int8-tensorrt")
 
 
-def bearing_tf32(model: Path, variants: Mapping[str, str], windows: np.ndarray) -> list[str]:
-    """The manifest's `tf32`: which variants beside an fp32 model answer the same with it, as these uint8[N, S, S, 3] windows show.
+def tf32_safe_variants(model: Path, variants: Mapping[str, str], windows: np.ndarray) -> list[str]:
+    """Return the manifest's `tf32`: the variants whose answers TF32 does not change.
 
-    Those that a GPU runs: what is in fp32 in fp16 files. The fp32 file is for whoever asks for fp32.
+    Only fp16 files are tested, for their fp32 part. The fp32 file is for users who ask for fp32.
+
+    Args:
+        model: The fp32 file, next to the others.
+        variants: File names by precision.
+        windows: uint8[N, S, S, 3] to compare on.
     """
     return [
         name
         for name in ("fp16",)
-        if name in variants and tf32.borne_by(model.with_name(variants[name]), model, windows)
+        if name in variants and tf32.tolerates_tf32(model.with_name(variants[name]), model, windows)
     ]
 
 
 def write_variants(model: Path, windows: np.ndarray, precisions: Sequence[str] = PRECISIONS) -> dict[str, str]:
-    """Write other precisions beside an fp32 model, INT8 calibrated on uint8[N, S, S, 3] windows; returns the manifest's `variants`."""
+    """Write other precisions next to an fp32 model and return the manifest's `variants`.
+
+    Args:
+        model: The fp32 file.
+        windows: uint8[N, S, S, 3] to calibrate INT8 on.
+        precisions: The precisions to write.
+    """
     files = {name: model.with_name(f"{model.stem}.{name}.onnx") for name in precisions}
     for name, file in files.items():
         if name == "fp16":
-            halve(model, file)
+            to_fp16(model, file)
         else:
             quantize(model, file, windows, TENSORRT if name == "int8-tensorrt" else CPU)
     return {name: file.name for name, file in {"fp32": model, **files}.items()}

@@ -1,5 +1,6 @@
-"""A GPU in main memory, for the code around TensorRT where there is none: CUDA's runtime calls on host memory, and an engine
-whose outputs are sums over its windows. Only names that the real libraries have can be added to it (a test holds that).
+"""A fake GPU in main memory for the code around TensorRT: CUDA's runtime calls, and an engine that sums its windows.
+
+A test checks that the fakes have only names that the real libraries have.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ TENSORS = (
 
 
 class Cuda:
-    """The calls of `cuda.bindings.runtime` that edgeparse makes. `fails` maps a call's name to the status that it returns."""
+    """The calls of `cuda.bindings.runtime` that edgeparse uses; `fails` maps a call's name to the status to return."""
 
     cudaStreamNonBlocking = real.cudaStreamNonBlocking
     cudaStreamCaptureMode = real.cudaStreamCaptureMode
@@ -34,7 +35,7 @@ class Cuda:
         self.blocks: dict[int, Any] = {}
         self.streams = 0
         self.recording: list[Any] | None = None
-        # What is recorded is lost, as where the work went to another stream.
+        # Lose what is recorded, as if the work had gone to another stream.
         self.forgets = False
         self.launched = 0
         self.lock = threading.Lock()
@@ -135,8 +136,10 @@ class Cuda:
 
 
 class Context:
-    """An execution context: `generated` is the sum of a window, `fingerprint` its pixels, channels first. It computes in the block at
-    `scratch`, where it was made without memory of its own. What was recorded before another shape was set is of no use after."""
+    """An execution context: `generated` is the sum of a window, `fingerprint` its pixels with channels first.
+
+    Without memory of its own, it computes in the block at `scratch`. A graph is invalid after a change of shape.
+    """
 
     def __init__(self, engine: Engine, own_memory: bool) -> None:
         self.engine = engine
@@ -191,7 +194,7 @@ class Context:
 
 
 class Engine:
-    """A loaded engine for up to `largest` windows. With `drifts`, every run computes something else."""
+    """A loaded engine for up to `largest` windows; with `drifts`, every run gives other outputs."""
 
     num_io_tensors = len(TENSORS)
     device_memory_size_v2 = 2**20

@@ -1,4 +1,4 @@
-"""A terminal to run commands in, as a person would see them."""
+"""Run commands in a pseudo-terminal, as a person would see them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Seen:
-    """What the terminal showed, escape codes and all, and the exit status."""
+    """What the terminal showed, with escape codes, and the exit status."""
 
     text: str
     status: int
@@ -33,8 +33,17 @@ def run_in_terminal(
     columns: int = 110,
     seconds: float = 60,
 ) -> Seen:
-    """Run edgeparse with the terminal as its three streams, or with standard output in a file; press Ctrl-C once a text that
-    a pattern matches was shown."""
+    """Run edgeparse in a pseudo-terminal.
+
+    Args:
+        arguments: The command line.
+        environment: Extra environment variables.
+        interrupt_after: Press Ctrl-C once the output matches this pattern.
+        stdout_to: Redirect standard output to this file.
+        answer: Typed after the start.
+        columns: Width of the terminal.
+        seconds: Kill the command after this time.
+    """
     child, terminal = pty.fork()
     if child == 0:
         fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
@@ -51,7 +60,7 @@ def run_in_terminal(
         if select.select([terminal], [], [], 0.1)[0]:
             try:
                 data = os.read(terminal, 65536)
-            except OSError:  # Linux says so when the other end is closed
+            except OSError:  # on Linux, the other end was closed
                 break
             if not data:
                 break

@@ -122,7 +122,7 @@ def test_time_of_a_window_is_the_slowest_machines_best_precision(tmp_path: Path)
     def machine(name: str, sha256: str, *times: float) -> None:
         contenders = [{"network": "edgeparse", "runtime": "onnxruntime", "ms": {"all": {"p50": t}}} for t in times]
         contenders.append({"network": "published", "runtime": "onnxruntime", "ms": {"parsing": {"p50": 99.0}}})
-        sections = {"peers": {"bundle_sha256": sha256, "contenders": contenders}}
+        sections = {"cpu": {"bundle_sha256": sha256, "competitors": contenders}}
         (tmp_path / f"{name}.json").write_text(json.dumps({"sections": sections}))
 
     assert window_ms(tmp_path.glob("*.json"), "ours") is None

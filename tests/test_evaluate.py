@@ -30,7 +30,7 @@ from export.calibration import (
     label_spaces,
 )
 from tests.conftest import edit_manifest
-from tests.made_collection import made_collection
+from tests.synthetic_collection import synthetic_collection
 from training import parsing, small
 from training.bars import CONFIDENCE, FALSE_ALARM, MISS, above_mode, l1_saved
 from training.card import comparing_sections
@@ -174,7 +174,7 @@ def test_every_figure_of_attribution_lies_in_its_interval() -> None:
 
 def test_gains_that_are_redrawn_are_those_that_are_judged() -> None:
     rng = np.random.default_rng(3)
-    collection = made_collection()
+    collection = synthetic_collection()
     labels = [source.labels for source in collection.sources if source.labels is not None and source.zoo]
     assert len({label.family for label in labels}) > 1
     known, rows = labels[: len(labels) // 2], [labels[i] for i in rng.integers(len(labels), size=40)]
@@ -191,7 +191,7 @@ def test_gains_that_are_redrawn_are_those_that_are_judged() -> None:
 
 def test_an_evaluation_reads_no_picture_that_it_does_not_look_at() -> None:
     """And all that it looks at, in the same order."""
-    collection = made_collection()
+    collection = synthetic_collection()
     sources = {source_key(source): source for source in collection.sources}
     keys = list(sources)
     entries = [
@@ -349,7 +349,7 @@ def test_enrolment_takes_three_generators_with_pictures_to_spare() -> None:
 
 
 def test_edited_pictures_are_asked_about_of_both_kinds() -> None:
-    bundle, collection = open_bundle(default_folder()), made_collection()
+    bundle, collection = open_bundle(default_folder()), synthetic_collection()
     assert bundle.calibration is not None
     backend, seen = create("cpu", bundle, None), []
 
@@ -374,7 +374,7 @@ def test_edited_pictures_are_asked_about_of_both_kinds() -> None:
 
 
 def test_small_pictures_are_asked_about_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
-    bundle, collection = open_bundle(default_folder()), made_collection()
+    bundle, collection = open_bundle(default_folder()), synthetic_collection()
     assert bundle.calibration is not None
     backend = create("cpu", bundle, None)
     monkeypatch.setattr(small, "SIDES", (16, 40))
@@ -405,7 +405,7 @@ def test_every_edit_changes_a_picture_and_leaves_one(name: str) -> None:
 
 
 def test_only_what_edits_are_tried_on_is_loaded() -> None:
-    labels = made_collection().sources[-1].labels
+    labels = synthetic_collection().sources[-1].labels
     sources = {
         "zoo/photos": Generator("photos", None, True, "train"),
         "photos": Generator("photos", None, False, "train"),

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from tests.made_collection import labels, made_collection
+from tests.synthetic_collection import labels, synthetic_collection
 from training.dataset import Collection, Sample
 from training.folds import FOLDS, refold, unseen_photos
 from training.leakage import shared_contents, shared_labels
@@ -16,7 +16,7 @@ from training.zoo.files import zoo_splits
 
 
 def test_fold_0_is_the_loaded_split() -> None:
-    collection = made_collection()
+    collection = synthetic_collection()
     same = refold(collection, 0)
     assert same.sources == collection.sources
     assert [(s.source, s.split) for s in same.samples] == [(s.source, s.split) for s in collection.samples]
@@ -47,7 +47,7 @@ LARGEST = ("imagenet1k",)
 
 
 def test_a_photo_source_can_be_left_out_beside_those_of_a_fold() -> None:
-    usual, without = (refold(made_collection(), 1, left_out) for left_out in ((), LARGEST))
+    usual, without = (refold(synthetic_collection(), 1, left_out) for left_out in ((), LARGEST))
     assert usual.sources == without.sources
     assert unseen_photos(1, LARGEST) == {*unseen_photos(1), *LARGEST}
 
@@ -66,7 +66,7 @@ def test_a_photo_source_can_be_left_out_beside_those_of_a_fold() -> None:
 @pytest.mark.parametrize("left_out", [(), LARGEST], ids=["", "without the largest source"])
 @pytest.mark.parametrize("number", range(len(FOLDS)))
 def test_nothing_is_on_two_sides(number: int, left_out: tuple[str, ...]) -> None:
-    folded = refold(made_collection(), number, left_out)
+    folded = refold(synthetic_collection(), number, left_out)
     assert shared_contents(folded) == []
     assert shared_labels(folded) == []
     public = {s.name: s.split for s in folded.sources if s.labels is not None and not s.zoo}

@@ -1,4 +1,4 @@
-"""A new user's first steps, from an environment that holds nothing; and an app for machines without Python."""
+"""A new user's first steps in an empty environment, and an app for machines without Python."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MINUTES = 2
 
 
 class Clean:
-    """A virtual environment with edgeparse in it, and nobody's settings."""
+    """A virtual environment and home without packages or settings."""
 
     def __init__(self, folder: Path) -> None:
         subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
@@ -40,8 +40,8 @@ class Clean:
         return done.stdout
 
 
-def machine_time() -> float:
-    """Processor seconds of finished child processes: what other load on the machine cannot lengthen."""
+def children_cpu_seconds() -> float:
+    """CPU seconds of finished child processes, which other load does not affect."""
     times = os.times()
     return times.children_user + times.children_system
 
@@ -51,9 +51,10 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Clean:
     return Clean(tmp_path_factory.mktemp("clean"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows does not count the time of children")
 def test_first_steps_in_two_minutes(clean: Clean, bundle_copy: Path) -> None:
-    begun = machine_time()
+    start = children_cpu_seconds()
     clean.run("python", "-m", "pip", "install", "-q", "--disable-pip-version-check", f"{ROOT}[cpu]")
     installed = clean.run("python", "-m", "pip", "list", "--format=freeze").lower()
     assert not {"torch", "scipy", "onnx", "opencv-python"} & {line.split("==")[0] for line in installed.splitlines()}
@@ -63,7 +64,7 @@ def test_first_steps_in_two_minutes(clean: Clean, bundle_copy: Path) -> None:
     clean.run("edgeparse", "check", photo, "--report", "report.html")
     assert "camera-dog.jpg" in (clean.folder / "report.html").read_text()
 
-    # A bundle that compares and names, whatever the default one is good enough for.
+    # A bundle that compares and names, whatever the default bundle does.
     bundle = ("--bundle", comparing(bundle_copy, known=ANY))
     paths = [clean.folder / f"{i}.png" for i in range(12)]
     for i, path in enumerate(paths):
@@ -74,9 +75,10 @@ def test_first_steps_in_two_minutes(clean: Clean, bundle_copy: Path) -> None:
     (named,) = json.loads(clean.run("edgeparse", "check", paths[11], "--json", *bundle))
     assert named["generator"]["name"] == "noise maker"
     assert list((clean.home / "data" / "edgeparse").glob("gallery-*.npz"))
-    assert 1 < machine_time() - begun < MINUTES * 60
+    assert 1 < children_cpu_seconds() - start < MINUTES * 60
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the root file system is made for Linux")
 def test_packaged_app_runs_without_python(clean: Clean) -> None:
     clean.run("python", "-m", "pip", "install", "-q", "--disable-pip-version-check", f"{ROOT}[cpu]", "pyinstaller")
@@ -85,5 +87,5 @@ def test_packaged_app_runs_without_python(clean: Clean) -> None:
     assert 20 < result["size_mb"] < 250
     inside = {path.name for path in (clean.folder / "app" / "app" / "_internal").iterdir()}
     assert "edgeparse" in inside
-    # What the app does not use stays out; the hook says so for scipy, which the API imports only where it is installed.
+    # Unused packages stay out. PyInstaller's hook excludes scipy, which the API imports only if it is installed.
     assert not {"torch", "scipy", "rich", "click"} & inside

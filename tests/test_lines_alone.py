@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import lines_alone
-from tests.made_collection import PUBLIC, made_collection
+from tests.synthetic_collection import PUBLIC, synthetic_collection
 from training import lines
 from training.dataset import Collection, Generator
 from training.folds import FOLDS
@@ -40,7 +40,7 @@ def test_every_public_generator_is_judged_once_by_lines_that_did_not_learn_from_
     monkeypatch.setattr(lines, "WINDOWS", 1)
     monkeypatch.setattr(lines, "fitted", watched)
     monkeypatch.setattr(lines_alone, "read", lambda _path: Index({}, []))
-    monkeypatch.setattr(lines_alone, "collect", lambda _index: _without_zoo(made_collection()))
+    monkeypatch.setattr(lines_alone, "collect", lambda _index: _without_zoo(synthetic_collection()))
     monkeypatch.setattr(lines_alone, "RESULT", tmp_path / "lines.json")
     index = tmp_path / "index.jsonl"
     index.touch()

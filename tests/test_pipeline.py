@@ -15,7 +15,7 @@ from PIL import Image
 from edgeparse import Parser
 from edgeparse.bundle import open_bundle
 from export.__main__ import bundle as export_bundle
-from export.__main__ import halve as halve_bundle
+from export.__main__ import fp16 as fp16_bundle
 from export.__main__ import refit as refit_bundle
 from tests.conftest import edit_manifest, noise
 from training import precisions
@@ -56,6 +56,7 @@ def run(command: object, *arguments: object) -> str:
 
 
 # Everything from photos to a bundle: two and a half minutes on 2 quick cores.
+@pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, zoo_folder, pictures, out, bundle = (
@@ -128,7 +129,7 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copyfile(bundle / "model.onnx", bundle / "model.fp16.onnx")
     as_fp32 = {"sha256": before.hashes["model.onnx"], "bytes": before.sizes["model.onnx"]}
     edit_manifest(bundle, lambda fields: fields["files"].update({"model.fp16.onnx": as_fp32}))
-    run(halve_bundle, bundle, pictures, "--version", "3")
+    run(fp16_bundle, bundle, pictures, "--version", "3")
     halved = open_bundle(bundle)
     assert (halved.label, halved.hashes, halved.calibration) == ("toy-3", before.hashes, before.calibration)
     assert measured_of(halved)["answers_sha256"] == measured_of(before)["answers_sha256"]

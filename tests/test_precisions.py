@@ -14,7 +14,7 @@ from edgeparse.backends.select import create
 from edgeparse.bundle import open_bundle
 from edgeparse.gallery import Gallery
 from tests.conftest import edit_manifest
-from tests.made_collection import made_collection
+from tests.synthetic_collection import synthetic_collection
 from training.accuracy import Sources, _anew, _cost
 from training.bars import BARS
 from training.card import _fitted_of
@@ -69,7 +69,7 @@ def test_points_are_lost_on_the_worse_side() -> None:
 
 
 def test_a_zoo_without_training_pictures_is_enough_for_unseen_generators() -> None:
-    bundle, whole = open_bundle(), made_collection()
+    bundle, whole = open_bundle(), synthetic_collection()
     assert bundle.gallery is not None
     sources = whole.sources
     held_out = Collection(

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks import peer_network, study
 from benchmarks.study import RUNS, Run, perform, prepare, published_settings, settings, smaller_zoo
-from tests.made_collection import made_collection
+from tests.synthetic_collection import synthetic_collection
 from training import accuracy, metrics
 from training.bars import BARS
 from training.dataset import Collection, as_it_comes
@@ -35,7 +35,7 @@ LITTLE = 1e-3
 
 
 def few() -> Collection:
-    return made_collection(FEW, frozenset({"imagenet1k", "dreambooth_unsplash"}))
+    return synthetic_collection(FEW, frozenset({"imagenet1k", "dreambooth_unsplash"}))
 
 
 def run(name: str) -> Run:
@@ -285,4 +285,4 @@ def test_the_largest_photo_source_is_left_out_of_one_of_two(tmp_path: Path, monk
 
 
 def three_sources() -> Collection:
-    return made_collection(FEW, frozenset({"imagenet1k", "dreambooth_unsplash", "bsds500"}))
+    return synthetic_collection(FEW, frozenset({"imagenet1k", "dreambooth_unsplash", "bsds500"}))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tests.made_collection import made_collection
+from tests.synthetic_collection import synthetic_collection
 from training import throughput
 
 
 def test_rates_are_of_chains_and_of_windows() -> None:
-    found = throughput.measure(made_collection(), pictures=20, seconds=0.2)
+    found = throughput.measure(synthetic_collection(), pictures=20, seconds=0.2)
     assert found["cores"] >= 1
     assert found["window"] == 128
     assert found["chains_per_s"] > 0

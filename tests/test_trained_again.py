@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks import trained_again
 from tests.conftest import noise
-from tests.made_collection import labels
+from tests.synthetic_collection import labels
 from training.codecs import Jpeg
 from training.dataset import Generator
 from training.index.lines import Entry, Index, Place

@@ -14,10 +14,10 @@ import scipy.fft
 import scipy.ndimage
 import torch
 
-from export.onnx_graph import TOLERANCE, export, fold_batch_norm, output_names, parity, with_short_weights
+from export.onnx_export import TOLERANCE, export, fold_batch_norm, output_names, parity, round_weights
 from export.quantize import quantize
 from tests.conftest import noise
-from tests.made_collection import made_collection
+from tests.synthetic_collection import synthetic_collection
 from training import answers, codecs, lines, metrics
 from training.batches import Batches
 from training.begin import fitting, load_weights
@@ -166,7 +166,7 @@ def test_folded_network_computes_the_same() -> None:
 
 def test_short_weights_compress_and_compute_about_the_same(tmp_path: Path) -> None:
     made = network()
-    short = with_short_weights(made)
+    short = round_weights(made)
     given = torch.from_numpy(windows(8))
     with torch.no_grad():
         a, b = made(given), short(given)
@@ -752,7 +752,7 @@ def test_zoo_splits_are_disjoint_and_balanced() -> None:
 
 @pytest.mark.parametrize("variants", [0, 2])
 def test_spectral_lines_have_what_they_learn_from(variants: int) -> None:
-    collection = made_collection()
+    collection = synthetic_collection()
     add_training_variants(collection, variants, 0)
     trained = collection.select(split="train", source_split="train")
     public = [sample for sample in trained if not collection.sources[sample.source].zoo]

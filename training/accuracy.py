@@ -150,13 +150,13 @@ def window_ms(files: Iterable[Path], sha256: str) -> float | None:
     """Median milliseconds of a window on a CPU, of ONNX Runtime at its best precision, on the slowest machine that measured this bundle."""
     found = []
     for path in sorted(files):
-        peers = json.loads(path.read_text())["sections"].get("peers", {})
+        cpu = json.loads(path.read_text())["sections"].get("cpu", {})
         times = [
             entry["ms"]["all"]["p50"]
-            for entry in peers.get("contenders", [])
+            for entry in cpu.get("competitors", [])
             if (entry["network"], entry["runtime"]) == (OURS, "onnxruntime")
         ]
-        if times and peers["bundle_sha256"] == sha256:
+        if times and cpu["bundle_sha256"] == sha256:
             found.append(min(times))
     return max(found, default=None)
 

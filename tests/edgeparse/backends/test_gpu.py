@@ -179,7 +179,7 @@ def test_onnxruntime_on_the_gpu_answers_as_on_the_cpu(precision: str, graphs: bo
     backend = OnnxRuntimeBackend(open_bundle().model(precision), "cuda", graphs=graphs, settings=settings)
     differences = verify.compare(backend, reference(), sample_windows(), open_bundle().outputs)
     print(precision, differences)
-    assert not verify.too_far(differences, precision), differences
+    assert not verify.exceeding_tolerance(differences, precision), differences
     # Otherwise this compares nothing of the graphs.
     assert backend.recorded(len(sample_windows())) == graphs
 
@@ -278,7 +278,7 @@ def test_an_engine_answers_as_onnxruntime(name: str, precision: str, store: Engi
     backend = loaded(compiled(name, store, precision), store)
     differences = verify.compare(backend, reference(), sample_windows(), open_bundle().outputs)
     print(name, precision, differences)
-    assert not verify.too_far(differences, precision), differences
+    assert not verify.exceeding_tolerance(differences, precision), differences
 
 
 def test_auto_takes_the_engine_and_reports(name: str, store: EngineCache) -> None:

@@ -143,7 +143,7 @@ def test_what_is_not_onnx_is_refused() -> None:
 
 
 def test_what_the_compiler_refuses_has_its_reason() -> None:
-    """FP32 matrix products fail on Turing, which is why `gemm_as_convolution` exists."""
+    """FP32 matrix products fail on Turing, which is why `gemm_to_conv` exists."""
     weights = numpy_helper.from_array(np.ones((3, 3), np.float32), "w")
     nodes = [
         helper.make_node("Cast", ["windows"], ["x"], to=TensorProto.FLOAT),
