@@ -6,7 +6,6 @@ import fnmatch
 import json
 import tempfile
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -95,8 +94,7 @@ def peers(
     """The published networks and others beside ours, turn by turn."""
     from benchmarks.contenders import contenders
     from benchmarks.peers import lost_in_openvino, measure
-    from training.index.load import load
-    from training.pack import INDEX
+    from training.evaluate.testset import load_testset
 
     wanted = [
         contender
@@ -108,7 +106,7 @@ def peers(
     opened = open_bundle(bundle)
     _prepare({contender.network for contender in wanted}, opened)
     _say("what OpenVINO loses of the evaluation pack's figures")
-    lost = lost_in_openvino(wanted, opened, threads, partial(load, INDEX))
+    lost = lost_in_openvino(wanted, opened, threads, load_testset)
     found = measure(wanted, opened, threads, rounds, seconds, _say) | {"openvino_points_lost": lost}
     _keep(machine, "peers", found, folder)
     for entry in sorted(found["ratios"], key=lambda entry: entry["median"]):

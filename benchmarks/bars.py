@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.contenders import ON_GPU, OURS
 from benchmarks.growth import shares, speed_up
-from training.bars import POINTS_LOST
+from training.evaluate.targets import MAX_POINTS_LOST
 
 Sections = dict[str, Any]
 
@@ -65,7 +65,7 @@ def _ratio(network: str, runtime: str, precision: str | None = None) -> Callable
             for entry in sections["peers"]["ratios"]
             if (entry["network"], entry["runtime"]) == (network, runtime)
             and precision in (None, entry["precision"])
-            and lost.get(entry["precision"], 0.0) <= POINTS_LOST
+            and lost.get(entry["precision"], 0.0) <= MAX_POINTS_LOST
             and entry["parts"] in ("all", "parsing + deepfake")
         )
 
@@ -134,7 +134,7 @@ BARS = (
     _ratio_bar("ours, PyTorch", "the same, our network in PyTorch", 3, _ratio(OURS, "pytorch")),
     _ratio_bar(
         "ours, OpenVINO",
-        f"the same, our network in OpenVINO at the fastest precision that loses at most {POINTS_LOST} points",
+        f"the same, our network in OpenVINO at the fastest precision that loses at most {MAX_POINTS_LOST} points",
         1,
         _ratio(OURS, "openvino"),
     ),

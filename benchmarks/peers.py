@@ -21,9 +21,9 @@ from edgeparse.bundle import Bundle
 from edgeparse.errors import BackendError
 from edgeparse.latency import summarize
 from edgeparse.machine import Watch
-from training.bars import points_lost
 from training.dataset import Collection
-from training.headline import Measured
+from training.evaluate.summary_metrics import VariantOutputs
+from training.evaluate.targets import points_lost
 
 # Idle threads that still spin have gone to sleep by then.
 SETTLE = 0.05
@@ -132,7 +132,7 @@ def lost_in_openvino(
     shown = pictures()
 
     def figures(backend: Backend) -> dict[str, float]:
-        return Measured.of(bundle, backend, shown).figures()
+        return VariantOutputs.run(bundle, backend, shown).figures()
 
     reference = figures(OnnxRuntimeBackend(bundle.model("fp32"), threads=threads))
     return {name: points_lost({"fp32": reference, name: figures(backend)}, name) for name, backend in backends.items()}

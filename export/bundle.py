@@ -32,10 +32,12 @@ from export.onnx_graph import export, output_names, parity, with_constants, with
 from export.tf32 import moved
 from export.variants import bearing_tf32, write_variants
 from training.dataset import Collection, some
+from training.evaluate.attribution import same_generator_metrics
+from training.evaluate.model_parsing import parsing_metrics
+from training.evaluate.predict import Predictions, predict, with_photo_content
+from training.evaluate.tasks import check_splits, detection_metrics
 from training.labels import CONTINUOUS
 from training.networks import WINDOW, Network, NetworkConfig
-from training.predictions import Predictions, predict, with_photos_content
-from training.questions import check_splits, detection, parsing, same_generator
 from training.train import NOT_SAID
 
 # How far an fp16 file's outputs may lie from fp32, in their deviation over windows, in the window where they lie farthest; INT8's lie
@@ -215,7 +217,7 @@ def _fit(folder: Path, manifest: dict, collection: Collection) -> None:
         "calibration": fit_calibration(p, redrawn(look, val, p), gallery, collection),
     }
     bundle = write_manifest(folder, manifest)
-    choose_reported(labels, parsing(p["zoo"], collection, bundle))
+    choose_reported(labels, parsing_metrics(p["zoo"], collection, bundle))
     cameras, made = (
         Predictions(
             {"generated": np.concatenate([p[key].values["generated"] for key in keys])},
@@ -225,10 +227,10 @@ def _fit(folder: Path, manifest: dict, collection: Collection) -> None:
     )
     manifest["metrics"] |= {
         "validation_same_generator": {
-            "zoo": same_generator(with_photos_content(p["zoo"], collection), bundle.same),
-            "real": same_generator(p["real"], bundle.same),
+            "zoo": same_generator_metrics(with_photo_content(p["zoo"], collection), bundle.same),
+            "real": same_generator_metrics(p["real"], bundle.same),
         },
-        "validation_detection": detection(cameras, made, collection, bundle.calibration),
+        "validation_detection": detection_metrics(cameras, made, collection, bundle.calibration),
         "variants": compare_variants(folder, val, p, collection, bundle),
     }
     write_manifest(folder, manifest)

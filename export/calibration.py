@@ -17,14 +17,20 @@ from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
 from edgeparse.bundle import Bundle
 from edgeparse.gallery import Gallery
 from export.shrinkage import Shrinkage
-from training.bars import CONFIDENCE, FALSE_ALARM, MISS
 from training.dataset import Collection, Sample
-from training.enrolment import ENROLLED, background, centroids, enrolled_draws
+from training.evaluate.attribution import ENROLLED, build_cohort, centroids, enrolment_draws, sample_pairs
+from training.evaluate.model_parsing import (
+    Attributes,
+    beats_baselines,
+    group_means,
+    labels_of,
+    training_labels,
+    true_and_predicted,
+)
+from training.evaluate.predict import Predictions, predict, with_photo_content
+from training.evaluate.targets import CONFIDENCE, MAX_FALSE_ALARMS, MAX_MISSES
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES
 from training.metrics import auc, macro_f1
-from training.parsing import Answers, beats, headline
-from training.predictions import Predictions, predict, with_photos_content
-from training.questions import labels_of, pairs_of, training_labels, true_and_said
 
 # Share of validation pictures whose true value lies in the interval.
 COVERAGE = 0.8
@@ -45,7 +51,7 @@ MIN_WITH = 3
 FALSE_SAME = 0.05
 # Share of pictures of unseen generators that may be taken for a known one.
 FALSE_NAME = 0.1
-# How much nearer an enrolled generator has to come, by how near generators usually do (training/results/tried.json).
+# How much nearer an enrolled generator has to come, by how near generators usually do (docs/research-notes.md).
 ENROLLED_SHARE = 0.6
 
 
@@ -104,7 +110,7 @@ def fit_thresholds(by_set: dict[str, np.ndarray], by_kind: Sequence[np.ndarray],
     fit = LogisticRegression(C=1e3).fit(logits[:, None], truth, weight)
     # A network that ranks the classes the wrong way round on unseen generators knows nothing of them: it gets to say nothing.
     scale, bias = (float(fit.coef_[0, 0]), float(fit.intercept_[0])) if fit.coef_[0, 0] > 0 else (1e-6, 0.0)
-    lowest = min(float(np.quantile(kind, MISS)) for kind in kinds)
+    lowest = min(float(np.quantile(kind, MAX_MISSES)) for kind in kinds)
     about = np.concatenate([values - values.mean() for values in by_set.values()])
     highest = alarm_bound(camera, views)
     for values in by_set.values():
@@ -118,13 +124,13 @@ def fit_thresholds(by_set: dict[str, np.ndarray], by_kind: Sequence[np.ndarray],
 
 
 def alarm_bound(logits: np.ndarray, views: int = 2) -> float:
-    """The logit above which at most `FALSE_ALARM` of photos like these lie, with `CONFIDENCE`: the one-sided tolerance bound of a normal
+    """The logit above which at most `MAX_FALSE_ALARMS` of photos like these lie, with `CONFIDENCE`: the one-sided tolerance bound of a normal
     distribution, or their own quantile where that is higher. Every photo has as many logits as `views`, which count as one.
     """
     photos = max(2, len(logits) // views)
     # Exact, by the noncentral t distribution: Owen, "A survey of properties and applications of the noncentral t-distribution", 1968.
-    factor = nct.ppf(CONFIDENCE, photos - 1, norm.ppf(1 - FALSE_ALARM) * photos**0.5) / photos**0.5
-    return max(float(logits.mean() + factor * logits.std(ddof=1)), float(np.quantile(logits, 1 - FALSE_ALARM)))
+    factor = nct.ppf(CONFIDENCE, photos - 1, norm.ppf(1 - MAX_FALSE_ALARMS) * photos**0.5) / photos**0.5
+    return max(float(logits.mean() + factor * logits.std(ddof=1)), float(np.quantile(logits, 1 - MAX_FALSE_ALARMS)))
 
 
 def fit_same_generator(strangers: Predictions) -> dict[str, float] | None:
@@ -132,7 +138,7 @@ def fit_same_generator(strangers: Predictions) -> dict[str, float] | None:
 
     None where there are too few generators for pairs, or where the network's embeddings are no closer for one generator than for two.
     """
-    score, truth = pairs_of(strangers)
+    score, truth = sample_pairs(strangers)
     if not len(score):
         return None
     # Next to no regularisation, which would shrink a scale that is large beside one.
@@ -174,12 +180,12 @@ def fit_calibration(
     pictures can be compared."""
     nearest = [(p[key].embeddings() @ gallery.vectors.T).max(1) for key in ("real", "zoo") if len(p[key].source)]
     # Public generators differ in what they show, so that on them content would pass for a trace.
-    same = fit_same_generator(with_photos_content(p["zoo"], collection))
+    same = fit_same_generator(with_photo_content(p["zoo"], collection))
     return {
         **fit_thresholds(_by_set(photos, collection), (p["zoo"].logit, p["real"].logit), len(photos)),
         # Of either kind of strangers: there are many more pictures of the zoo, and they lie farther from the public generators known.
         "known": max(float(np.quantile(similarity, 1 - FALSE_NAME)) for similarity in nearest),
-        **fit_enrolled(with_photos_content(p["zoo"], collection), gallery),
+        **fit_enrolled(with_photo_content(p["zoo"], collection), gallery),
         **({"same": same} if same else {}),
     }
 
@@ -187,15 +193,15 @@ def fit_calibration(
 def fit_gallery(look: Callable[..., Predictions], collection: Collection) -> Gallery:
     """The public generators of training, by all their pictures there, before a background of all generators of training."""
     known = look(collection.select(split="train", camera=False, zoo=False, source_split="train"))
-    return replace(centroids(known, collection), background=background(look, collection))
+    return replace(centroids(known, collection), background=build_cohort(look, collection))
 
 
 def fit_enrolled(made: Predictions, gallery: Gallery) -> dict[str, float]:
     """What an enrolled generator needs to be named, by enrolling validation generators and looking for others of them; nothing where there
     are too few."""
     near = [
-        draw.strangers.similarity[:, draw.names >= 0].max(1) - ENROLLED_SHARE * draw.strangers.usual
-        for draw in enrolled_draws(made, gallery, ENROLLED[0])
+        draw.impostors.similarity[:, draw.names >= 0].max(1) - ENROLLED_SHARE * draw.impostors.cohort_similarity
+        for draw in enrolment_draws(made, gallery, ENROLLED[0])
     ]
     if not near:
         return {}
@@ -204,8 +210,10 @@ def fit_enrolled(made: Predictions, gallery: Gallery) -> dict[str, float]:
 
 def fit_shrinkage(made: Predictions, collection: Collection) -> Shrinkage:
     """How far to draw estimates to the medians of the zoo's training generators, by predictions for pictures of validation ones."""
-    medians = np.median(Answers.true(training_labels(collection)).continuous, axis=0)
-    return Shrinkage.fit(made.values["continuous"], Answers.true(labels_of(made, collection)).continuous, medians)
+    medians = np.median(Attributes.from_labels(training_labels(collection)).continuous, axis=0)
+    return Shrinkage.fit(
+        made.values["continuous"], Attributes.from_labels(labels_of(made, collection)).continuous, medians
+    )
 
 
 def fit_labels(labels: dict, made: Predictions, collection: Collection) -> None:
@@ -237,17 +245,17 @@ def choose_reported(labels: dict, figures: dict) -> None:
         for entry in (*labels["continuous"], *labels["discrete"], *labels["losses"]):
             entry["reported"] = False
         return
-    labels["family_reported"] = beats(figures["family"], F1_MARGIN)
+    labels["family_reported"] = beats_baselines(figures["family"], F1_MARGIN)
     for entry in labels["continuous"]:
         figure = figures["continuous"][entry["name"]]
         entry["reported"] = figure["l1"] < (1 - ERROR_MARGIN) * min(figure["median_l1"], figure["mean_l1"])
     for entry in labels["discrete"]:
         figure = figures["discrete"][entry["name"]]
-        entry["reported"] = beats(figure, F1_MARGIN)
+        entry["reported"] = beats_baselines(figure, F1_MARGIN)
     for entry in labels["losses"]:
         figure = figures["losses"][entry["name"]]
         ranked = figure["auc"] is not None and figure["auc"] > 0.5 + F1_MARGIN
-        entry["reported"] = entry["reported"] and ranked and beats(figure, F1_MARGIN)
+        entry["reported"] = entry["reported"] and ranked and beats_baselines(figure, F1_MARGIN)
 
 
 def compare_variants(
@@ -267,9 +275,9 @@ def compare_variants(
         table[name] = {
             "detection_zoo_auc": auc(p["crops"].logit, p["zoo"].logit),
             "detection_real_auc": auc(p["photos"].logit, p["real"].logit),
-            **headline(*true_and_said(p["zoo"], collection, bundle)),
+            **group_means(*true_and_predicted(p["zoo"], collection, bundle)),
         }
-        cosine, same = pairs_of(with_photos_content(p["zoo"], collection))
+        cosine, same = sample_pairs(with_photo_content(p["zoo"], collection))
         if len(cosine):
             table[name]["same_generator_auc"] = auc(cosine[~same], cosine[same])
     return table

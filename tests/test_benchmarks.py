@@ -22,10 +22,9 @@ from edgeparse.latency import summarize
 from export.quantize import CPU
 from tests.conftest import encoded, noise
 from training import predictions
-from training.bars import POINTS_LOST
 from training.dataset import Collection
-from training.index.load import load
-from training.pack import INDEX
+from training.evaluate.targets import MAX_POINTS_LOST
+from training.evaluate.testset import load_testset
 
 OURS = Contender("edgeparse", "onnxruntime", "int8")
 FP32 = Contender("edgeparse", "onnxruntime", "fp32")
@@ -188,12 +187,12 @@ def test_speed_that_is_bought_with_accuracy_does_not_count(stored: dict[str, Any
 
 def test_openvino_answers_as_the_bundle_does() -> None:
     pytest.importorskip("openvino")
-    pack = load(INDEX)
+    pack = load_testset()
     some = Collection(pack.sources, predictions.few(pack.samples, 2))
     ours = [Contender("edgeparse", "openvino", "fp32"), OURS]
     lost = peers.lost_in_openvino(ours, open_bundle(), 1, lambda: some)
     assert set(lost) == {"fp32"}
-    assert lost["fp32"] <= POINTS_LOST
+    assert lost["fp32"] <= MAX_POINTS_LOST
     assert peers.lost_in_openvino([OURS], open_bundle(), 1, pytest.fail) == {}
 
 

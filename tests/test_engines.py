@@ -22,8 +22,7 @@ from edgeparse.errors import BundleError, EngineError, ImageError
 from engines import fleet, recipes, triton, verify
 from engines.__main__ import main
 from tests.conftest import SAMPLES
-from training.index.load import load
-from training.pack import INDEX
+from training.evaluate.testset import load_testset
 
 RTX = {"rtx-20": "sm75", "rtx-30": "sm86", "rtx-40": "sm89", "rtx-50": "sm120"}
 
@@ -202,7 +201,7 @@ def test_heads_are_compared_one_by_one(model_files: dict[str, Path]) -> None:
     bundle = open_bundle()
     backends = {name: OnnxRuntimeBackend(path.read_bytes(), threads=1) for name, path in model_files.items()}
     # A mean over a dozen windows says little of a network: a window of every picture of the evaluation pack.
-    given = np.concatenate([windows.cut(sample.pixels, 1).pixels for sample in load(INDEX).samples])
+    given = np.concatenate([windows.cut(sample.pixels, 1).pixels for sample in load_testset().samples])
     for name in ("fp32", "fp16", "int8-tensorrt"):
         differences = verify.compare(backends[name], backends["fp32"], given, bundle.outputs)
         assert set(differences) == set(bundle.outputs)

@@ -46,7 +46,7 @@ PROVIDERS = {
     "cuda": Provider(
         "CUDAExecutionProvider",
         # Without TF32, whose ten bits are not what whoever takes the fp32 file asks for, and in which a network may lose what it is to
-        # find (training/results/tried.json). This bars tensor cores: for a convolution in fp16 that knows no other way ONNX Runtime
+        # find (docs/research-notes.md). This bars tensor cores: for a convolution in fp16 that knows no other way ONNX Runtime
         # logs "No execution plans support the graph", and allows them (its cuda/nn/conv.cc). Only its global logger could be told not
         # to, which is the application's.
         {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"},
