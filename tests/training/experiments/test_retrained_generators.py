@@ -1,4 +1,4 @@
-"""Generators trained again: the test ones that show photos, with nothing but chance changed, and pictures saved alike."""
+"""Retrained generators: which ones, what changes, and how their pictures are saved."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tests.conftest import noise
 from tests.made_collection import labels
 from training.codecs import Jpeg
 from training.dataset import Generator
+from training.experiments import retrained_generators
 from training.index.lines import Entry, Index, Place
 from training.zoo.files import differences
 from training.zoo.space import Config, draw
@@ -45,25 +46,25 @@ def made_index(folder: Path) -> tuple[Index, Config]:
     return Index(sources, entries), config
 
 
-def test_only_test_generators_that_show_photos_are_trained_again(tmp_path: Path) -> None:
+def test_choose_takes_test_generators_that_show_photos(tmp_path: Path) -> None:
     index, _ = made_index(tmp_path)
-    entries = trained_again.chosen(index)
+    entries = retrained_generators.choose(index)
     assert {key: len(of_one) for key, of_one in entries.items()} == {"zoo/vae-002": 2}
 
 
-def test_nothing_but_chance_changes(tmp_path: Path) -> None:
+def test_reseeded_changes_only_the_seed(tmp_path: Path) -> None:
     config = made_index(tmp_path)[1]
-    other = trained_again.again(config)
+    other = retrained_generators.reseeded(config)
     assert {key for key, value in asdict(other).items() if value != asdict(config)[key]} == {"seed"}
 
 
-def test_pictures_of_both_stand_side_by_side_and_are_saved_alike(tmp_path: Path) -> None:
+def test_with_retrained_saves_both_generators_alike(tmp_path: Path) -> None:
     index, config = made_index(tmp_path)
     other = tmp_path / "other"
     other.mkdir()
     # The second one is shown other photos; of one of them the first made no picture.
-    generator_file(other / "vae-002.npz", trained_again.again(config), [1, 2])
-    found = trained_again.beside(index, trained_again.chosen(index), other)
+    generator_file(other / "vae-002.npz", retrained_generators.reseeded(config), [1, 2])
+    found = retrained_generators.with_retrained(index, retrained_generators.choose(index), other)
     assert [source.name for source in found.sources.values()] == ["vae-002", "vae-002 trained again"]
     shown = [(entry.source, entry.group, entry.jpeg) for entry in found.entries]
     again = "zoo/vae-002 trained again"

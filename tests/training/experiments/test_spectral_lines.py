@@ -1,4 +1,4 @@
-"""Lines by themselves: what they are judged by is not what they learnt from."""
+"""Spectral lines only: the evaluated generators are not those of the fit."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from click.testing import CliRunner
 from tests.made_collection import PUBLIC, made_collection
 from training import lines
 from training.dataset import Collection, Generator
+from training.experiments import spectral_lines
 from training.folds import FOLDS
 from training.index.lines import Entry, Index, Place
 
 
-def test_the_zoo_is_left_out() -> None:
+def test_public_part_has_no_zoo() -> None:
     sources = {
-        "real": Generator("real", None, False, "train"),
+        "photos": Generator("photos", None, False, "train"),
         "zoo/vae-000": Generator("vae-000", None, True, "train"),
     }
     entries = [Entry(Place(Path("a.png")), key, "train", None, None, False) for key in sources]
-    narrowed = lines_alone.public(Index(sources, entries))
-    assert list(narrowed.sources) == ["real"]
+    narrowed = spectral_lines.public_part(Index(sources, entries))
+    assert list(narrowed.sources) == ["photos"]
     assert narrowed.entries == entries[:1]
 
 
-def test_every_public_generator_is_judged_once_by_lines_that_did_not_learn_from_it(
+def test_every_public_generator_is_evaluated_once_by_lines_not_fitted_on_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     learnt: list[set[str]] = []
@@ -38,18 +39,18 @@ def test_every_public_generator_is_judged_once_by_lines_that_did_not_learn_from_
 
     monkeypatch.setattr(lines, "WINDOWS", 1)
     monkeypatch.setattr(lines, "fitted", watched)
-    monkeypatch.setattr(lines_alone, "read", lambda _path: Index({}, []))
-    monkeypatch.setattr(lines_alone, "collect", lambda _index: _without_zoo(made_collection()))
-    monkeypatch.setattr(lines_alone, "RESULT", tmp_path / "lines.json")
+    monkeypatch.setattr(spectral_lines, "read", lambda _path: Index({}, []))
+    monkeypatch.setattr(spectral_lines, "collect", lambda _index: _without_zoo(made_collection()))
+    monkeypatch.setattr(spectral_lines, "RESULT", tmp_path / "lines.json")
     index = tmp_path / "index.jsonl"
     index.touch()
-    result = CliRunner().invoke(lines_alone.main, [str(index)])
+    result = CliRunner().invoke(spectral_lines.main, [str(index)])
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "lines.json").read_text())["generators"]
     tested = {name: number for number, fold in enumerate(FOLDS) for name in fold.test}
     assert {name: of["fold"] for name, of in found.items()} == {name: tested[name] for name in PUBLIC & tested.keys()}
     for of in found.values():
-        assert list(of["auc"]) == list(lines_alone.CONDITIONS)
+        assert list(of["auc"]) == list(spectral_lines.CONDITIONS)
         assert all(0 <= value <= 1 for value in of["auc"].values())
     for names, fold in zip(learnt, FOLDS, strict=True):
         assert names & PUBLIC
