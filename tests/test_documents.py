@@ -1,8 +1,7 @@
-"""Documents say what the commands printed."""
+"""Documents name commands, options and files that exist."""
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -13,25 +12,11 @@ import pytest
 from PIL import Image
 
 from edgeparse import errors
-from edgeparse.bundle import default_folder
 from edgeparse.cli import main as edgeparse
 from engines import recipes
 from engines.__main__ import main as engines
 from export.__main__ import main as export
 from tests.conftest import ROOT, noise, sample_files
-from training.report import accuracy
-from training.report.card import render
-
-
-def test_model_card_is_rendered_from_this_bundles_evaluation() -> None:
-    found = (json.loads((ROOT / f"training/results/{name}.json").read_text()) for name in ("default", "edited"))
-    assert (ROOT / "MODEL_CARD.md").read_text() == render(default_folder(), *found)
-
-
-def test_accuracy_is_rendered_from_its_json() -> None:
-    sources = accuracy.Sources.read()
-    assert accuracy.PAGE.read_text() == accuracy.render(sources)
-    assert accuracy.TRIED_PAGE.read_text() == accuracy.render_tried(sources.tried)
 
 
 def test_every_sample_has_its_licence_named() -> None:
@@ -63,6 +48,7 @@ def test_links_between_documents_lead_somewhere() -> None:
         "docs/embedding.md",
         "docs/accuracy.md",
         "docs/research-notes.md",
+        "MODEL_CARD.md",
     ):
         text = (ROOT / document).read_text()
         for link in re.findall(r"\]\(([^)#]+)\)|(?:src|srcset)=\"([^\"]+)\"", text):
@@ -126,3 +112,9 @@ def test_documents_name_errors_recipes_and_options_that_are() -> None:
         assert found is not None, command
         known = {name for parameter in found.params for name in parameter.opts}
         assert set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", rest)) <= known, (program, command, rest)
+
+
+def test_results_named_in_documents_exist() -> None:
+    for document in ("MODEL_CARD.md", "docs/accuracy.md", "docs/research-notes.md", "CONTRIBUTING.md"):
+        for path in re.findall(r"`((?:training|docs|benchmarks)/[\w/.-]+\.\w+)`", (ROOT / document).read_text()):
+            assert (ROOT / path).exists(), f"{document}: {path}"

@@ -23,9 +23,12 @@ class ParsingLabels(Protocol):
     """The part of a bundle that turns outputs into attributes."""
 
     @property
-    def continuous(self) -> tuple[Parameter, ...]: ...
+    def continuous(self) -> tuple[Parameter, ...]:
+        """The continuous attributes, with the half widths of their intervals."""
+
     @property
-    def losses(self) -> tuple[Loss, ...]: ...
+    def losses(self) -> tuple[Loss, ...]:
+        """The training losses, with their thresholds."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Attributes:
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
     """Return probabilities of the same shape."""
-    return 1 / (1 + np.exp(-logits))
+    return np.asarray(1 / (1 + np.exp(-logits)))
 
 
 def training_labels(collection: Collection) -> list[Labels]:
@@ -171,6 +174,13 @@ def _class_metrics(
     return found if of_family is None else found | {"family_macro_f1": metrics.macro_f1(truth, of_family)}
 
 
+def _loss_auc(truth: np.ndarray, probability: np.ndarray) -> float | None:
+    """Return the AUC of one loss, or None if all generators agree on it."""
+    if len(np.unique(truth)) < 2:
+        return None
+    return metrics.auc(probability[truth == 0], probability[truth == 1])
+
+
 def _correlation(a: np.ndarray, b: np.ndarray) -> float | None:
     return float(np.corrcoef(a, b)[0, 1]) if a.std() > 1e-6 and b.std() > 1e-6 else None
 
@@ -215,12 +225,13 @@ def attribute_metrics(
         for i, name in enumerate(DISCRETE)
     }
     truth, train, probability = true.losses, trained.losses, sigmoid(values["losses"])
-    losses = {}
-    for i, name in enumerate(LOSSES):
-        both = len(np.unique(truth[:, i])) == 2
-        losses[name] = _class_metrics(
-            truth[:, i], predicted.losses[:, i], train[:, i], baseline(train[:, i], _mode)
-        ) | {"auc": metrics.auc(probability[truth[:, i] == 0, i], probability[truth[:, i] == 1, i]) if both else None}
+    losses = {
+        name: {
+            **_class_metrics(truth[:, i], predicted.losses[:, i], train[:, i], baseline(train[:, i], _mode)),
+            "auc": _loss_auc(truth[:, i], probability[:, i]),
+        }
+        for i, name in enumerate(LOSSES)
+    }
     return {
         "families": len(FAMILIES),
         "family": _class_metrics(true.family, predicted.family, trained.family, None),

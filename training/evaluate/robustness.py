@@ -100,7 +100,7 @@ def measure_edits(
     backend: Backend,
     collection: Collection,
     calibration: Calibration,
-    edits: Mapping[Name, Edit] = EDITS,
+    edits: Mapping[Name, Edit] = EDITS,  # type: ignore[assignment]
     split: str = "test",
 ) -> dict[Name, dict[str, Any]]:
     """Return the detection metrics after each edit and a JPEG, for generators of the zoo and for public ones."""

@@ -75,8 +75,8 @@ SUITES: dict[str, Callable[[Bundle, Index, str, str | None], dict[str, Any]]] = 
 
 def compact(evaluation: dict[str, Any]) -> dict[str, Any]:
     """Drop details by generator, photo source and attribute outside of the main conditions."""
-    details = ("by_generator", "camera_called_generated_by_source", "camera_pictures_by_source")
-    details += ("continuous", "discrete", "losses", "family")
+    by_source = ("by_generator", "camera_called_generated_by_source", "camera_pictures_by_source")
+    details = (*by_source, "continuous", "discrete", "losses", "family")
     return {
         task: {
             condition: {key: value for key, value in found.items() if key not in details}

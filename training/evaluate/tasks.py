@@ -50,9 +50,12 @@ class FittedBundle(ParsingLabels, Protocol):
     """The part of a bundle that was fitted on validation pictures."""
 
     @property
-    def calibration(self) -> Calibration | None: ...
+    def calibration(self) -> Calibration | None:
+        """Calibration and thresholds of detection and attribution."""
+
     @property
-    def same(self) -> SameGenerator | None: ...
+    def same(self) -> SameGenerator | None:
+        """Calibration of pairs of pictures."""
 
 
 def detection_metrics(

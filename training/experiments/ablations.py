@@ -129,7 +129,8 @@ def train_network(run: Run, collection: Collection, settings: Settings, folder: 
     """Train the run's network; `folder` gets the files of `training.train`."""
     validation = Validation.of(collection, run.seed, run.cut)
     prepare(collection, run)
-    network = build_network(run).to(device, memory_format=torch.channels_last)
+    network = build_network(run)
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     train(network, collection, validation, settings, folder)
 
 
@@ -137,7 +138,7 @@ def multiply_accumulates(network: nn.Module, size: int) -> int:
     """Count multiply-accumulates of convolutions and matrix products for one window of `size` x `size` pixels."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network.eval()(torch.zeros((1, size, size, 3), dtype=torch.uint8))
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops() // 2)
 
 
 @dataclass(frozen=True)
@@ -378,9 +379,9 @@ def run_command(
         working[process.sentinel] = run, process
         while len(working) == jobs or (working and number == len(left)):
             for sentinel in wait(list(working)):
-                ended, process = working.pop(int(sentinel))
-                process.join()
-                failed += [f"{ended.name} (exit status {process.exitcode})"] if process.exitcode else []
+                ended, finished = working.pop(int(sentinel))  # type: ignore[arg-type]
+                finished.join()
+                failed += [f"{ended.name} (exit status {finished.exitcode})"] if finished.exitcode else []
     if failed:
         raise click.ClickException(f"these runs failed: {', '.join(failed)}; see the errors above and start again")
 

@@ -68,7 +68,7 @@ def with_retrained(index: Index, entries: dict[str, list[Entry]], folder: Path) 
         found.entries.extend(replace(entry, twin=None) for entry in members)
         file = folder / members[0].place.file.name
         with np.load(file, allow_pickle=False) as arrays:
-            photos = [groups[int(photo)] for photo in arrays["twins"]]
+            photos = [groups[int(photo)] or "" for photo in arrays["twins"]]
         found.entries.extend(
             Entry(Place(file, i), source_key(retrained), "test", photo, None, made=True, jpeg=jpegs[photo])
             for i, photo in enumerate(photos)

@@ -80,7 +80,8 @@ class Run:
         """Cut an evaluated picture into inputs, uint8[N, S, S, 3]; windows cover equally many pixels for every size."""
         if self.shrinks:
             return published_network.frame(pixels)
-        return windows.cut(pixels, WINDOWS * (WINDOW // self.size) ** 2, self.size).pixels
+        count = WINDOWS * (WINDOW // self.size) ** 2
+        return np.asarray(windows.cut(pixels, count, self.size).pixels)
 
     def cut(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Cut one input, uint8[S, S, 3], from a validation picture during training."""

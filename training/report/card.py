@@ -11,7 +11,7 @@ from training.evaluate.robustness import QUALITY, ZOO_PICTURES
 from training.evaluate.targets import CONFIDENCE, MAX_FALSE_ALARMS, MAX_MISSES, points_lost
 from training.labels import FAMILIES
 from training.report.markdown import interval, percent, table
-from training.report.sources import ROOT, Sources
+from training.report.sources import ROOT, Sources, reported_attributes
 
 PAGE = ROOT / "MODEL_CARD.md"
 DATA = """\
@@ -42,7 +42,8 @@ KINDS = ("zoo", "public")
 
 def lineage(label: str, training: dict[str, Any]) -> list[str]:
     """Return the bundles whose weights a network started from, the latest first."""
-    names, step = [], training | {"bundle": label}
+    names: list[str] = []
+    step: dict[str, Any] | None = training | {"bundle": label}
     while step:
         names.append(str(step["bundle"] or "an unreleased network"))
         step = step.get("begun")
@@ -246,8 +247,8 @@ def comparing_sections(evaluation: dict[str, Any]) -> Iterator[str]:
     ]
     if enrolled:
         yield "Unseen generators enrolled with a few pictures each; unknown generators are not enrolled:"
-        heads = ("generators", "condition", "pictures each", "new names", "accuracy", "unknown AUROC")
-        yield table((*heads, "named correctly", "unknown named"), enrolled)
+        columns = ("generators", "condition", "pictures each", "new names", "accuracy", "unknown AUROC")
+        yield table((*columns, "named correctly", "unknown named"), enrolled)
 
 
 def _parsing(sources: Sources) -> Iterator[str]:
@@ -283,11 +284,11 @@ def _parsing(sources: Sources) -> Iterator[str]:
         ],
     )
     beaten = beats_baselines(mixed["family"])
-    reported = [p.name for p in (*bundle.continuous, *bundle.discrete, *bundle.losses) if p.reported]
+    reported = reported_attributes(bundle)
     yield (
         f"The family is recognised with macro-F1 {mixed['family']['macro_f1']:.3f} "
         f"({'above' if beaten else 'not above'} its baselines). A report lists only attributes that beat a constant baseline by a "
-        f"margin on validation generators: {', '.join((['family'] if bundle.family_reported else []) + reported)}. "
+        f"margin on validation generators: {', '.join(reported)}. "
         "Some of them do not hold up on test generators."
     )
 

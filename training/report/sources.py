@@ -102,6 +102,14 @@ class Sources:
         return found | {name: value for name, value in measured.items() if value is not None}
 
 
+def reported_attributes(bundle: Bundle) -> list[str]:
+    """Return the names of the attributes that a bundle's reports list."""
+    reported = ["family"] if bundle.family_reported else []
+    reported += [parameter.name for parameter in bundle.continuous if parameter.reported]
+    reported += [parameter.name for parameter in bundle.discrete if parameter.reported]
+    return reported + [loss.name for loss in bundle.losses if loss.reported]
+
+
 def multiply_accumulates(model: bytes) -> int:
     """Count the multiply-accumulates of an ONNX model's convolutions for one window.
 

@@ -14,7 +14,7 @@ from scipy.stats import t
 from training.evaluate.results import RESULTS
 from training.evaluate.targets import TARGETS, Target, judge
 from training.folds import FOLDS
-from training.report.sources import Sources
+from training.report.sources import Sources, reported_attributes
 
 Row = Sequence[object]
 KINDS = ("zoo", "public")
@@ -106,9 +106,7 @@ def _parsing(sources: Sources) -> Iterator[Row]:
         ),
     }
     columns = (*keys["continuous"], *keys["class"])
-    bundle = sources.bundle
-    reported = {p.name for p in (*bundle.continuous, *bundle.discrete, *bundle.losses) if p.reported}
-    reported |= {"family"} if bundle.family_reported else set()
+    reported = reported_attributes(sources.bundle)
     yield ("attribute", "group", "condition", "reported", *columns)
     for condition in ("mixed", "clean"):
         found = sources.evaluation["parsing"][condition]

@@ -1,4 +1,4 @@
-"""The study: what each run changes, going on where it stopped, and the published network as a peer."""
+"""The study: what each run changes, resuming, and the published network."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.made_collection import made_collection
-from training import accuracy, metrics
+from training import metrics
 from training.dataset import Collection, as_it_comes
-from training.evaluate.targets import BARS
-from training.experiments.ablations import RUNS, Run, perform, prepare, published_settings, settings, smaller_zoo
+from training.evaluate.targets import TARGETS
+from training.experiments import ablations, published_network
+from training.experiments.ablations import perform, prepare, smaller_zoo
+from training.experiments.study_runs import RUNS, Run
 from training.networks import Network, NetworkConfig
 from training.objectives import Proxies, Targets, Weights, heads
-from training.report.tables import study_sections
+from training.report import accuracy, sources
 from training.train import load
 from training.validation import Validation
 
@@ -49,24 +51,26 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "random_macro_f1", lambda _known, _truth: 0.0)
 
 
-def test_each_run_changes_what_it_says() -> None:
+def test_runs_change_what_they_describe() -> None:
     assert len({run.name for run in RUNS}) == len(RUNS)
-    usual = settings(RUN, 5)
-    assert usual == study.Settings(megapixels=5)
-    assert settings(run("no-twins"), 5) == replace(usual, twins=False)
-    assert settings(run("no-real"), 5) == replace(usual, real_share=0.0)
-    assert settings(run("seed-2"), 5) == replace(usual, seed=2)
-    assert settings(run("no-emphasis"), 5) == replace(usual, emphasis=0.0)
-    assert settings(run("no-tones"), 5) == replace(usual, toned=0.0)
-    assert settings(run("no-muon"), 5) == replace(usual, muon=False)
-    assert published_settings(run("published"), 3) == study.Settings(3, sizes=((1.0, 64),))
-    assert published_settings(run("published-adamw"), 3) == study.Settings(3, rate=5e-4, muon=False, sizes=((1.0, 64),))
-    assert published_settings(run("published-long"), 3) == study.Settings(12, sizes=((1.0, 64),))
+    baseline = RUN.settings(5)
+    assert baseline == ablations.Settings(megapixels=5)
+    assert run("no-twins").settings(5) == replace(baseline, twins=False)
+    assert run("no-public").settings(5) == replace(baseline, real_share=0.0)
+    assert run("seed-2").settings(5) == replace(baseline, seed=2)
+    assert run("no-emphasis").settings(5) == replace(baseline, emphasis=0.0)
+    assert run("no-tones").settings(5) == replace(baseline, toned=0.0)
+    assert run("no-muon").settings(5) == replace(baseline, muon=False)
+    assert run("published").published_settings(3) == ablations.Settings(3, sizes=((1.0, 64),))
+    assert run("published-adamw").published_settings(3) == ablations.Settings(
+        3, rate=5e-4, muon=False, sizes=((1.0, 64),)
+    )
+    assert run("published-long").published_settings(3) == ablations.Settings(12, sizes=((1.0, 64),))
     for name in ("magnitude", "low-frequency", "repetitive", "symmetric"):
         term = name.replace("-", "_")
-        assert settings(run(f"no-{name}"), 5) == replace(usual, weights=replace(Weights(), **{term: 0.0}))
-    assert settings(run("no-proxies"), 5) == replace(usual, weights=replace(Weights(), proxy=0.0))
-    assert settings(run("no-metric"), 5) == replace(usual, weights=replace(Weights(), metric=0.0, proxy=0.0))
+        assert run(f"no-{name}").settings(5) == replace(baseline, weights=replace(Weights(), **{term: 0.0}))
+    assert run("no-proxies").settings(5) == replace(baseline, weights=replace(Weights(), proxy=0.0))
+    assert run("no-metric").settings(5) == replace(baseline, weights=replace(Weights(), metric=0.0, proxy=0.0))
 
 
 def test_smaller_zoos_are_balanced_and_nested() -> None:
@@ -99,7 +103,7 @@ def test_clean_and_shrunk_variants() -> None:
     )
 
 
-def test_each_network_is_shown_its_own_windows() -> None:
+def test_each_network_gets_inputs_of_its_size() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
     shapes = {"fold-0": (2, 128, 128, 3), "published": (1, 64, 64, 3), "published-windows": (8, 64, 64, 3)}
     for name, shape in shapes.items():
@@ -112,12 +116,12 @@ def test_each_network_is_shown_its_own_windows() -> None:
 
 def test_published_network_trains_a_step() -> None:
     torch.manual_seed(0)
-    made = peer_network.Peer(peer_network.PeerConfig(depth=4))
+    made = published_network.PublishedNetwork(published_network.PublishedConfig(depth=4))
     collection = few()
     chosen = [s for s in collection.samples if collection.sources[s.source].labels is None][:1]
     # Two of one generator, for the metric loss.
     chosen += [s for s in collection.samples if collection.sources[s.source].name == "vae-000"][:2]
-    given = torch.from_numpy(np.concatenate([peer_network.frame(sample.pixels) for sample in chosen]))
+    given = torch.from_numpy(np.concatenate([published_network.frame(sample.pixels) for sample in chosen]))
     source = torch.tensor([sample.source for sample in chosen])
     targets = Targets.of(collection.sources, torch.device("cpu"))
     outputs = made(given)
@@ -137,7 +141,7 @@ def test_published_network_trains_a_step() -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_even_the_first_batch_has_the_size_that_was_meant(tmp_path: Path) -> None:
+def test_the_first_batch_has_the_configured_size(tmp_path: Path) -> None:
     seen = []
 
     class Watched(Network):
@@ -147,19 +151,19 @@ def test_even_the_first_batch_has_the_size_that_was_meant(tmp_path: Path) -> Non
 
     collection = few()
     prepare(collection, RUN)
-    how = study.Settings(megapixels=LITTLE, sizes=((1.0, 32),))
-    study.train(Watched(RUN.network), collection, NOTHING, how, tmp_path)
+    how = ablations.Settings(megapixels=LITTLE, sizes=((1.0, 32),))
+    ablations.train(Watched(RUN.network), collection, NOTHING, how, tmp_path)
     assert seen == [32]
 
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.skipif(shutil.which("g++") is None, reason="TorchInductor needs a C++ compiler")
-def test_a_compiled_network_trains_and_is_kept_as_any_other(tmp_path: Path) -> None:
+def test_a_compiled_network_is_stored_like_any_other(tmp_path: Path) -> None:
     collection = few()
     prepare(collection, RUN)
     made = Network(RUN.network)
-    how = study.Settings(megapixels=LITTLE, sizes=((1.0, 32),), compiled=True)
-    study.train(made, collection, NOTHING, how, tmp_path)
+    how = ablations.Settings(megapixels=LITTLE, sizes=((1.0, 32),), compiled=True)
+    ablations.train(made, collection, NOTHING, how, tmp_path)
     assert made.fen.stem[1].num_batches_tracked == 1
     stored, _ = load(tmp_path / "network.pt")
     assert stored.state_dict().keys() == made.state_dict().keys()
@@ -167,9 +171,8 @@ def test_a_compiled_network_trains_and_is_kept_as_any_other(tmp_path: Path) -> N
 
 def test_multiply_accumulates() -> None:
     # 2.28 billion of the FEN and 0.15 of the head.
-    assert study.multiply_accumulates(peer_network.Peer(peer_network.PeerConfig()), 64) / 1e9 == pytest.approx(
-        2.43, abs=0.02
-    )
+    published = published_network.PublishedNetwork(published_network.PublishedConfig())
+    assert ablations.multiply_accumulates(published, 64) / 1e9 == pytest.approx(2.43, abs=0.02)
     weight = numpy_helper.from_array(np.zeros((5, 3, 3, 3), np.float32), "w")
     graph = helper.make_graph(
         [helper.make_node("Conv", ["x", "w"], ["y"], strides=[2, 2], pads=[1, 1, 1, 1])],
@@ -179,20 +182,20 @@ def test_multiply_accumulates() -> None:
         [weight],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
-    assert accuracy.multiply_accumulates(model.SerializeToString()) == 4 * 4 * 5 * 27
+    assert sources.multiply_accumulates(model.SerializeToString()) == 4 * 4 * 5 * 27
 
 
 @pytest.mark.usefixtures("small")
-def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_run_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(study, "judge", killed)
+        patched.setattr(ablations, "evaluate_run", killed)
         with pytest.raises(KeyboardInterrupt):
             perform(RUN, few, LITTLE, tmp_path, "cpu", 1)
     trained = (tmp_path / RUN.name / "network.pt").read_bytes()
-    assert not study.done(RUN, LITTLE, tmp_path)
+    assert not ablations.is_done(RUN, LITTLE, tmp_path)
     # What is there was not made with another budget.
     with pytest.raises(ValueError, match="other settings"):
         perform(RUN, few, 2 * LITTLE, tmp_path, "cpu", 1)
@@ -202,12 +205,12 @@ def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         perform(RUN, few, LITTLE, tmp_path, "cpu", 1)
     kept.rename(tmp_path / RUN.name / "settings.json")
     with monkeypatch.context() as patched:
-        patched.setattr(study, "learn", killed)
+        patched.setattr(ablations, "train_network", killed)
         perform(RUN, few, LITTLE, tmp_path, "cpu", 1)
     assert (tmp_path / RUN.name / "network.pt").read_bytes() == trained
-    assert study.done(RUN, LITTLE, tmp_path)
+    assert ablations.is_done(RUN, LITTLE, tmp_path)
     with pytest.raises(ValueError, match="other settings"):
-        study.done(RUN, 1.0, tmp_path)
+        ablations.is_done(RUN, 1.0, tmp_path)
 
     result = json.loads((tmp_path / RUN.name / "result.json").read_text())
     assert result["training"]["steps"] == 1
@@ -216,13 +219,13 @@ def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     # What is done is not done again: nothing is read from this index.
     index = tmp_path / "index.jsonl"
     index.touch()
-    monkeypatch.setattr(study, "RUNS", (RUN, *RUNS[1:]))
+    monkeypatch.setattr(ablations, "RUNS", (RUN, *RUNS[1:]))
     command = ["run", str(index), str(tmp_path), "--megapixels", str(LITTLE), "--only", RUN.name]
-    assert CliRunner().invoke(study.main, command, catch_exceptions=False).exit_code == 0
+    assert CliRunner().invoke(ablations.main, command, catch_exceptions=False).exit_code == 0
 
-    found = study.collect(tmp_path)
+    found = ablations.collect(tmp_path)
     (entry,) = found["runs"]  # type: ignore[misc]
-    assert set(entry["figures"]) <= {bar.key for bar in BARS}
+    assert set(entry["figures"]) <= {target.key for target in TARGETS}
     assert entry["unseen_photos"] == ["dreambooth_unsplash"]
     # Of ImageNet a third is for test in this collection, of the other all.
     assert {name: of["pictures"] for name, of in entry["photos"].items()} == {"dreambooth_unsplash": 6, "imagenet1k": 2}
@@ -234,20 +237,15 @@ def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     # From before the width of the embedding's hidden layer could be chosen.
     of_one_width = json.loads(json.dumps(others[0]))
     of_one_width["run"]["network"]["compared"] = True
-    assert study.collect(tmp_path, [of_one_width])["runs"] == [entry, of_one_width]
-    again = study.collect(tmp_path, [*found["runs"], *others])  # type: ignore[misc]
+    assert ablations.collect(tmp_path, [of_one_width])["runs"] == [entry, of_one_width]
+    again = ablations.collect(tmp_path, [*found["runs"], *others])  # type: ignore[misc]
     assert again["runs"] == [entry, others[0], others[2]]
-    assert study.collect(tmp_path / "nothing", [entry])["runs"] == [entry]
-    assert study.collect(tmp_path, [others[0] | {"budget_megapixels": 1.0}])["runs"] == [entry]
+    assert ablations.collect(tmp_path / "nothing", [entry])["runs"] == [entry]
+    assert ablations.collect(tmp_path, [others[0] | {"budget_megapixels": 1.0}])["runs"] == [entry]
     # One that was done before its settings were changed is no run of this study.
-    monkeypatch.setattr(study, "RUNS", (replace(RUN, toned=0.0), *RUNS[1:]))
+    monkeypatch.setattr(ablations, "RUNS", (replace(RUN, toned=0.0), *RUNS[1:]))
     with pytest.raises(ValueError, match="other settings"):
-        study.collect(tmp_path)
-    page = "\n".join(study_sections(found))
-    assert "| ldm-fourier | 0 |" in page
-    assert "| dreambooth_unsplash | 0 |" in page
-    assert "### The largest photo source left out" not in page
-    assert f"Not yet run: {RUNS[1].name}" in page
+        ablations.collect(tmp_path)
 
 
 @pytest.mark.usefixtures("small")
@@ -255,32 +253,28 @@ def test_the_largest_photo_source_is_left_out_of_one_of_two(tmp_path: Path, monk
     pair = tuple(replace(run(name), network=RUN.network) for name in ("with-largest", "without-largest"))
     assert [of.photos_left_out for of in pair] == [(), ("imagenet1k",)]
     assert replace(pair[1], name=pair[0].name, changed=pair[0].changed, photos_left_out=()) == pair[0]
-    monkeypatch.setattr(study, "RUNS", pair)
+    monkeypatch.setattr(ablations, "RUNS", pair)
     learnt = []
-    learn = study.learn
+    learn = ablations.train_network
 
     def watched(run: Run, collection: Collection, *others: object) -> None:
         learnt.append({s.photo.split("/")[0] for s in collection.samples if s.photo and s.split != "test"})
         learn(run, collection, *others)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(study, "learn", watched)
+    monkeypatch.setattr(ablations, "train_network", watched)
     for of in pair:
         perform(of, three_sources, LITTLE, tmp_path, "cpu", 1)
     assert learnt == [{"imagenet1k", "bsds500"}, {"bsds500"}]
-    found = study.collect(tmp_path)
+    found = ablations.collect(tmp_path)
     seen, unseen = found["runs"]  # type: ignore[misc]
     assert seen["unseen_photos"] == ["dreambooth_unsplash"]
     assert unseen["unseen_photos"] == ["dreambooth_unsplash", "imagenet1k"]
     assert (seen["photos"]["imagenet1k"]["pictures"], unseen["photos"]["imagenet1k"]["pictures"]) == (2, 6)
-    page = "\n".join(study_sections(found))
-    # Neither is an ablation, which are beside another fold's network, nor one of the folds.
-    assert "### Ablations" not in page
-    assert "### Folds" not in page
-    row = next(line for line in page.splitlines() if line.startswith("| imagenet1k |"))
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert (cells[1], cells[5]) == ("2", "6")
-    called = unseen["photos"]["imagenet1k"]["mixed"]
-    assert cells[8].startswith(f"{100 * called:.1f}% (")
+    page = "\n".join(accuracy._study(replace(sources.Sources.read(), study=found)))
+    # Neither is one of the folds.
+    assert "| metric | fold 0 |" not in page
+    share = unseen["photos"]["imagenet1k"]["mixed"]
+    assert f"calls {100 * share:.1f}% of its 6 photos generated" in page
 
 
 def three_sources() -> Collection:

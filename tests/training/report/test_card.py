@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from edgeparse.bundle import SameGenerator
 from export.calibration import (
     fit_same_generator,
@@ -11,26 +15,51 @@ from training.evaluate.attribution import (
     enrolment_metrics,
     same_generator_metrics,
 )
-from training.report.card import comparing_sections
+from training.report.card import comparing_sections, lineage, training_text
 
 
-def test_card_shows_comparing_and_enrolment_where_they_were_measured() -> None:
-    made = predictions(24, 60, 1.2)
-    same = SameGenerator(**(fit_same_generator(made) or {}))
+def test_sections_show_only_measured_metrics() -> None:
+    pictures = predictions(24, 60, 1.2)
+    same = SameGenerator(**(fit_same_generator(pictures) or {}))
     nothing = {"mixed": None, "clean": None}
     result = {
-        "same_generator_zoo": {"mixed": same_generator_metrics(made, same), "clean": None},
+        "same_generator_zoo": {"mixed": same_generator_metrics(pictures, same), "clean": None},
         "same_generator_public": {"mixed": {"auc": 0.5}, "clean": None},
         "enrolment_zoo": {
-            "mixed": [enrolment_metrics(made, gallery(10), naming_from(0.7), pictures) for pictures in (10, 50)],
+            "mixed": [enrolment_metrics(pictures, gallery(10), naming_from(0.7), count) for count in (10, 50)],
             "clean": [None, None],
         },
         "enrolment_public": {"mixed": [None, None], "clean": [None, None]},
     }
-    _, calibration, words, enrolled = comparing_sections(result)
-    assert "| zoo generators | mixed | 24 | 0." in calibration
-    assert "public" not in calibration + enrolled
-    assert "enrolled by" in words
+    _, compared, _, enrolled = comparing_sections(result)
+    assert "| zoo | mixed | 24 | 0." in compared
+    assert "public" not in compared + enrolled
     assert enrolled.count("\n") == 3
     too_few = {key: {"mixed": [None], "clean": [None]} for key in ("enrolment_zoo", "enrolment_public")}
     assert not list(comparing_sections({"same_generator_zoo": nothing, "same_generator_public": nothing, **too_few}))
+
+
+def test_lineage_names_every_bundle() -> None:
+    third = {"bundle": None, "begun": None}
+    second = {"bundle": "default-3", "begun": third}
+    assert lineage("default-4", {"begun": second}) == ["default-4", "default-3", "an unreleased network"]
+    assert lineage("default-4", {"begun": None}) == ["default-4"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "step 8 was kept, which validation scored highest"),
+        ({"kept_step": 9}, "last moving average"),
+        ({"passes": 3}, "every training picture 3 times."),
+        ({"passes": 7, "heavy_looks": 2}, "7 times and 2 times after heavy edits"),
+        ({"renewed": True}, "Codec chains were renewed during training."),
+        ({"renewed": True, "heavy": 0.25}, "25% of them with heavy edits"),
+        ({"taught_by": ["default-2", "default-3"]}, "(default-2, default-3)."),
+        ({"taught_by": ["default-2"], "zoo_labelled": True}, "(default-2); zoo generators used labels."),
+        ({"steps": 0}, "only the heads were trained"),
+    ],
+)
+def test_training_text_follows_the_manifest(changes: dict[str, Any], expected: str) -> None:
+    training = {"minutes": 4.0, "steps": 9, "hardware": "x", "seed": 1, "kept_step": 8}
+    assert expected in training_text(training | changes, "default-9")
