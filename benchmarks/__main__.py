@@ -105,7 +105,7 @@ def peers(
         raise click.BadParameter("nobody has such a name", param_hint="--only")
     opened = open_bundle(bundle)
     _prepare({contender.network for contender in wanted}, opened)
-    _say("what OpenVINO loses of the evaluation pack's figures")
+    _say("what OpenVINO loses of the test set's figures")
     lost = lost_in_openvino(wanted, opened, threads, load_testset)
     found = measure(wanted, opened, threads, rounds, seconds, _say) | {"openvino_points_lost": lost}
     _keep(machine, "peers", found, folder)

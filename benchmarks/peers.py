@@ -120,7 +120,7 @@ def quartiles(values: list[float]) -> dict[str, float]:
 def lost_in_openvino(
     wanted: Iterable[Contender], bundle: Bundle, threads: int, pictures: Callable[[], Collection]
 ) -> dict[str, float]:
-    """What our network in OpenVINO loses of the evaluation pack's figures against the bundle's fp32 file, by precision: the most that
+    """What our network in OpenVINO loses of the test set's figures against the bundle's fp32 file, by precision: the most that
     any of them does, in points. Speed that is bought with it does not count. Without those that cannot run here."""
     backends = {}
     for contender in wanted:

@@ -117,7 +117,7 @@ def peers(found: dict[str, Any], name: str) -> Iterator[str]:
         f"One window, every output, {found['threads']} threads, {found['rounds']} rounds; the last column is how many times as long "
         f"it takes as ours ({reference['runtime']}, {reference['precision']}), with the middle half of the rounds. AUC is of detection, "
         "of the zoo's validation generators / of public ones, mixed, as the bundle's manifest has it; of ours in OpenVINO the most that "
-        "any figure of the evaluation pack loses against fp32, where it was measured.\n"
+        "any figure of the test set loses against fp32, where it was measured.\n"
     )
     lost = found.get("openvino_points_lost", {})
     ratios = {(_who(entry), entry["parts"]): entry for entry in found["ratios"]}

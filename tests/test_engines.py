@@ -200,7 +200,7 @@ def test_verify_on_the_command_line(tmp_path: Path) -> None:
 def test_heads_are_compared_one_by_one(model_files: dict[str, Path]) -> None:
     bundle = open_bundle()
     backends = {name: OnnxRuntimeBackend(path.read_bytes(), threads=1) for name, path in model_files.items()}
-    # A mean over a dozen windows says little of a network: a window of every picture of the evaluation pack.
+    # A mean over a dozen windows says little of a network: a window of every picture of the test set.
     given = np.concatenate([windows.cut(sample.pixels, 1).pixels for sample in load_testset().samples])
     for name in ("fp32", "fp16", "int8-tensorrt"):
         differences = verify.compare(backends[name], backends["fp32"], given, bundle.outputs)
