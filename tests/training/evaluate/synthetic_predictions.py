@@ -12,12 +12,12 @@ DIMENSION = 32
 
 
 def naming_from(enrolled: float, enrolled_share: float = 0.0) -> Calibration:
-    """A calibration by which enrolled generators are named from this similarity on, and the bundle's own never."""
+    """Return a calibration that names enrolled generators from this similarity, and the bundle's own never."""
     return Calibration(1.0, 0.0, 0.5, 0.5, known=2.0, enrolled=enrolled, enrolled_share=enrolled_share)
 
 
 def predictions(generators: int, pictures: int, noise: float, seed: int = 0) -> Predictions:
-    """Embeddings about a random direction a generator; without structure where the noise is large."""
+    """Return embeddings around one random direction per generator; large noise removes the structure."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(generators, DIMENSION))
     source = np.repeat(np.arange(generators), pictures)

@@ -30,7 +30,7 @@ from training.evaluate.attribution import (
 from training.evaluate.predict import Predictions
 
 
-def test_pairs_are_half_of_one_generator_and_weigh_generators_alike() -> None:
+def test_pairs_are_balanced_over_generators() -> None:
     made = predictions(4, 10, 0.1)
     uneven = Predictions({"embedding": made.values["embedding"][:34]}, made.source[:34])
     score, truth = sample_pairs(uneven, count=4000)
@@ -39,10 +39,10 @@ def test_pairs_are_half_of_one_generator_and_weigh_generators_alike() -> None:
     assert score[truth].min() > score[~truth].max()
 
 
-def test_pairs_of_one_kind_are_the_hard_ones() -> None:
+def test_pairs_of_one_kind_are_hard() -> None:
     kinds = {0: "gan", 1: "gan", 2: "vae", 3: "vae", 4: "alone"}
     made = predictions(5, 10, 0.0)
-    # A generator's traces are those of its kind: pictures of two of a kind are as alike as those of one.
+    # Traces depend on the kind only, so two generators of a kind are indistinguishable.
     ways = {kind: np.eye(DIMENSION, dtype=np.float32)[i] for i, kind in enumerate(("gan", "vae", "alone"))}
     alike = Predictions({"embedding": np.stack([ways[kinds[int(i)]] for i in made.source])}, made.source)
     assert same_generator_metrics(alike, kinds=kinds)["auc"] == 0.5  # type: ignore[index]
@@ -50,12 +50,12 @@ def test_pairs_of_one_kind_are_the_hard_ones() -> None:
     score, truth = sample_pairs(alike, kinds=kinds)
     assert len(score) == 20_000
     assert (truth.mean(), score.min()) == (0.5, 1)
-    # Nobody is left who has another of its kind, by the draw or at all.
+    # No generator is left that has another one of its kind.
     assert not len(sample_pairs(alike, generators=np.array([0, 2, 2, 4]), kinds=kinds)[0])
     assert same_generator_metrics(alike, kinds=dict.fromkeys(range(5), "") | {0: "a", 1: "b", 2: "c", 3: "d"}) is None
 
 
-def test_every_figure_of_attribution_lies_in_its_interval() -> None:
+def test_metrics_lie_in_their_intervals() -> None:
     made = predictions(30, 20, 2.5)
     collection = Collection([Generator(f"g{i}", "generated", True, "train") for i in range(30)], [])
     known, unknown = made.rows_of(range(20)), made.rows_of(range(20, 30))
@@ -71,7 +71,7 @@ def test_every_figure_of_attribution_lies_in_its_interval() -> None:
         assert low < found[name] < high
 
 
-def test_same_generator_tells_structure_from_none() -> None:
+def test_same_generator_metrics_detect_structure() -> None:
     clear = same_generator_metrics(predictions(8, 12, 0.2))
     noise = same_generator_metrics(predictions(8, 12, 100.0))
     assert clear is not None
@@ -84,7 +84,7 @@ def test_same_generator_tells_structure_from_none() -> None:
     assert same_generator_metrics(predictions(8, 1, 0.2)) is None
 
 
-def test_fitted_calibration_holds_on_other_generators() -> None:
+def test_fitted_calibration_transfers_to_other_generators() -> None:
     fitted = fit_same_generator(predictions(60, 12, 1.2, seed=1))
     assert fitted is not None
     same = SameGenerator(**fitted)
@@ -100,14 +100,14 @@ def test_fitted_calibration_holds_on_other_generators() -> None:
 
 def test_no_calibration_without_structure_or_generators() -> None:
     backwards = predictions(6, 6, 0.1)
-    # Each generator's pictures point every way, and those of all generators the same ways: closer across than within.
+    # Pictures of one generator point in all directions, and those of all generators in the same ones.
     ways = np.eye(6, DIMENSION, dtype=np.float32)
     backwards.values["embedding"] = np.tile(ways, (6, 1))
     assert fit_same_generator(backwards) is None
     assert fit_same_generator(predictions(1, 20, 0.1)) is None
 
 
-def test_enrolment_names_new_generators_and_rejects_strangers() -> None:
+def test_enrolment_names_new_generators_and_rejects_impostors() -> None:
     figures = enrolment_metrics(predictions(24, 30, 0.4), gallery(10), naming_from(0.7), pictures=10)
     assert figures is not None
     assert (figures["enrolled"], figures["names"], figures["pictures"]) == (16, 20, 10)
@@ -121,7 +121,7 @@ def test_enrolment_names_new_generators_and_rejects_strangers() -> None:
     assert 0.35 < noise["unknown_auroc"] < 0.65
 
 
-def test_as_many_strangers_are_named_at_enrolment_as_are_meant() -> None:
+def test_enrolment_threshold_has_the_intended_false_name_rate() -> None:
     # Unseen generators lie closer together than those of the gallery.
     fitted = fit_enrolled(predictions(40, 30, 1.5, seed=5), gallery(10))
     figures = enrolment_metrics(
@@ -130,7 +130,7 @@ def test_as_many_strangers_are_named_at_enrolment_as_are_meant() -> None:
     assert figures is not None
     assert figures["unknown_named"] == pytest.approx(FALSE_NAME, abs=0.05)
     assert fit_enrolled(predictions(2, 30, 0.4), gallery(10)) == {}
-    # Of few generators the bundle's own names are enrolled beside them, and have a threshold of their own.
+    # With few generators the gallery also has the bundle's own names, with their own threshold.
     few = [predictions(12, 60, 1.5, seed=seed) for seed in (7, 8)]
     figures = enrolment_metrics(
         few[1], gallery(40, seed=7), naming_from(**fit_enrolled(few[0], gallery(40, seed=7))), pictures=10
@@ -140,8 +140,8 @@ def test_as_many_strangers_are_named_at_enrolment_as_are_meant() -> None:
     assert figures["unknown_named"] == pytest.approx(FALSE_NAME, abs=0.05)
 
 
-def test_what_is_usual_for_a_picture_is_held_against_enrolled_names() -> None:
-    """Of pictures with few traces all embeddings lie near one another, and near those of any generator."""
+def test_cohort_similarity_raises_enrolled_thresholds() -> None:
+    """Embeddings of pictures with faint traces are close to each other and to those of any generator."""
     made = predictions(40, 30, 1.5, seed=5)
     faint = np.random.default_rng(1).random(len(made.source)) < 0.5
     middle = unit(np.ones(DIMENSION, np.float32))
@@ -160,7 +160,7 @@ def test_what_is_usual_for_a_picture_is_held_against_enrolled_names() -> None:
     assert figures[1]["named_rightly"] > figures[0]["named_rightly"] + 0.03
 
 
-def test_more_pictures_name_better() -> None:
+def test_more_enrolled_pictures_improve_accuracy() -> None:
     few, many = (
         enrolment_metrics(predictions(24, 80, 2.5), gallery(10), naming_from(0.5), pictures=n) for n in (3, 50)
     )
@@ -169,7 +169,7 @@ def test_more_pictures_name_better() -> None:
     assert many["accuracy"] > few["accuracy"] + 0.05
 
 
-def test_generators_enrolled_by_other_pictures_have_all_of_theirs_looked_for() -> None:
+def test_enrolling_with_other_pictures_queries_all_of_them() -> None:
     every = predictions(24, 10 + MANY, 0.8)
     first = np.concatenate([every.rows_of([i])[:10] for i in range(24)])
     made, others, short = (
@@ -180,7 +180,7 @@ def test_generators_enrolled_by_other_pictures_have_all_of_theirs_looked_for() -
     draws = list(enrolment_draws(made, gallery(10), MANY, others=others, draws=2))
     assert len(draws) == 2
     assert all(np.array_equal(np.bincount(draw.query_source)[draw.names[:16]], np.full(16, 10)) for draw in draws)
-    # Whose other pictures are somebody else's is not found again.
+    # A generator that was enrolled with another one's pictures is not recognised.
     strange = Predictions(others.values, (others.source + 1) % 24)
     found, lost = (
         enrolment_metrics(made, gallery(10), naming_from(0.5), MANY, others=each) for each in (others, strange)
@@ -192,7 +192,7 @@ def test_generators_enrolled_by_other_pictures_have_all_of_theirs_looked_for() -
     assert enrolment_metrics(made, gallery(10), naming_from(0.5), MANY, others=short) is None
 
 
-def test_enrolment_takes_three_generators_with_pictures_to_spare() -> None:
+def test_enrolment_needs_three_generators_with_spare_pictures() -> None:
     assert enrolment_metrics(predictions(2, 30, 0.4), gallery(10), naming_from(0.7), pictures=10) is None
     assert enrolment_metrics(predictions(24, 10, 0.4), gallery(10), naming_from(0.7), pictures=10) is None
     small = enrolment_metrics(predictions(3, 30, 0.4), Gallery.empty(), naming_from(0.7), pictures=10)
@@ -201,6 +201,6 @@ def test_enrolment_takes_three_generators_with_pictures_to_spare() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_pairs_repeat(seed: int) -> None:
+def test_pairs_are_deterministic(seed: int) -> None:
     made = predictions(5, 8, 0.5)
     assert np.array_equal(sample_pairs(made, seed)[0], sample_pairs(made, seed)[0])

@@ -19,7 +19,7 @@ from training.evaluate.run import SIZE_SPLITS
 from training.index.lines import Entry, Index, Place
 
 
-def test_edited_pictures_are_asked_about_of_both_kinds() -> None:
+def test_edits_are_measured_on_zoo_and_public_pictures() -> None:
     bundle, collection = open_bundle(default_folder()), made_collection()
     assert bundle.calibration is not None
     backend, seen = create("cpu", bundle, None), []
@@ -38,13 +38,13 @@ def test_edited_pictures_are_asked_about_of_both_kinds() -> None:
             made = len(collection.select(split="test", camera=False, zoo=zoo, source_split="test"))
             assert of[kind]["pictures"] == {"camera": photos, "generated": made}  # type: ignore[index]
             assert sum(of[kind]["camera"].values()) == pytest.approx(1)  # type: ignore[index]
-    # Of 48 pixels a side one window is cut, and of three times as many more.
+    # A picture of 48 pixels has one window, and three times enlarged more.
     half = len(seen) // 2
     assert set(seen[:half]) == {1}
     assert min(seen[half:]) > 1
 
 
-def test_small_pictures_are_asked_about_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sizes_are_measured_in_both_splits(monkeypatch: pytest.MonkeyPatch) -> None:
     bundle, collection = open_bundle(default_folder()), made_collection()
     assert bundle.calibration is not None
     backend = create("cpu", bundle, None)
@@ -57,7 +57,7 @@ def test_small_pictures_are_asked_about_on_both_sides(monkeypatch: pytest.Monkey
         assert found["shrunk"][40]["public"]["pictures"] == {"camera": photos, "generated": made}
 
 
-def test_a_small_picture_is_the_middle_or_all_of_a_larger_one() -> None:
+def test_small_pictures_are_cropped_or_shrunk() -> None:
     pixels = np.arange(60 * 90 * 3, dtype=np.uint32).astype(np.uint8).reshape(60, 90, 3)
     assert np.array_equal(robustness.crop_centre(pixels, 20), pixels[20:40, 35:55])
     assert robustness.shrink(pixels, 20).shape == (20, 30, 3)
@@ -65,7 +65,7 @@ def test_a_small_picture_is_the_middle_or_all_of_a_larger_one() -> None:
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_every_edit_changes_a_picture_and_leaves_one(name: str) -> None:
+def test_every_edit_changes_the_pixels(name: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (96, 120, 3), np.uint8)
     edited = EDITS[name].apply(pixels)
     assert edited.dtype == np.uint8
@@ -75,7 +75,7 @@ def test_every_edit_changes_a_picture_and_leaves_one(name: str) -> None:
     assert np.array_equal(edited, pixels) == (name == "none")
 
 
-def test_only_what_edits_are_tried_on_is_loaded() -> None:
+def test_select_entries_keeps_few_pictures_of_unseen_generators() -> None:
     labels = made_collection().sources[-1].labels
     sources = {
         "zoo/photos": Generator("photos", None, True, "train"),
