@@ -61,7 +61,7 @@ def cut(picture: Picture | NDArray[np.uint8], count: int, size: int = SIZE) -> W
 
 def smallest(size: int = SIZE) -> int:
     """The shortest side in pixels of a picture whose windows of `size` tell something: half a window. The more of a window is mirror image,
-    the more repeats as a generator's traces do, and the more photos are called generated (docs/accuracy.md, by `training.evaluate.robustness`)."""
+    the more repeats as a generator's traces do, and the more photos are called generated (docs/accuracy.md)."""
     return size // 2
 
 

@@ -86,7 +86,7 @@ class Run:
     def cut(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Cut one input, uint8[S, S, 3], from a validation picture during training."""
         if self.shrinks:
-            return published_network.frame(pixels)[0]
+            return np.asarray(published_network.frame(pixels)[0])
         return crop(pixels, rng, self.size)
 
     def settings(self, megapixels: float) -> Settings:

@@ -116,8 +116,7 @@ def _data(sources: Sources) -> Iterator[str]:
 
 
 def _detection(sources: Sources) -> Iterator[str]:
-    evaluation, calibration = sources.evaluation, sources.bundle.calibration
-    assert calibration is not None
+    evaluation = sources.evaluation
     zoo, public = (evaluation[f"detection_{kind}"]["mixed"] for kind in KINDS)
     yield "## Detection, and its robustness"
     yield (
@@ -157,6 +156,12 @@ def _detection(sources: Sources) -> Iterator[str]:
             for name, edit in edits.items()
         ],
     )
+
+
+def _calibration(sources: Sources) -> Iterator[str]:
+    calibration = sources.bundle.calibration
+    assert calibration is not None
+    zoo, public = (sources.evaluation[f"detection_{kind}"]["mixed"] for kind in KINDS)
     yield "## Calibration"
     yield (
         f"A picture is called `generated` from a probability of {percent(calibration.generated)}, and `camera` below "
@@ -344,5 +349,5 @@ def render(sources: Sources) -> str:
         "Triage of single pictures and research on image forensics. Read the verdict together with other evidence. Do not use "
         "it as the only ground for a decision about a person, and not as proof that a picture is authentic.",
     ]
-    parts = (_training, _data, _detection, _attribution, _parsing, _precision, _limits)
+    parts = (_training, _data, _detection, _calibration, _attribution, _parsing, _precision, _limits)
     return "\n\n".join([*head, *(block for part in parts for block in part(sources))]) + "\n"
