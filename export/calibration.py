@@ -89,7 +89,7 @@ def _by_set(cameras: Sequence[Predictions], collection: Collection) -> dict[str,
     sets: dict[str, list[np.ndarray]] = {}
     for p in cameras:
         for i in np.unique(p.source):
-            sets.setdefault(collection.sources[i].name, []).append(p.logit[p.of([i])])
+            sets.setdefault(collection.sources[i].name, []).append(p.logit[p.rows_of([i])])
     return {name: np.concatenate(parts) for name, parts in sets.items()}
 
 
