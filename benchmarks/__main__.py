@@ -6,7 +6,6 @@ import fnmatch
 import json
 import tempfile
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -98,8 +97,7 @@ def cpu(
     """Compare our network with the published ones and with other runtimes, turn by turn."""
     from benchmarks.competitors import competitors
     from benchmarks.cpu import measure, openvino_points_lost
-    from training.index.load import load
-    from training.pack import INDEX
+    from training.evaluate.testset import load_testset
 
     wanted = [
         competitor
@@ -110,8 +108,8 @@ def cpu(
         raise click.BadParameter("no competitor matches; run without --only to list all", param_hint="--only")
     opened = open_bundle(bundle)
     _prepare({competitor.network for competitor in wanted}, opened)
-    _progress("accuracy that OpenVINO loses on the evaluation pack")
-    lost = openvino_points_lost(wanted, opened, threads, partial(load, INDEX))
+    _progress("accuracy that OpenVINO loses on the test set")
+    lost = openvino_points_lost(wanted, opened, threads, load_testset)
     measured = measure(wanted, opened, threads, rounds, seconds, _progress) | {"openvino_points_lost": lost}
     _keep(machine, "cpu", measured, folder)
     for entry in sorted(measured["ratios"], key=lambda entry: entry["median"]):

@@ -22,9 +22,9 @@ from edgeparse.bench.latency import summarize
 from edgeparse.bench.monitor import Monitor
 from edgeparse.bundle import Bundle
 from edgeparse.errors import BackendError
-from training.bars import points_lost
 from training.dataset import Collection
-from training.headline import Measured
+from training.evaluate.summary_metrics import VariantOutputs
+from training.evaluate.targets import points_lost
 
 # Seconds after which idle threads no longer spin.
 SETTLE = 0.05
@@ -125,7 +125,7 @@ def openvino_points_lost(
 ) -> dict[str, float]:
     """Return the accuracy that our network loses in OpenVINO, by precision, in points.
 
-    The figure is the largest loss of any metric on the evaluation pack, compared with the bundle's fp32 file. Speed that
+    The figure is the largest loss of any metric on the test set, compared with the bundle's fp32 file. Speed that
     costs accuracy must not count. Precisions that cannot run here are left out.
     """
     backends = {}
@@ -138,7 +138,7 @@ def openvino_points_lost(
     pictures = load_pictures()
 
     def figures(backend: Backend) -> dict[str, float]:
-        return Measured.of(bundle, backend, pictures).figures()
+        return VariantOutputs.run(bundle, backend, pictures).figures()
 
     reference = figures(OnnxRuntimeBackend(bundle.model("fp32"), threads=threads))
     return {name: points_lost({"fp32": reference, name: figures(backend)}, name) for name, backend in backends.items()}

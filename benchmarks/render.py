@@ -107,7 +107,7 @@ def _cpu(machines: Sequence[Machine]) -> Iterator[str]:
     """Compare networks and runtimes on CPUs."""
     yield (
         "One window with every output: median milliseconds, and time relative to ours. AUC is of detection on validation pictures of the "
-        "zoo / of public generators; for OpenVINO, the largest loss in points on the evaluation pack.\n"
+        "zoo / of public generators; for OpenVINO, the largest loss in points on the test set.\n"
     )
     rows: dict[tuple[str, str, str], list[str]] = {}
     accuracy: dict[tuple[str, str, str], str] = {}

@@ -74,8 +74,8 @@ def against_ceilings(work: Work, batch: int, ms: float, tflops: float, bandwidth
         work: The network's work.
         batch: Windows in the batch.
         ms: Milliseconds of the batch on the device.
-        tflops: Measured rate of matrix products, 10^12 operations a second.
-        bandwidth_tb_s: Measured rate of copying, 10^12 bytes read and written a second.
+        tflops: VariantOutputs rate of matrix products, 10^12 operations a second.
+        bandwidth_tb_s: VariantOutputs rate of copying, 10^12 bytes read and written a second.
     """
     flops, seconds = work.flops * batch, ms / 1e3
     compared: dict[str, Any] = {"batch": batch, "ms": ms, "ridge_flops_per_byte": tflops / bandwidth_tb_s}

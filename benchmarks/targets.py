@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.competitors import ON_GPU, OURS
 from benchmarks.scaling import shares, speed_up
-from training.bars import POINTS_LOST
+from training.evaluate.targets import MAX_POINTS_LOST
 
 Sections = dict[str, Any]
 Figure = Callable[[Sections], float]
@@ -60,7 +60,7 @@ def _number(value: float) -> str:
 def _ratio(network: str, runtime: str, precision: str | None = None) -> Figure:
     """Read the smallest median ratio among matching competitors; for published networks, that of parsing + deepfake.
 
-    Our network in OpenVINO counts only at precisions that lose at most `POINTS_LOST` points. Its bf16 precision is not in
+    Our network in OpenVINO counts only at precisions that lose at most `MAX_POINTS_LOST` points. Its bf16 precision is not in
     the bundle, so it counts only if its accuracy was measured.
     """
 
@@ -72,7 +72,7 @@ def _ratio(network: str, runtime: str, precision: str | None = None) -> Figure:
             for entry in sections["cpu"]["ratios"]
             if (entry["network"], entry["runtime"]) == (network, runtime)
             and precision in (None, entry["precision"])
-            and lost.get(entry["precision"], 0.0) <= POINTS_LOST
+            and lost.get(entry["precision"], 0.0) <= MAX_POINTS_LOST
             and entry["parts"] in ("all", "parsing + deepfake")
         )
 
@@ -141,7 +141,7 @@ TARGETS = (
     _ratio_target("ours, PyTorch", "the same, our network in PyTorch", 3, _ratio(OURS, "pytorch")),
     _ratio_target(
         "ours, OpenVINO",
-        f"the same, our network in OpenVINO at the fastest precision that loses at most {POINTS_LOST} points",
+        f"the same, our network in OpenVINO at the fastest precision that loses at most {MAX_POINTS_LOST} points",
         1,
         _ratio(OURS, "openvino"),
     ),

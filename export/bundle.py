@@ -34,10 +34,12 @@ from export.onnx_export import export, output_names, parity, round_weights, with
 from export.tf32 import max_output_shift
 from export.variants import tf32_safe_variants, write_variants
 from training.dataset import Collection, some
+from training.evaluate.attribution import same_generator_metrics
+from training.evaluate.model_parsing import parsing_metrics
+from training.evaluate.predict import Predictions, predict, with_photo_content
+from training.evaluate.tasks import check_splits, detection_metrics
 from training.labels import CONTINUOUS
 from training.networks import WINDOW, Network, NetworkConfig
-from training.predictions import Predictions, predict, with_photos_content
-from training.questions import check_splits, detection, parsing, same_generator
 from training.train import NOT_SAID
 
 # Largest shift of an fp16 output from fp32 that rounding explains, in standard deviations. INT8 shifts up to 0.23 in
@@ -242,7 +244,7 @@ def _fit(folder: Path, manifest: dict[str, Any], collection: Collection) -> None
     }
     bundle = write_manifest(folder, manifest)
     assert bundle.calibration is not None
-    choose_reported(labels, parsing(p["zoo"], collection, bundle))
+    choose_reported(labels, parsing_metrics(p["zoo"], collection, bundle))
     camera, generated = (
         Predictions(
             {"generated": np.concatenate([p[key].values["generated"] for key in keys])},
@@ -252,10 +254,10 @@ def _fit(folder: Path, manifest: dict[str, Any], collection: Collection) -> None
     )
     manifest["metrics"] |= {
         "validation_same_generator": {
-            "zoo": same_generator(with_photos_content(p["zoo"], collection), bundle.same),
-            "public": same_generator(p["public"], bundle.same),
+            "zoo": same_generator_metrics(with_photo_content(p["zoo"], collection), bundle.same),
+            "public": same_generator_metrics(p["public"], bundle.same),
         },
-        "validation_detection": detection(camera, generated, collection, bundle.calibration),
+        "validation_detection": detection_metrics(camera, generated, collection, bundle.calibration),
         "variants": compare_variants(folder, val, p, collection, bundle),
     }
     write_manifest(folder, manifest)

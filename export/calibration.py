@@ -19,14 +19,20 @@ from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
 from edgeparse.bundle import Bundle
 from edgeparse.gallery import Gallery
 from export.shrinkage import Shrinkage
-from training.bars import CONFIDENCE, FALSE_ALARM, MISS
 from training.dataset import Collection, Sample
-from training.enrolment import ENROLLED, background, centroids, enrolled_draws
+from training.evaluate.attribution import ENROLLED, build_cohort, centroids, enrolment_draws, sample_pairs
+from training.evaluate.model_parsing import (
+    Attributes,
+    beats_baselines,
+    group_means,
+    labels_of,
+    training_labels,
+    true_and_predicted,
+)
+from training.evaluate.predict import Predictions, predict, with_photo_content
+from training.evaluate.targets import CONFIDENCE, MAX_FALSE_ALARMS, MAX_MISSES
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES
 from training.metrics import auc, macro_f1
-from training.parsing import Answers, beats, headline
-from training.predictions import Predictions, predict, with_photos_content
-from training.questions import labels_of, pairs_of, training_labels, true_and_said
 
 # Fraction of validation pictures whose true value lies in the reported interval.
 COVERAGE = 0.8
@@ -114,7 +120,7 @@ def fit_thresholds(by_set: dict[str, np.ndarray], by_kind: Sequence[np.ndarray],
     fit = LogisticRegression(C=1e3).fit(logits[:, None], truth, weight)
     # A network that ranks unseen generators below photos knows nothing about them: make every verdict inconclusive.
     scale, bias = (float(fit.coef_[0, 0]), float(fit.intercept_[0])) if fit.coef_[0, 0] > 0 else (1e-6, 0.0)
-    lowest_generated = min(float(np.quantile(kind, MISS)) for kind in kinds)
+    lowest_generated = min(float(np.quantile(kind, MAX_MISSES)) for kind in kinds)
     spread = np.concatenate([values - values.mean() for values in by_set.values()])
     highest_camera = alarm_bound(camera, views)
     for values in by_set.values():
@@ -128,7 +134,7 @@ def fit_thresholds(by_set: dict[str, np.ndarray], by_kind: Sequence[np.ndarray],
 
 
 def alarm_bound(logits: np.ndarray, views: int = 2) -> float:
-    """Return a logit that at most `FALSE_ALARM` of such photos exceed, with confidence `CONFIDENCE`.
+    """Return a logit that at most `MAX_FALSE_ALARMS` of such photos exceed, with confidence `CONFIDENCE`.
 
     This is the one-sided tolerance bound of a normal distribution, or the sample's own quantile if that is higher. The
     bound is exact (Owen, "A survey of properties and applications of the noncentral t-distribution", 1968).
@@ -138,8 +144,8 @@ def alarm_bound(logits: np.ndarray, views: int = 2) -> float:
         views: Logits per photo, which count as one observation.
     """
     photos = max(2, len(logits) // views)
-    factor = nct.ppf(CONFIDENCE, photos - 1, norm.ppf(1 - FALSE_ALARM) * photos**0.5) / photos**0.5
-    return max(float(logits.mean() + factor * logits.std(ddof=1)), float(np.quantile(logits, 1 - FALSE_ALARM)))
+    factor = nct.ppf(CONFIDENCE, photos - 1, norm.ppf(1 - MAX_FALSE_ALARMS) * photos**0.5) / photos**0.5
+    return max(float(logits.mean() + factor * logits.std(ddof=1)), float(np.quantile(logits, 1 - MAX_FALSE_ALARMS)))
 
 
 def fit_same_generator(predictions: Predictions) -> dict[str, float] | None:
@@ -149,7 +155,7 @@ def fit_same_generator(predictions: Predictions) -> dict[str, float] | None:
         `scale`, `bias` and `threshold`, or None if there are too few generators, or if embeddings of one generator are
         no closer than those of two.
     """
-    score, truth = pairs_of(predictions)
+    score, truth = sample_pairs(predictions)
     if not len(score):
         return None
     # Almost no regularisation, which would shrink the large scale.
@@ -202,12 +208,12 @@ def fit_calibration(
     """
     nearest = [(p[key].embeddings() @ gallery.vectors.T).max(1) for key in ("public", "zoo") if len(p[key].source)]
     # Public generators show different content, which would pass for a trace.
-    same = fit_same_generator(with_photos_content(p["zoo"], collection))
+    same = fit_same_generator(with_photo_content(p["zoo"], collection))
     return {
         **fit_thresholds(_by_set(photos, collection), (p["zoo"].logit, p["public"].logit), len(photos)),
         # Take the stricter kind: zoo pictures outnumber public ones and lie farther from the known generators.
         "known": max(float(np.quantile(similarity, 1 - FALSE_NAME)) for similarity in nearest),
-        **fit_enrolled(with_photos_content(p["zoo"], collection), gallery),
+        **fit_enrolled(with_photo_content(p["zoo"], collection), gallery),
         **({"same": same} if same else {}),
     }
 
@@ -215,7 +221,7 @@ def fit_calibration(
 def fit_gallery(predict_samples: Callable[..., Predictions], collection: Collection) -> Gallery:
     """Return the gallery of public training generators, with a cohort of all training generators."""
     known = predict_samples(collection.select(split="train", camera=False, zoo=False, source_split="train"))
-    return replace(centroids(known, collection), cohort=background(predict_samples, collection))
+    return replace(centroids(known, collection), cohort=build_cohort(predict_samples, collection))
 
 
 def fit_enrolled(predictions: Predictions, gallery: Gallery) -> dict[str, float]:
@@ -225,8 +231,8 @@ def fit_enrolled(predictions: Predictions, gallery: Gallery) -> dict[str, float]
         `enrolled` and `cohort_weight`, or nothing if there are too few generators.
     """
     near = [
-        draw.strangers.similarity[:, draw.names >= 0].max(1) - COHORT_WEIGHT * draw.strangers.cohort_similarity
-        for draw in enrolled_draws(predictions, gallery, ENROLLED[0])
+        draw.impostors.similarity[:, draw.names >= 0].max(1) - COHORT_WEIGHT * draw.impostors.cohort_similarity
+        for draw in enrolment_draws(predictions, gallery, ENROLLED[0])
     ]
     if not near:
         return {}
@@ -235,8 +241,8 @@ def fit_enrolled(predictions: Predictions, gallery: Gallery) -> dict[str, float]
 
 def fit_shrinkage(predictions: Predictions, collection: Collection) -> Shrinkage:
     """Fit how far to shrink continuous estimates to the medians of the zoo's training generators."""
-    medians = np.median(Answers.true(training_labels(collection)).continuous, axis=0)
-    truth = Answers.true(labels_of(predictions, collection)).continuous
+    medians = np.median(Attributes.from_labels(training_labels(collection)).continuous, axis=0)
+    truth = Attributes.from_labels(labels_of(predictions, collection)).continuous
     return Shrinkage.fit(predictions.values["continuous"], truth, medians)
 
 
@@ -269,17 +275,17 @@ def choose_reported(labels: dict[str, Any], figures: dict[str, Any]) -> None:
         for entry in (*labels["continuous"], *labels["discrete"], *labels["losses"]):
             entry["reported"] = False
         return
-    labels["family_reported"] = beats(figures["family"], F1_MARGIN)
+    labels["family_reported"] = beats_baselines(figures["family"], F1_MARGIN)
     for entry in labels["continuous"]:
         figure = figures["continuous"][entry["name"]]
         entry["reported"] = figure["l1"] < (1 - ERROR_MARGIN) * min(figure["median_l1"], figure["mean_l1"])
     for entry in labels["discrete"]:
         figure = figures["discrete"][entry["name"]]
-        entry["reported"] = beats(figure, F1_MARGIN)
+        entry["reported"] = beats_baselines(figure, F1_MARGIN)
     for entry in labels["losses"]:
         figure = figures["losses"][entry["name"]]
         ranked = figure["auc"] is not None and figure["auc"] > 0.5 + F1_MARGIN
-        entry["reported"] = entry["reported"] and ranked and beats(figure, F1_MARGIN)
+        entry["reported"] = entry["reported"] and ranked and beats_baselines(figure, F1_MARGIN)
 
 
 def compare_variants(
@@ -307,9 +313,9 @@ def compare_variants(
         table[name] = {
             "detection_zoo_auc": auc(p["crops"].logit, p["zoo"].logit),
             "detection_public_auc": auc(p["photos"].logit, p["public"].logit),
-            **headline(*true_and_said(p["zoo"], collection, bundle)),
+            **group_means(*true_and_predicted(p["zoo"], collection, bundle)),
         }
-        cosine, same = pairs_of(with_photos_content(p["zoo"], collection))
+        cosine, same = sample_pairs(with_photo_content(p["zoo"], collection))
         if len(cosine):
             table[name]["same_generator_auc"] = auc(cosine[~same], cosine[same])
     return table

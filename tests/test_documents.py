@@ -19,8 +19,8 @@ from engines import recipes
 from engines.__main__ import main as engines
 from export.__main__ import main as export
 from tests.conftest import ROOT, noise, sample_files
-from training import accuracy
-from training.card import render
+from training.report import accuracy
+from training.report.card import render
 
 
 def test_model_card_is_rendered_from_this_bundles_evaluation() -> None:

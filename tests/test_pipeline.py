@@ -18,11 +18,11 @@ from export.__main__ import bundle as export_bundle
 from export.__main__ import fp16 as fp16_bundle
 from export.__main__ import refit as refit_bundle
 from tests.conftest import edit_manifest, noise
-from training import precisions
-from training.evaluate import main as evaluate
+from training.evaluate import precisions
+from training.evaluate.results import bundle_identity
+from training.evaluate.run import main as evaluate
 from training.index import scan
 from training.index.__main__ import main as index
-from training.provenance import measured_of
 from training.train import main as train
 from training.zoo import probe
 from training.zoo.__main__ import main as zoo
@@ -132,7 +132,7 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(fp16_bundle, bundle, pictures, "--version", "3")
     halved = open_bundle(bundle)
     assert (halved.label, halved.hashes, halved.calibration) == ("toy-3", before.hashes, before.calibration)
-    assert measured_of(halved)["answers_sha256"] == measured_of(before)["answers_sha256"]
+    assert bundle_identity(halved)["answers_sha256"] == bundle_identity(before)["answers_sha256"]
     run(refit_bundle, bundle, pictures, "--version", "1")
     result = json.loads(run(evaluate, bundle, pictures))
     monkeypatch.setattr(precisions, "RESULT", tmp_path / "precisions.json")
@@ -142,8 +142,8 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert compared["figures"]["int8"]["detection_zoo_clean"] == result["detection_zoo"]["clean"]["auc"]
     assert result["bundle"] == "toy-1"
     assert 0 <= result["detection_zoo"]["mixed"]["auc"] <= 1
-    assert set(result["detection_real"]["mixed"]["by_generator"]) == {"ldm-fourier"}
-    assert result["attribution_real"]["mixed"]["known_generators"] == 2
+    assert set(result["detection_public"]["mixed"]["by_generator"]) == {"ldm-fourier"}
+    assert result["attribution_public"]["mixed"]["known_generators"] == 2
     report = Parser(bundle).parse(noise(200, 200))
     assert report.bundle == "toy-1"
     (pair,) = Parser(bundle).compare([noise(200, 200), noise(200, 200)]).pairs

@@ -2,7 +2,7 @@
 
 Beside the windows of sixty-four generators a step has those of every public generator, of which the whole network sees too few. What is
 camera and what generated is learnt from what the network said before, and to a fifth from the labels: the more of these, the more of the
-zoo it tells, and the fewer of public generators (training/results/tried.json). Of a picture after heavy edits, which the whole network
+zoo it tells, and the fewer of public generators (docs/research-notes.md). Of a picture after heavy edits, which the whole network
 has seen none of, it is what the network said before of the picture without them.
 """
 

@@ -1,7 +1,7 @@
 """The embedding by itself, learnt anew when all else is: `Network.compared` and `Network.embedding`, on what the rest sees in windows.
 
 Windows of pictures after heavy edits are among these: without any, two pictures that were edited otherwise are hardly compared
-(training/results/tried.json).
+(docs/research-notes.md).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from training.validation import Validation
 GENERATORS, EACH, SEEN, LEAST = 64, 8, 5, 400
 RATE, WEIGHT_DECAY, DROPOUT, WARM_UP = 2e-3, 1e-2, 0.1, 0.05
 # So many of the windows of heavily edited pictures are learnt from. With all of them pictures as they come are told apart worse
-# (training/results/tried.json).
+# (docs/research-notes.md).
 EDITED = 0.5
 # How often validation looks which moving average is best.
 LOOKS = 8

@@ -2,7 +2,7 @@
 
 The features are fixed and few, so a logistic regression finds the best weights there are in a minute. It learns from public generators
 and whole photos alone: the zoo's pictures show photos that were made smaller first, and what tells these apart misleads about all
-others (training/results/tried.json).
+others (docs/research-notes.md).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from training.dataset import Collection, Sample, as_it_comes, crop
 from training.networks import SpectralLines, scaled
 
 # Windows cut from every variant of a picture, and ways with heavy edits that it goes through beside these. Without any, a picture without
-# colour, which has no lines in colours, passed for a photo whatever else was in it (training/results/tried.json).
+# colour, which has no lines in colours, passed for a photo whatever else was in it (docs/research-notes.md).
 WINDOWS, HEAVY = 2, 2
 # Inverse strength of the penalty on the weights of features of unit deviation; a tenth and ten times as much do as well.
 STRENGTH = 0.01

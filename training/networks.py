@@ -117,7 +117,7 @@ class FEN(nn.Module):
         """The first convolution's output where it is computed in bfloat16, whose eight bits cannot tell neighbouring values of x apart.
 
         They hold (pixel - 128) / 128 exactly, so that is convolved, with weights and an offset that give the same but for half a grey
-        level of padding. As good as float32 in a trial (training/results/tried.json).
+        level of padding. As good as float32 in a trial (docs/research-notes.md).
         """
         convolution = self.stem[0]
         exact = x * (127.5 / 128) - 0.5 / 128

@@ -1,7 +1,7 @@
 """New codec chains for the variants that a network learns from, made by other processes while it learns.
 
 A GPU sees every variant so often within minutes that it learns them by heart, and tells unseen generators no better for it
-(training/results/tried.json: eight times as many windows).
+(docs/research-notes.md: eight times as many windows).
 """
 
 from __future__ import annotations

@@ -14,10 +14,9 @@ from export.quantize import CPU
 from tests.benchmarks.conftest import OURS
 from tests.conftest import noise
 from training import predictions
-from training.bars import POINTS_LOST
 from training.dataset import Collection
-from training.index.load import load
-from training.pack import INDEX
+from training.evaluate.targets import MAX_POINTS_LOST
+from training.evaluate.testset import load_testset
 
 FP32 = Competitor("edgeparse", "onnxruntime", "fp32")
 
@@ -25,12 +24,12 @@ FP32 = Competitor("edgeparse", "onnxruntime", "fp32")
 @pytest.mark.slow
 def test_openvino_keeps_the_accuracy() -> None:
     pytest.importorskip("openvino")
-    pack = load(INDEX)
+    pack = load_testset()
     some = Collection(pack.sources, predictions.few(pack.samples, 2))
     ours = [Competitor("edgeparse", "openvino", "fp32"), OURS]
     lost = cpu.openvino_points_lost(ours, open_bundle(), 1, lambda: some)
     assert set(lost) == {"fp32"}
-    assert lost["fp32"] <= POINTS_LOST
+    assert lost["fp32"] <= MAX_POINTS_LOST
     assert cpu.openvino_points_lost([OURS], open_bundle(), 1, pytest.fail) == {}
 
 

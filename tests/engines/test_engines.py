@@ -22,8 +22,7 @@ from edgeparse.errors import BundleError, EngineError, ImageError
 from engines import fleet, recipes, triton, verify
 from engines.__main__ import main
 from tests.conftest import SAMPLES
-from training.index.load import load
-from training.pack import INDEX
+from training.evaluate.testset import load_testset
 
 RTX = {"rtx-20": "sm75", "rtx-30": "sm86", "rtx-40": "sm89", "rtx-50": "sm120"}
 
@@ -204,8 +203,8 @@ def test_verify_on_the_command_line(tmp_path: Path) -> None:
 def test_outputs_are_compared_one_by_one(model_files: dict[str, Path]) -> None:
     bundle = open_bundle()
     backends = {name: OnnxRuntimeBackend(path.read_bytes()) for name, path in model_files.items()}
-    # A mean over a dozen windows says little about a network, so take some from all over the evaluation pack.
-    shown = np.concatenate([windows.cut(sample.pixels, 1).pixels for sample in load(INDEX).samples[::6]])
+    # A mean over a dozen windows says little about a network, so take some from all over the test set.
+    shown = np.concatenate([windows.cut(sample.pixels, 1).pixels for sample in load_testset().samples[::6]])
     same = verify.compare(backends["fp32"], backends["fp32"], shown[:8], bundle.outputs)
     assert set(same) == set(bundle.outputs)
     assert all(d.mean == 0 and d.same_choice == 1 for d in same.values())

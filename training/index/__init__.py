@@ -1,4 +1,4 @@
-"""The index of a dataset: one JSONL file that training, evaluation and the evaluation pack read, with the pictures beside it.
+"""The index of a dataset: one JSONL file that training, evaluation and the test set read, with the pictures beside it.
 
 First a line a source, a generator or a set of camera photos:
 

@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from edgeparse.bundle import default_folder
-from training.pack import PHOTO_SETS
+from training.evaluate.testset import PHOTO_SETS
 from training.zoo import description, probe
 from training.zoo.build import MIN_STEPS, TERA_MACS, Budget
 from training.zoo.document import rendered

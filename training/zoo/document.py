@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES
-from training.markdown import table
+from training.report.markdown import table
 from training.zoo.files import HELD_OUT_AMONG, named_by_zoo
 from training.zoo.inspection import DEFINITIONS
 
