@@ -13,7 +13,7 @@ from edgeparse.bundle import open_bundle
 from export.quantize import CPU
 from tests.benchmarks.conftest import OURS
 from tests.conftest import noise
-from training import predictions
+from training.evaluate import predict
 from training.dataset import Collection
 from training.evaluate.targets import MAX_POINTS_LOST
 from training.evaluate.testset import load_testset
@@ -25,7 +25,7 @@ FP32 = Competitor("edgeparse", "onnxruntime", "fp32")
 def test_openvino_keeps_the_accuracy() -> None:
     pytest.importorskip("openvino")
     pack = load_testset()
-    some = Collection(pack.sources, predictions.few(pack.samples, 2))
+    some = Collection(pack.sources, predict.first_pictures(pack.samples, 2))
     ours = [Competitor("edgeparse", "openvino", "fp32"), OURS]
     lost = cpu.openvino_points_lost(ours, open_bundle(), 1, lambda: some)
     assert set(lost) == {"fp32"}
