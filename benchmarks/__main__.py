@@ -95,7 +95,7 @@ def peers(
     """The published networks and others beside ours, turn by turn."""
     from benchmarks.contenders import contenders
     from benchmarks.peers import lost_in_openvino, measure
-    from training.index.load import load
+    from training.data.index.load import load
     from training.pack import INDEX
 
     wanted = [

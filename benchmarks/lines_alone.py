@@ -2,7 +2,7 @@
 
 Over the study's folds every public generator is left out once, with its family as far as that goes. What they say takes a minute to fit,
 where a fold's whole network takes ten: so this says of all public generators what a change of the lines is worth by itself. The figures go
-to training/results/lines.json, which docs/accuracy.md shows.
+to training/results/heads_lines.json, which docs/accuracy.md shows.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ import torch
 from torch import nn
 
 from benchmarks.study import CONDITIONS
-from training import lines
-from training.dataset import CHAINS, Collection, add_variants
-from training.folds import FOLDS, refold
-from training.index.lines import Index, read
-from training.index.load import collect
+from training.data.dataset import CHAINS, Collection, add_variants
+from training.data.folds import FOLDS, refold
+from training.data.index.load import collect
+from training.data.index.records import Index, read
+from training.fit import heads_lines
 from training.metrics import auc
-from training.networks import SpectralLines, scaled
+from training.model.network import scaled
+from training.model.spectral import SpectralLines
 from training.predictions import predict
 
 RESULT = Path(__file__).parent.parent / "training" / "results" / "lines.json"
@@ -43,7 +44,7 @@ def judge(collection: Collection, fold: int, seed: int) -> dict[str, dict[str, f
     folded = refold(collection, fold)
     add_variants(folded.select(split="train", source_split="train"), CHAINS, seed)
     layer = nn.Linear(SpectralLines.FEATURES, 1)
-    layer.load_state_dict({name.removeprefix("by_lines."): of for name, of in lines.fitted(folded, seed).items()})
+    layer.load_state_dict({name.removeprefix("by_lines."): of for name, of in heads_lines.fitted(folded, seed).items()})
     look = partial(predict, Alone(layer), outputs=["generated"])
     photos = folded.select(split="test", camera=True)
     made = folded.select(split="test", camera=False, source_split="test")

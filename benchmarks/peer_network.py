@@ -27,7 +27,7 @@ class PeerConfig:
 
 
 class Peer(nn.Module):
-    """uint8 [N, 64, 64, 3] -> every raw output by name, as `training.networks.Network` gives them.
+    """uint8 [N, 64, 64, 3] -> every raw output by name, as `training.model.network.Network` gives them.
 
     Only the last layers differ from the published network: they answer with our label spaces, and what it has separate networks for
     (detection, the family, comparing) they read off the same 64 values, which is the least that it can cost.

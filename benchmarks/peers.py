@@ -22,7 +22,7 @@ from edgeparse.errors import BackendError
 from edgeparse.latency import summarize
 from edgeparse.machine import Watch
 from training.bars import points_lost
-from training.dataset import Collection
+from training.data.dataset import Collection
 from training.headline import Measured
 
 # Idle threads that still spin have gone to sleep by then.

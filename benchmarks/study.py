@@ -44,16 +44,16 @@ from export.calibration import (
 from export.onnx_graph import export
 from export.shrinkage import Shrinkage
 from training.bars import headline
-from training.dataset import Collection, as_it_comes, crop
-from training.folds import FOLDS, refold, unseen_photos
-from training.index.load import load
+from training.data.dataset import Collection, as_it_comes, crop
+from training.data.folds import FOLDS, refold, unseen_photos
+from training.data.index.load import load
+from training.fit.losses import Weights
+from training.fit.train import Settings, add_training_variants, train
+from training.fit.validation import Validation
 from training.labels import FAMILIES
-from training.networks import WINDOW, Network, NetworkConfig
-from training.objectives import Weights
+from training.model.network import WINDOW, Network, NetworkConfig
 from training.predictions import HEADS, predict
 from training.questions import evaluate
-from training.train import Settings, add_training_variants, train
-from training.validation import Validation
 from training.zoo.pool import leave_with_parent
 
 RESULT = Path(__file__).parent.parent / "training" / "results" / "study.json"
@@ -258,7 +258,7 @@ def published_settings(run: Run, minutes: float) -> Settings:
 
 
 def learn(run: Run, collection: Collection, how: Settings, folder: Path, device: torch.device) -> None:
-    """Train the run's network; `folder` gets what `training.train` writes."""
+    """Train the run's network; `folder` gets what `training train` writes."""
     validation = Validation.of(collection, run.seed, run.cut)
     prepare(collection, run)
     network = make(run).to(device, memory_format=torch.channels_last)

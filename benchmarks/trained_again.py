@@ -17,8 +17,8 @@ import numpy as np
 from edgeparse.backends.onnxruntime import usable_cores
 from edgeparse.backends.select import create
 from edgeparse.bundle import open_bundle
-from training.index.lines import Entry, Index, Place, read, source_key
-from training.index.load import collect
+from training.data.index.load import collect
+from training.data.index.records import Entry, Index, Place, read, source_key
 from training.predictions import predict
 from training.provenance import measured_of
 from training.questions import MOST_TRIED, same_generator

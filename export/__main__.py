@@ -33,8 +33,8 @@ def main() -> None:
 def bundle(network: Path, index: Path, out: Path, name: str, version: str, variant: str) -> None:
     """Export NETWORK (a network.pt) and write a bundle into OUT, calibrated on validation pictures of INDEX."""
     from export.bundle import build
-    from training.index.load import load as load_index
-    from training.train import load
+    from training.data.index.load import load as load_index
+    from training.fit.train import load
 
     trained, stored = load(network)
     made = build(trained, stored, load_index(index), out, name, version, variant)
@@ -49,7 +49,7 @@ def refit(folder: Path, index: Path, version: str) -> None:
     """Make anew for BUNDLE's network what it answers with: other precisions, calibration, thresholds, intervals, gallery; on INDEX."""
     from edgeparse.bundle import open_bundle
     from export.bundle import refit as fit
-    from training.index.load import load
+    from training.data.index.load import load
 
     try:
         made = fit(open_bundle(folder), load(index), version)
@@ -69,7 +69,7 @@ def halve(folder: Path, index: Path, version: str, anew: bool) -> None:
     """Make only BUNDLE's fp16 file anew, as it is laid out today; on INDEX, whose zoo needs only generators for validation and test."""
     from edgeparse.bundle import open_bundle
     from export.bundle import halved
-    from training.index.load import load
+    from training.data.index.load import load
 
     try:
         made = halved(open_bundle(folder), load(index), version, anew)

@@ -31,12 +31,12 @@ from export.half import halve
 from export.onnx_graph import export, output_names, parity, with_constants, with_short_weights
 from export.tf32 import moved
 from export.variants import bearing_tf32, write_variants
-from training.dataset import Collection, some
+from training.data.dataset import Collection, some
+from training.fit.train import NOT_SAID
 from training.labels import CONTINUOUS
-from training.networks import WINDOW, Network, NetworkConfig
+from training.model.network import WINDOW, Network, NetworkConfig
 from training.predictions import Predictions, predict, with_photos_content
 from training.questions import check_splits, detection, parsing, same_generator
-from training.train import NOT_SAID
 
 # How far an fp16 file's outputs may lie from fp32, in their deviation over windows, in the window where they lie farthest; INT8's lie
 # up to 0.23 away in default-17.

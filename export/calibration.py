@@ -18,7 +18,7 @@ from edgeparse.bundle import Bundle
 from edgeparse.gallery import Gallery
 from export.shrinkage import Shrinkage
 from training.bars import CONFIDENCE, FALSE_ALARM, MISS
-from training.dataset import Collection, Sample
+from training.data.dataset import Collection, Sample
 from training.enrolment import ENROLLED, background, centroids, enrolled_draws
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES
 from training.metrics import auc, macro_f1

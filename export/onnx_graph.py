@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from export.onnx_rewrite import copied, gemm_as_convolution
-from training.networks import WINDOW, Network
+from training.model.network import WINDOW, Network
 
 TOLERANCE = 1e-4
 _Module = TypeVar("_Module", bound=nn.Module)

@@ -189,7 +189,7 @@ def with_moments_together(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy in which the means of all feature maps are one vector, and their deviations another: what makes the one of the other runs
     once, not once a map. The layers that read them have their weights in the new order.
 
-    As it was, where there are not several concatenations of means and deviations (`training.networks.moments`) in another.
+    As it was, where there are not several concatenations of means and deviations (`training.model.network.moments`) in another.
     """
     model = copied(model)
     graph = model.graph

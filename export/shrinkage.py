@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from training.networks import Network
+from training.model.network import Network
 
 # What is tried: 0 is the median alone, 1 the network's own estimate.
 SHARES = np.linspace(0, 1, 21)

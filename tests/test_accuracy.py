@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 from training.accuracy import TRIED_FOR, Sources, _tried_for, window_ms
 from training.bars import BARS, headline, judge, points_lost, published_is_better
 from training.card import begun_table, trained_sentences
-from training.networks import NetworkConfig
+from training.model.network import NetworkConfig
 from training.study_tables import COLUMNS, lines_section, study_sections
 
 

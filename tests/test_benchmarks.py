@@ -23,8 +23,8 @@ from export.quantize import CPU
 from tests.conftest import encoded, noise
 from training import predictions
 from training.bars import POINTS_LOST
-from training.dataset import Collection
-from training.index.load import load
+from training.data.dataset import Collection
+from training.data.index.load import load
 from training.pack import INDEX
 
 OURS = Contender("edgeparse", "onnxruntime", "int8")

@@ -22,7 +22,7 @@ from edgeparse.errors import BundleError, EngineError, ImageError
 from engines import fleet, recipes, triton, verify
 from engines.__main__ import main
 from tests.conftest import SAMPLES
-from training.index.load import load
+from training.data.index.load import load
 from training.pack import INDEX
 
 RTX = {"rtx-20": "sm75", "rtx-30": "sm86", "rtx-40": "sm89", "rtx-50": "sm120"}

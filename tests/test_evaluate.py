@@ -33,12 +33,12 @@ from tests.made_collection import made_collection
 from training import parsing, small
 from training.bars import CONFIDENCE, FALSE_ALARM, MISS, above_mode, l1_saved
 from training.card import comparing_sections
-from training.dataset import Collection, Generator
+from training.data.dataset import Collection, Generator
+from training.data.index.records import Entry, Index, Place, source_key
 from training.edited import EDITS, FEW, measure
 from training.edited import looked_at as looked_at_edited
 from training.enrolment import MANY, centroids, enrolled_draws, enrolment
 from training.evaluate import main
-from training.index.lines import Entry, Index, Place, source_key
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
 from training.parsing import GAINS, Answers
 from training.predictions import Predictions, few

@@ -39,9 +39,9 @@ from export.onnx_rewrite import (
 from export.quantize import CPU, TENSORRT, Scheme, quantize
 from export.variants import write_variants
 from tests.conftest import edit_manifest
-from training.dataset import Collection, Generator
+from training.data.dataset import Collection, Generator
 from training.labels import Labels
-from training.networks import Network, NetworkConfig
+from training.model.network import Network, NetworkConfig
 
 NAMES = ["fingerprint", "generated"]
 SIZE = 16

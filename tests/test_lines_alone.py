@@ -10,10 +10,10 @@ from click.testing import CliRunner
 
 from benchmarks import lines_alone
 from tests.made_collection import PUBLIC, made_collection
-from training import lines
-from training.dataset import Collection, Generator
-from training.folds import FOLDS
-from training.index.lines import Entry, Index, Place
+from training.data.dataset import Collection, Generator
+from training.data.folds import FOLDS
+from training.data.index.records import Entry, Index, Place
+from training.fit import heads_lines
 
 
 def test_the_zoo_is_left_out() -> None:
@@ -31,14 +31,14 @@ def test_every_public_generator_is_judged_once_by_lines_that_did_not_learn_from_
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     learnt: list[set[str]] = []
-    fitted = lines.fitted
+    fitted = heads_lines.fitted
 
     def watched(collection: Collection, seed: int) -> dict:
         learnt.append({collection.sources[s.source].name for s in collection.samples if s.variants})
         return fitted(collection, seed)
 
-    monkeypatch.setattr(lines, "WINDOWS", 1)
-    monkeypatch.setattr(lines, "fitted", watched)
+    monkeypatch.setattr(heads_lines, "WINDOWS", 1)
+    monkeypatch.setattr(heads_lines, "fitted", watched)
     monkeypatch.setattr(lines_alone, "read", lambda _path: Index({}, []))
     monkeypatch.setattr(lines_alone, "collect", lambda _index: _without_zoo(made_collection()))
     monkeypatch.setattr(lines_alone, "RESULT", tmp_path / "lines.json")

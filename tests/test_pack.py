@@ -13,11 +13,11 @@ from edgeparse.backends.select import create
 from edgeparse.bundle import open_bundle
 from tests.conftest import noise
 from training import pack
-from training.codecs import Jpeg
-from training.dataset import Generator, as_it_comes
+from training.data.augment import Jpeg
+from training.data.dataset import Generator, as_it_comes
+from training.data.index.load import collect, load
+from training.data.index.records import Entry, Index, Place, read
 from training.headline import Measured, losses
-from training.index.lines import Entry, Index, Place, read
-from training.index.load import collect, load
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
 from training.parsing import Answers
 from training.predictions import Predictions

@@ -18,7 +18,7 @@ from tests.made_collection import made_collection
 from training.accuracy import Sources, _anew, _cost
 from training.bars import BARS
 from training.card import _fitted_of
-from training.dataset import Collection
+from training.data.dataset import Collection
 from training.precisions import lost_by_row, rows
 from training.provenance import holds_for, measured_of
 from training.questions import evaluate

@@ -18,12 +18,12 @@ from benchmarks.study import RUNS, Run, perform, prepare, published_settings, se
 from tests.made_collection import made_collection
 from training import accuracy, metrics
 from training.bars import BARS
-from training.dataset import Collection, as_it_comes
-from training.networks import Network, NetworkConfig
-from training.objectives import Proxies, Targets, Weights, heads
+from training.data.dataset import Collection, as_it_comes
+from training.fit.losses import Proxies, Targets, Weights, heads
+from training.fit.train import load
+from training.fit.validation import Validation
+from training.model.network import Network, NetworkConfig
 from training.study_tables import study_sections
-from training.train import load
-from training.validation import Validation
 
 FEW = frozenset({"sd1", "glid-3-xl", "disco-diffusion", "ldm-fourier"})
 # The first run, of a small network.

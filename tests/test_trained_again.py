@@ -11,9 +11,9 @@ import numpy as np
 from benchmarks import trained_again
 from tests.conftest import noise
 from tests.made_collection import labels
-from training.codecs import Jpeg
-from training.dataset import Generator
-from training.index.lines import Entry, Index, Place
+from training.data.augment import Jpeg
+from training.data.dataset import Generator
+from training.data.index.records import Entry, Index, Place
 from training.zoo.files import differences
 from training.zoo.space import Config, draw
 

@@ -17,9 +17,9 @@ from edgeparse.bundle import default_folder, open_bundle
 from edgeparse.windows import SIZE, smallest
 from training.bars import BARS, Bar, Evidence, above_mode, judge, l1_saved, points_lost
 from training.card import attribution_table, comparing_sections, enrolment_table, variants_table
+from training.data.folds import FOLDS
 from training.edited import QUALITY
 from training.enrolment import MANY
-from training.folds import FOLDS
 from training.markdown import figure_name, percent, table
 from training.precisions import rows as precision_rows
 from training.provenance import holds_for

@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 
 from edgeparse.bundle import default_folder, open_bundle
-from training.answers import LABELS
 from training.bars import CONFIDENCE, FALSE_ALARM, MISS
 from training.edited import FEW, QUALITY, RESULT
-from training.embedding import EDITED
+from training.fit.heads_embedding import EDITED
+from training.fit.heads_outputs import LABELS
 from training.labels import FAMILIES
 from training.markdown import figure_name, percent, table
 from training.parsing import beats

@@ -21,10 +21,10 @@ from PIL import Image, ImageFilter, ImageOps
 from edgeparse.backends.base import Backend
 from edgeparse.backends.select import create
 from edgeparse.bundle import Calibration, open_bundle
-from training import codecs
-from training.dataset import Collection
-from training.index.lines import Index, read
-from training.index.load import collect
+from training.data import augment
+from training.data.dataset import Collection
+from training.data.index.load import collect
+from training.data.index.records import Index, read
 from training.predictions import native, predict
 from training.provenance import measured_of
 from training.questions import detection
@@ -41,16 +41,16 @@ Name = TypeVar("Name", str, int)
 class Edit(NamedTuple):
     """uint8[H, W, 3] -> the same kind, of another size maybe; and whether training shows pictures after others of its kind."""
 
-    apply: Callable[[codecs.Pixels], codecs.Pixels]
+    apply: Callable[[augment.Pixels], augment.Pixels]
     learnt: bool = True
 
 
-def _by_pillow(change: Callable[[Image.Image], Image.Image]) -> Callable[[codecs.Pixels], codecs.Pixels]:
+def _by_pillow(change: Callable[[Image.Image], Image.Image]) -> Callable[[augment.Pixels], augment.Pixels]:
     return lambda pixels: np.asarray(change(Image.fromarray(pixels)))
 
 
-def _noise(pixels: codecs.Pixels, sigma: float) -> codecs.Pixels:
-    return codecs.noise(pixels, sigma, np.random.default_rng(0))
+def _noise(pixels: augment.Pixels, sigma: float) -> augment.Pixels:
+    return augment.noise(pixels, sigma, np.random.default_rng(0))
 
 
 def _turned(image: Image.Image) -> Image.Image:
@@ -60,29 +60,29 @@ def _turned(image: Image.Image) -> Image.Image:
     return turned.crop((width // 6, height // 6, width - width // 6, height - height // 6))
 
 
-def _halved_and_back(pixels: codecs.Pixels) -> codecs.Pixels:
-    return codecs.resize(codecs.resize(pixels, 0.5), 2)
+def _halved_and_back(pixels: augment.Pixels) -> augment.Pixels:
+    return augment.resize(augment.resize(pixels, 0.5), 2)
 
 
 EDITS = {
     "none": Edit(lambda pixels: pixels),
-    "enlarged 1.5 times": Edit(partial(codecs.resize, factor=1.5)),
-    "enlarged twice": Edit(partial(codecs.resize, factor=2)),
-    "enlarged three times": Edit(partial(codecs.resize, factor=3)),
-    "enlarged twice, pixels repeated": Edit(partial(codecs.resize, factor=2, resample=Image.Resampling.NEAREST)),
+    "enlarged 1.5 times": Edit(partial(augment.resize, factor=1.5)),
+    "enlarged twice": Edit(partial(augment.resize, factor=2)),
+    "enlarged three times": Edit(partial(augment.resize, factor=3)),
+    "enlarged twice, pixels repeated": Edit(partial(augment.resize, factor=2, resample=Image.Resampling.NEAREST)),
     "halved and enlarged again": Edit(_halved_and_back),
-    "blur of 1 pixel": Edit(partial(codecs.blur, sigma=1)),
-    "blur of 2 pixels": Edit(partial(codecs.blur, sigma=2)),
+    "blur of 1 pixel": Edit(partial(augment.blur, sigma=1)),
+    "blur of 2 pixels": Edit(partial(augment.blur, sigma=2)),
     "noise of 5 grey levels": Edit(partial(_noise, sigma=5)),
     "noise of 10 grey levels": Edit(partial(_noise, sigma=10)),
     "noise of 20 grey levels": Edit(partial(_noise, sigma=20)),
     "median of 3x3": Edit(_by_pillow(lambda image: image.filter(ImageFilter.MedianFilter(3)))),
-    "without colour": Edit(codecs.grey),
+    "without colour": Edit(augment.grey),
     "turned by 10 degrees": Edit(_by_pillow(_turned), learnt=False),
     "sharpened": Edit(_by_pillow(lambda image: image.filter(ImageFilter.UnsharpMask(1, 100, 0))), learnt=False),
     "histogram equalised": Edit(_by_pillow(ImageOps.equalize), learnt=False),
     "256 colours": Edit(_by_pillow(lambda image: image.quantize(256).convert("RGB")), learnt=False),
-    "JPEG q30": Edit(partial(codecs.encode, format="JPEG", quality=30), learnt=False),
+    "JPEG q30": Edit(partial(augment.encode, format="JPEG", quality=30), learnt=False),
 }
 
 
@@ -111,8 +111,8 @@ def measure(
     return found
 
 
-def _windows(pixels: codecs.Pixels, edit: Callable[[codecs.Pixels], codecs.Pixels]) -> np.ndarray:
-    return native(codecs.encode(edit(pixels), "JPEG", QUALITY))
+def _windows(pixels: augment.Pixels, edit: Callable[[augment.Pixels], augment.Pixels]) -> np.ndarray:
+    return native(augment.encode(edit(pixels), "JPEG", QUALITY))
 
 
 def looked_at(index: Index, split: str = "test") -> Index:

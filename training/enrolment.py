@@ -11,7 +11,7 @@ import numpy as np
 from edgeparse.bundle import Calibration
 from edgeparse.gallery import Gallery, centre, usual
 from training import metrics
-from training.dataset import Collection, Sample
+from training.data.dataset import Collection, Sample
 from training.predictions import Predictions, few
 
 # Pictures by which a generator is enrolled; a zoo's generator has fifty of unseen photos, and some are to be looked for.

@@ -11,9 +11,9 @@ from edgeparse.backends.select import create
 from edgeparse.bundle import open_bundle
 from edgeparse.gallery import Gallery
 from training.bars import judge
-from training.folds import FOLDS
-from training.index.lines import read
-from training.index.load import collect
+from training.data.folds import FOLDS
+from training.data.index.load import collect
+from training.data.index.records import read
 from training.markdown import table
 from training.pack import check
 from training.provenance import measured_of
@@ -69,7 +69,7 @@ def main(
         context.invoke(check, folder=folder)
         return
     if index is None:
-        raise click.UsageError("give an INDEX, as `python -m training.index write` makes it, or --pack")
+        raise click.UsageError("give an INDEX, as `python -m training index write` makes it, or --pack")
     bundle = open_bundle(folder)
     assert bundle.gallery is not None
     backend = create("cpu", bundle, variant)

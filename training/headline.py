@@ -8,7 +8,7 @@ import numpy as np
 
 from edgeparse.backends.base import Backend
 from edgeparse.bundle import Bundle
-from training.dataset import Collection
+from training.data.dataset import Collection
 from training.metrics import auc
 from training.parsing import Answers, headline
 from training.predictions import Predictions, predict

@@ -18,12 +18,12 @@ from PIL import Image
 
 from edgeparse.backends.select import create
 from edgeparse.bundle import open_bundle
-from training import codecs
-from training.dataset import Generator, Sample
+from training.data import augment
+from training.data.dataset import Generator, Sample
+from training.data.index.load import collect, load
+from training.data.index.records import Entry, Index, Place, read
+from training.data.index.records import write as write_index
 from training.headline import Measured, losses, lost
-from training.index.lines import Entry, Index, Place, read
-from training.index.lines import write as write_index
-from training.index.load import collect, load
 
 ROOT = Path(__file__).parent
 FOLDER = ROOT / "pack"
@@ -85,7 +85,7 @@ def choose(index: Index, of_a_zoo_generator: int = OF_A_ZOO_GENERATOR, seed: int
 def as_file(sample: Sample) -> tuple[str, bytes]:
     """(ending, content) of a picture's file: the JPEG that an evaluation would send it through, else lossless WebP."""
     if sample.jpeg is not None:
-        return "jpg", codecs.encoded(sample.pixels, "JPEG", *sample.jpeg)
+        return "jpg", augment.encoded(sample.pixels, "JPEG", *sample.jpeg)
     buffer = io.BytesIO()
     Image.fromarray(sample.pixels).save(buffer, "WEBP", lossless=True, method=3)
     return "webp", buffer.getvalue()

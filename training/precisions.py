@@ -15,10 +15,10 @@ from edgeparse.backends.select import create
 from edgeparse.bundle import open_bundle
 from edgeparse.gallery import Gallery
 from training.bars import BARS, headline
-from training.folds import FOLDS
+from training.data.folds import FOLDS
+from training.data.index.load import collect
+from training.data.index.records import read
 from training.headline import REFERENCE
-from training.index.lines import read
-from training.index.load import collect
 from training.markdown import table
 from training.provenance import measured_of
 from training.questions import check_splits, evaluate, looked_at

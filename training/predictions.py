@@ -12,15 +12,15 @@ import numpy as np
 from edgeparse import windows
 from edgeparse.backends.base import Backend
 from edgeparse.readout import unit
-from training import codecs
-from training.dataset import Collection, Sample, as_it_comes, chain_seed, through_chain
+from training.data import augment
+from training.data.dataset import Collection, Sample, as_it_comes, chain_seed, through_chain
 from training.labels import DISCRETE
 
 HEADS = ["embedding", "generated", "family", "continuous", *DISCRETE, "losses"]
 WINDOWS = 8
 # "mixed" is a random chain a picture, "edited" one of heavy edits; "as stored" leaves the classes the file formats that they came in.
-CHAINS = {"mixed": codecs.random_chain, "edited": codecs.heavy_chain}
-CONDITIONS = (*CHAINS, "as stored", *codecs.CONDITIONS)
+CHAINS = {"mixed": augment.random_chain, "edited": augment.heavy_chain}
+CONDITIONS = (*CHAINS, "as stored", *augment.CONDITIONS)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def predict(
         elif condition == "as stored":
             pixels = sample.pixels
         else:
-            pixels = codecs.CONDITIONS[condition](as_it_comes(sample))
+            pixels = augment.CONDITIONS[condition](as_it_comes(sample))
         return frame(pixels)
 
     rows: dict[str, list[np.ndarray]] = {name: [] for name in outputs}

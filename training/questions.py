@@ -21,9 +21,9 @@ from edgeparse.gallery import Gallery
 from edgeparse.readout import calibrated, sigmoid, verdict
 from training import metrics
 from training import parsing as insides
-from training.dataset import Collection
+from training.data.dataset import Collection
+from training.data.index.records import Entry, Index
 from training.enrolment import ENROLLED, MANY, centroids, enrolment
-from training.index.lines import Entry, Index
 from training.labels import Labels
 from training.predictions import CONDITIONS, Predictions, few, native, predict, with_photos_content
 from training.zoo.files import named_by_zoo

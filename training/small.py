@@ -18,11 +18,11 @@ from PIL import Image
 from edgeparse.backends.base import Backend
 from edgeparse.backends.select import create
 from edgeparse.bundle import Calibration, open_bundle
-from training.codecs import Pixels
-from training.dataset import Collection
+from training.data.augment import Pixels
+from training.data.dataset import Collection
+from training.data.index.load import collect
+from training.data.index.records import read
 from training.edited import Edit, looked_at, measure
-from training.index.lines import read
-from training.index.load import collect
 from training.provenance import measured_of
 
 RESULT = Path(__file__).parent / "results" / "small.json"

@@ -12,7 +12,7 @@ from scipy.stats import t
 from training.bars import BARS, published_is_better
 from training.markdown import percent, table
 from training.metrics import interval_of_share
-from training.networks import NetworkConfig
+from training.model.network import NetworkConfig
 
 # A run, as `benchmarks.study.collect` keeps it.
 Entry = dict[str, Any]
@@ -61,12 +61,16 @@ def study_sections(study: dict[str, Any] | None) -> Iterator[str]:
         f"{study['windows']} windows a picture, with what was fitted on their own fold's validation pictures. That is far less training "
         "than the bundle had: they are to be compared with each other. "
         + (f"Unlike the bundle's, spectral lines and thresholds of {plain} have seen no heavy edits. " if plain else "")
-        + (f"Ours are networks of before there was `{'`, `'.join(newer)}` (training/networks.py). " if newer else "")
+        + (
+            f"Ours are networks of before there was `{'`, `'.join(newer)}` (training/model/network.py). "
+            if newer
+            else ""
+        )
         + (f"Not yet run: {', '.join(missing)}." if missing else "")
     ).strip()
     yield from _spread(
         "### Folds",
-        "Each leaves other generators and photo sources out (training/folds.py). Mean with its 95 % interval (Student's t) as if they were"
+        "Each leaves other generators and photo sources out (training/data/folds.py). Mean with its 95 % interval (Student's t) as if they were"
         " independent: they share most of what they train on. What to build was decided by validation generators and by folds 1 to 3. "
         "Fold 0 leaves out what the bundle does, whose figures were looked at after every bundle.",
         [e for e in study["runs"] if e["run"]["name"].startswith("fold-")],
@@ -310,7 +314,7 @@ def lines_section(found: dict[str, Any] | None) -> Iterator[str]:
     conditions = list(generators[0][1]["auc"])
     yield "### Spectral lines by themselves"
     yield (
-        "What repeats every eight pixels (`SpectralLines` in training/networks.py), and nothing else of the network: fitted anew "
+        "What repeats every eight pixels (`SpectralLines` in training/model/network.py), and nothing else of the network: fitted anew "
         "in every fold, and public generators judged that they did not learn from (`python -m benchmarks.lines_alone`). In a bundle "
         "this is added to what the rest of the network says."
         + ("" if found.get("heavy_edits") else " Unlike the bundle's, these lines have seen no heavy edits.")

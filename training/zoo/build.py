@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from training.device import supports_fast_bfloat16
 from training.labels import Labels
 from training.zoo import losses
 from training.zoo.base import Terms
@@ -163,7 +164,7 @@ class Trainer:
         critic_from = steps // 3 if self.maker.sees_photos else 0
         for step in range(steps):
             photo = self.sample()
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=fast_bfloat16(self.device)):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=supports_fast_bfloat16(self.device)):
                 picture, terms = self.terms(photo)
             self.summed = sorted({*self.summed, *(name for name, _ in terms)})
             loss = sum(term for name, term in terms if name != self.config.adversary or step >= critic_from)
@@ -177,7 +178,7 @@ class Trainer:
 
     def _step_critic(self, optimizer: torch.optim.Optimizer, photo: Tensor, picture: Tensor, step: int) -> None:
         assert self.critic is not None
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=fast_bfloat16(self.device)):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=supports_fast_bfloat16(self.device)):
             real, fake = self.critic(photo).float(), self.critic(picture).float()
         loss = losses.critic_loss(self.config.adversary, real, fake)
         if self.config.adversary == "WGAN" and step % 4 == 0:
@@ -205,11 +206,6 @@ class Trainer:
     def labels(self) -> Labels:
         """Labels by inspection; the losses are those that training really summed."""
         return inspect(self.maker.generator, self.given(), self.config.family, tuple(self.summed))
-
-
-def fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is worth it: on CUDA, and on CPUs whose instructions have it."""
-    return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from training.photos import photo_split, read_index
+from training.data.sources import photo_split, read_index
 from training.zoo.build import Budget, Photos, build_one
 from training.zoo.files import read_entry
 from training.zoo.space import Config

@@ -11,9 +11,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from training.dataset import Collection, Sample
-from training.index.lines import read
-from training.index.load import collect
+from training.data.dataset import Collection, Sample
+from training.data.index.load import collect
+from training.data.index.records import read
 from training.metrics import macro_f1, random_macro_f1
 
 TILE = 64
