@@ -26,7 +26,7 @@ from training.data.index.load import collect
 from training.data.index.records import Index, read
 from training.fit import heads_lines
 from training.metrics import auc
-from training.model.network import scaled
+from training.model.network import to_unit_range
 from training.model.spectral import SpectralLines
 from training.predictions import predict
 
@@ -44,7 +44,9 @@ def judge(collection: Collection, fold: int, seed: int) -> dict[str, dict[str, f
     folded = refold(collection, fold)
     add_variants(folded.select(split="train", source_split="train"), CHAINS, seed)
     layer = nn.Linear(SpectralLines.FEATURES, 1)
-    layer.load_state_dict({name.removeprefix("by_lines."): of for name, of in heads_lines.fitted(folded, seed).items()})
+    layer.load_state_dict(
+        {name.removeprefix("by_lines."): of for name, of in heads_lines.fit_lines(folded, seed).items()}
+    )
     look = partial(predict, Alone(layer), outputs=["generated"])
     photos = folded.select(split="test", camera=True)
     made = folded.select(split="test", camera=False, source_split="test")
@@ -68,7 +70,7 @@ class Alone:
     @torch.no_grad()
     def run(self, windows: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
         """As `Backend.run`."""
-        said = {"generated": self.layer(self.lines(scaled(torch.from_numpy(windows)))).numpy()}
+        said = {"generated": self.layer(self.lines(to_unit_range(torch.from_numpy(windows)))).numpy()}
         return {name: said[name] for name in outputs}
 
 

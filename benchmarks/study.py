@@ -79,14 +79,14 @@ class Run:
     changed: str
     fold: int = 0
     seed: int = 1
-    rate: float = 2e-3
+    lr: float = 2e-3
     weights: Weights = field(default_factory=Weights)
-    twins: bool = True
+    paired: bool = True
     codecs: bool = True
     real: bool = True
     zoo: int | None = None
     photos_left_out: tuple[str, ...] = ()
-    emphasis: float = Settings.emphasis
+    hard_example_weight: float = Settings.hard_example_weight
     toned: float = Settings.toned
     muon: bool = Settings.muon
     network: NetworkConfig = STUDIED
@@ -132,7 +132,7 @@ RUNS = (
         "published-adamw",
         "the published network, by AdamW at a quarter of the rate",
         published=1,
-        rate=5e-4,
+        lr=5e-4,
         muon=False,
     ),
     Run("published-windows", "the published network, shown windows", published=1, windows=True),
@@ -140,11 +140,11 @@ RUNS = (
     *(
         replace(run, fold=DECIDING)
         for run in (
-            Run("no-emphasis", "every zoo generator drawn equally often", emphasis=0.0),
+            Run("no-emphasis", "every zoo generator drawn equally often", hard_example_weight=0.0),
             Run("no-metric", "no metric loss", weights=_without("metric", "proxy")),
             Run("no-proxies", "metric loss within a batch only", weights=_without("proxy")),
             Run("no-tones", "trained on pictures in their own tones only", toned=0.0),
-            Run("no-twins", "pictures without the photos that they were made from", twins=False),
+            Run("no-twins", "pictures without the photos that they were made from", paired=False),
             Run("no-codecs", "trained on clean pictures", codecs=False),
             Run("no-real", "no public generators in training", real=False),
             Run("zoo-32", "32 zoo generators in training", zoo=32),
@@ -236,11 +236,11 @@ def settings(run: Run, megapixels: float) -> Settings:
     return Settings(
         megapixels=megapixels,
         seed=run.seed,
-        rate=run.rate,
+        lr=run.lr,
         weights=run.weights,
-        real_share=Settings.real_share if run.real else 0.0,
-        twins=run.twins,
-        emphasis=run.emphasis,
+        public_fraction=Settings.public_fraction if run.real else 0.0,
+        paired=run.paired,
+        hard_example_weight=run.hard_example_weight,
         toned=run.toned,
         muon=run.muon,
     )
@@ -251,7 +251,7 @@ def published_settings(run: Run, minutes: float) -> Settings:
     return Settings(
         run.published * minutes,
         seed=run.seed,
-        rate=run.rate,
+        lr=run.lr,
         muon=run.muon,
         sizes=((1.0, run.size),),
     )

@@ -31,7 +31,7 @@ def test_every_public_generator_is_judged_once_by_lines_that_did_not_learn_from_
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     learnt: list[set[str]] = []
-    fitted = heads_lines.fitted
+    fitted = heads_lines.fit_lines
 
     def watched(collection: Collection, seed: int) -> dict:
         learnt.append({collection.sources[s.source].name for s in collection.samples if s.variants})

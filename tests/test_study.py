@@ -19,7 +19,7 @@ from tests.made_collection import made_collection
 from training import accuracy, metrics
 from training.bars import BARS
 from training.data.dataset import Collection, as_it_comes
-from training.fit.losses import Proxies, Targets, Weights, heads
+from training.fit.losses import Proxies, Targets, Weights, training_losses
 from training.fit.train import load
 from training.fit.validation import Validation
 from training.model.network import Network, NetworkConfig
@@ -54,14 +54,14 @@ def test_each_run_changes_what_it_says() -> None:
     assert len({run.name for run in RUNS}) == len(RUNS)
     usual = settings(RUN, 5)
     assert usual == study.Settings(megapixels=5)
-    assert settings(run("no-twins"), 5) == replace(usual, twins=False)
-    assert settings(run("no-real"), 5) == replace(usual, real_share=0.0)
+    assert settings(run("no-twins"), 5) == replace(usual, paired=False)
+    assert settings(run("no-real"), 5) == replace(usual, public_fraction=0.0)
     assert settings(run("seed-2"), 5) == replace(usual, seed=2)
-    assert settings(run("no-emphasis"), 5) == replace(usual, emphasis=0.0)
+    assert settings(run("no-emphasis"), 5) == replace(usual, hard_example_weight=0.0)
     assert settings(run("no-tones"), 5) == replace(usual, toned=0.0)
     assert settings(run("no-muon"), 5) == replace(usual, muon=False)
     assert published_settings(run("published"), 3) == study.Settings(3, sizes=((1.0, 64),))
-    assert published_settings(run("published-adamw"), 3) == study.Settings(3, rate=5e-4, muon=False, sizes=((1.0, 64),))
+    assert published_settings(run("published-adamw"), 3) == study.Settings(3, lr=5e-4, muon=False, sizes=((1.0, 64),))
     assert published_settings(run("published-long"), 3) == study.Settings(12, sizes=((1.0, 64),))
     for name in ("magnitude", "low-frequency", "repetitive", "symmetric"):
         term = name.replace("-", "_")
@@ -127,7 +127,7 @@ def test_published_network_trains_a_step() -> None:
     with torch.no_grad():
         shapes = {name: value.shape for name, value in reference.eval()(given).items()}
     assert {name: value.shape for name, value in outputs.items()} == shapes
-    loss = sum(heads(outputs, source, targets, Weights(), Proxies(collection.sources, 64)).values())
+    loss = sum(training_losses(outputs, source, targets, Weights(), Proxies(collection.sources, 64)).values())
     assert isinstance(loss, torch.Tensor)
     before = made.fen.layers[0][0].weight.detach().clone()  # type: ignore[index, union-attr]
     optimizer = torch.optim.AdamW(made.parameters(), 1e-3)

@@ -109,7 +109,7 @@ def _called_interval(e: Evidence, names: Iterable[str]) -> list[float]:
     """Of all photos of these sources."""
     photos = {name: _whole_photos(e)["camera_pictures_by_source"][name] for name in names}
     called = sum(round(_called(e)[name] * count) for name, count in photos.items())
-    return [100 * bound for bound in metrics.interval_of_share(called, sum(photos.values()))]
+    return [100 * bound for bound in metrics.interval_of_fraction(called, sum(photos.values()))]
 
 
 def worst_photos(e: Evidence) -> str:

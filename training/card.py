@@ -11,8 +11,8 @@ import click
 from edgeparse.bundle import default_folder, open_bundle
 from training.bars import CONFIDENCE, FALSE_ALARM, MISS
 from training.edited import FEW, QUALITY, RESULT
-from training.fit.heads_embedding import EDITED
-from training.fit.heads_outputs import LABELS
+from training.fit.heads_embedding import STRONG_FRACTION
+from training.fit.heads_outputs import LABEL_WEIGHT
 from training.labels import FAMILIES
 from training.markdown import figure_name, percent, table
 from training.parsing import beats
@@ -290,14 +290,14 @@ def trained_sentences(training: dict, network: str) -> str:
         of_network += "; of the zoo's generators from the labels." if training.get("zoo_labelled") else "."
     of_plain = ", of the picture without its edits" if training.get("heavy_looks") else ""
     heavy = (
-        f" and {looks} times more after heavier edits, of which it learnt from {EDITED:.0%}"
+        f" and {looks} times more after heavier edits, of which it learnt from {STRONG_FRACTION:.0%}"
         if (looks := training.get("heavy_looks"))
         else ""
     )
     learnt_last = (
         " The embedding, by which pictures are compared, has a hidden layer of its own; the two were learnt last, by themselves, from "
         f"every training picture, looked at {training['passes']} times{heavy}. From the same looks all other answers and their hidden "
-        f"layer went on learning by themselves, camera or generated from targets that are {LABELS:.0%} label and otherwise what they said "
+        f"layer went on learning by themselves, camera or generated from targets that are {LABEL_WEIGHT:.0%} label and otherwise what they said "
         f"before{of_plain}."
         if training.get("passes")
         else ""

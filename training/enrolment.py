@@ -139,7 +139,7 @@ def enrolment(
             }
         )
         for _ in range(REDRAWN):
-            mine, theirs = (metrics.redrawn(of, rng) for of in (draw.made_by, draw.strangers_made_by))
+            mine, theirs = (metrics.resample_groups(of, rng) for of in (draw.made_by, draw.strangers_made_by))
             redrawn.append((right[mine].mean(), metrics.auc(far[theirs], near[mine])))
     if not figures:
         return None

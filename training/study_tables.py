@@ -11,7 +11,7 @@ from scipy.stats import t
 
 from training.bars import BARS, published_is_better
 from training.markdown import percent, table
-from training.metrics import interval_of_share
+from training.metrics import interval_of_fraction
 from training.model.network import NetworkConfig
 
 # A run, as `benchmarks.study.collect` keeps it.
@@ -189,7 +189,7 @@ def _called_generated(source: dict[str, Any], conditions: Sequence[str]) -> Iter
     count: int = source["pictures"]
     yield str(count)
     for condition in conditions:
-        low, high = interval_of_share(round(source[condition] * count), count)
+        low, high = interval_of_fraction(round(source[condition] * count), count)
         yield f"{percent(source[condition])} ({100 * low:.1f} to {100 * high:.1f})"
 
 

@@ -89,7 +89,7 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(probed["heads"]) == {"family", "normalization", "up_sampling"}  # type: ignore[call-overload]
     assert 0 < probed["pictures"]["test"] <= 2 * probed["generators"]["test"]  # type: ignore[index]
 
-    small = ("--variants", "2", "--generators", "6", "--passes", "1")
+    small = ("--variants", "2", "--generators", "6", "--head-epochs", "1")
     run(train, pictures, out, "--minutes", "0.05", *small)
     first = (out / "network.pt").read_bytes()
     run(train, pictures, out, "--minutes", "0.1", *small)
@@ -101,10 +101,10 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     last = ("by_lines.", "compared.", "embedding.", "hidden.", "heads.")
     for name, value in best["values"].items():
         assert torch.equal(kept["network"][name], value) != name.startswith(last), name
-    assert kept["passes"] == 1
+    assert kept["head_epochs"] == 1
     # Another learning rate is another run.
     with pytest.raises(ValueError, match="other settings"):
-        run(train, pictures, out, "--minutes", "0.2", *small, "--rate", "1e-3")
+        run(train, pictures, out, "--minutes", "0.2", *small, "--lr", "1e-3")
 
     bundle.mkdir()
     (bundle / "thesis.txt").write_text("no bundle")
@@ -149,7 +149,7 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert pair.reason is not None or (pair.probability_same is not None and pair.probability_same > 0.5)
     assert report.verdict in ("camera", "generated", "inconclusive")
 
-    more = ("--minutes", "0.02", *small, "--begin-from", bundle)
+    more = ("--minutes", "0.02", *small, "--init-from", bundle)
     run(train, pictures, tmp_path / "next", *more)
     begun = torch.load(tmp_path / "next" / "network.pt", weights_only=True)["begun"]
     assert (begun["bundle"], begun["steps"]) == (
@@ -157,7 +157,7 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         json.loads((bundle / "bundle.json").read_text())["training"]["steps"],
     )
     assert begun["zoo_generators"] > 20
-    assert (begun["passes"], begun["renewed"], begun["taught_by"]) == (1, False, [])
+    assert (begun["head_epochs"], begun["online_augment"], begun["teacher"]) == (1, False, [])
     run(train, pictures, tmp_path / "third", *more[:-1], tmp_path / "next" / "network.pt")
     again = torch.load(tmp_path / "third" / "network.pt", weights_only=True)["begun"]
     assert (again["bundle"], again["begun"]["bundle"]) == (None, "toy-1")

@@ -98,7 +98,7 @@ def random_chain(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     return _saved(pixels, rng)
 
 
-def heavy_chain(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+def strong_chain(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """One random way with edits of a kind or strength that `random_chain` has none of: one of `EDITS`, seldom two."""
     pixels = _begun(pixels, rng)
     for edit in rng.permutation(len(EDITS))[: 1 + (rng.random() < 0.3)]:

@@ -63,7 +63,7 @@ class Collection:
     def select(
         self, *, split: str, camera: bool | None = None, zoo: bool | None = None, source_split: str | None = None
     ) -> list[Sample]:
-        """Samples of a split, narrowed by class, by zoo or real, and by the split of their source."""
+        """Samples of a split, narrowed by class, by zoo or public, and by the split of their source."""
         chosen = []
         for sample in self.samples:
             source = self.sources[sample.source]

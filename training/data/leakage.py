@@ -80,7 +80,7 @@ def format_aucs(collection: Collection, seed: int = 0, pictures: int = 600) -> d
     photos = [s for s in collection.select(split="train", camera=True, zoo=True) if s.photo in names]
     add_variants(chosen, 4, seed)
     add_variants(photos, CHAINS, seed)
-    batches = Batches(collection, seed, generators=len({s.source for s in chosen}), pictures=6, real_share=0.0)
+    batches = Batches(collection, seed, generators=len({s.source for s in chosen}), pictures=6, public_fraction=0.0)
     windows, sources = batches()
     generated = np.array([collection.sources[i].labels is not None for i in sources])
     blocks = np.array([blockiness(window) for window in windows])

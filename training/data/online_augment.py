@@ -37,11 +37,11 @@ class Renewal:
     Args:
         collection: whose samples have their variants already; these are numbered through, in order.
         seed: of the chains and their order.
-        heavy: the share of them with heavy edits (`augment.heavy_chain`).
+        strong: the share of them with heavy edits (`augment.strong_chain`).
         workers: processes; by default all processors but two, and not more than `MOST`.
     """
 
-    def __init__(self, collection: Collection, seed: int, *, heavy: float = 0.0, workers: int | None = None) -> None:
+    def __init__(self, collection: Collection, seed: int, *, strong: float = 0.0, workers: int | None = None) -> None:
         groups: defaultdict[tuple[str, int], tuple[list[int], list[Sample]]] = defaultdict(lambda: ([], []))
         number = 0
         for sample in collection.samples:
@@ -53,7 +53,7 @@ class Renewal:
                     samples.append(sample)
                 number += 1
         self._numbers = [numbers for numbers, _ in groups.values()]
-        self._rng, self._order, self._heavy = np.random.default_rng(seed), np.empty(0, np.int64), heavy
+        self._rng, self._order, self._strong = np.random.default_rng(seed), np.empty(0, np.int64), strong
         workers = workers or min(MOST, max(1, (os.cpu_count() or 1) - 2))
         # Forked, they share the pictures and need not be sent any.
         self._pool = ProcessPoolExecutor(
@@ -81,7 +81,7 @@ class Renewal:
         if not len(self._order):
             self._order = self._rng.permutation(len(self._numbers))
         chosen, self._order = self._order[:TOGETHER], self._order[TOGETHER:]
-        job = [(int(i), int(self._rng.integers(2**62)), bool(self._rng.random() < self._heavy)) for i in chosen]
+        job = [(int(i), int(self._rng.integers(2**62)), bool(self._rng.random() < self._strong)) for i in chosen]
         numbers = [number for i in chosen for number in self._numbers[i]]
         self._made.append((numbers, self._pool.submit(_renewed, job)))
 
@@ -96,7 +96,7 @@ def _begin(groups: list[list[Sample]]) -> None:
 
 def _renewed(job: list[tuple[int, int, bool]]) -> list[np.ndarray]:
     return [
-        through_chain(sample, seed, augment.heavy_chain if heavy else augment.random_chain)
-        for group, seed, heavy in job
+        through_chain(sample, seed, augment.strong_chain if strong else augment.random_chain)
+        for group, seed, strong in job
         for sample in _groups[group]
     ]

@@ -136,7 +136,7 @@ class Batches:
     told from photos, photo sets by the root of their size.
 
     A picture that was made from a photo comes with that photo, through the same chain and cut at the same place, so that content does
-    not tell the two apart; without `twins`, with any photo. The share `toned` of the windows of both classes get random tone curves.
+    not tell the two apart; without `paired`, with any photo. The share `toned` of the windows of both classes get random tone curves.
     A `renewal` of the same collection has variants replaced by new ones before a batch is cut.
     """
 
@@ -147,16 +147,16 @@ class Batches:
         *,
         generators: int = 14,
         pictures: int = 4,
-        real_share: float = 0.3,
-        emphasis: float = 0.0,
+        public_fraction: float = 0.3,
+        hard_example_weight: float = 0.0,
         toned: float = 0.0,
-        twins: bool = True,
+        paired: bool = True,
         store: Callable[[list[np.ndarray], np.ndarray], Store] = HostStore,
         renewal: Renewal | None = None,
     ) -> None:
         self.collection, self.rng = collection, np.random.default_rng(seed)
-        self.generators, self.pictures, self.real_share = generators, pictures, real_share
-        self.size, self.emphasis, self.toned = WINDOW, emphasis, toned
+        self.generators, self.pictures, self.public_fraction = generators, pictures, public_fraction
+        self.size, self.hard_example_weight, self.toned = WINDOW, hard_example_weight, toned
         # A running detection loss of each source; at first all are taken for what cannot be told.
         self.loss = np.full(len(collection.sources), np.log(2))
         samples = [sample for sample in collection.samples if sample.variants]
@@ -173,11 +173,11 @@ class Batches:
         # Of every variant: its source, and the variant of its photo that went through the same chain, or -1.
         source = np.array([sample.source for sample in samples], np.int64)
         self._source = np.repeat(source, self._count)
-        self._twin = self._twins(samples) if twins else np.full(len(variants), -1)
+        self._twin = self._twins(samples) if paired else np.full(len(variants), -1)
         self.by_source = {int(i): np.flatnonzero(source == i) for i in np.unique(source)}
         known = [i for i in self.by_source if collection.sources[i].labels is not None]
         self.zoo = [i for i in known if collection.sources[i].zoo]
-        self.real = [i for i in known if not collection.sources[i].zoo]
+        self.public = [i for i in known if not collection.sources[i].zoo]
         cameras = [i for i in self.by_source if collection.sources[i].labels is None and not collection.sources[i].zoo]
         counts = np.array([len(self.by_source[i]) for i in cameras], float) ** 0.5
         self.cameras, self.camera_weights = cameras, counts / counts.sum()
@@ -207,8 +207,9 @@ class Batches:
             self.loss[i] += 0.1 * (loss[source == i].mean() - self.loss[i])
 
     def zoo_shares(self) -> np.ndarray:
-        """How often each zoo generator is drawn: 1 + emphasis for one whose loss is that of guessing, or worse; 1 for one without loss."""
-        shares = 1 + self.emphasis * np.minimum(self.loss[self.zoo] / np.log(2), 1)
+        """How often each zoo generator is drawn: 1 + hard_example_weight for one whose loss is that of guessing,
+        or worse; 1 for one without loss."""
+        shares = 1 + self.hard_example_weight * np.minimum(self.loss[self.zoo] / np.log(2), 1)
         return shares / shares.sum()
 
     def __call__(self) -> tuple[np.ndarray | Tensor, np.ndarray]:
@@ -232,10 +233,10 @@ class Batches:
 
     def _generators(self) -> list[int]:
         """Those of one batch."""
-        real = min(round(self.generators * self.real_share), len(self.real))
-        zoo = min(self.generators - real, len(self.zoo))
+        public = min(round(self.generators * self.public_fraction), len(self.public))
+        zoo = min(self.generators - public, len(self.zoo))
         return [
-            *map(int, self.rng.choice(self.real, real, replace=False)),
+            *map(int, self.rng.choice(self.public, public, replace=False)),
             *map(int, self.rng.choice(self.zoo, zoo, replace=False, p=self.zoo_shares())),
         ]
 

@@ -22,11 +22,11 @@ from training.data import augment
 from training.data.dataset import Sample, crop, through_chain
 from training.data.tones import curves, random_tones, toned
 from training.device import supports_fast_bfloat16
-from training.model.network import Network, pooled_features
+from training.model.network import Network, feature_count
 
 # Windows of a picture each time that it is looked at, through a codec chain that is never used again, and the share with random tones.
 WINDOWS, TONED = 2, 0.6
-# So many passes have one more look at every picture, after an edit that few pictures go through (`augment.heavy_chain`).
+# So many passes have one more look at every picture, after an edit that few pictures go through (`augment.strong_chain`).
 PASSES_A_HEAVY_LOOK = 3
 # Windows that the network gets at a time, and pictures that a process does.
 BATCH, CHUNK = 128, 15
@@ -80,7 +80,7 @@ class Seen:
         return Scale(some.mean(0).to(place), (some.std(0) + 1e-3).to(place))
 
 
-def heavy_looks(passes: int) -> int:
+def strong_head_epochs(passes: int) -> int:
     """How often every picture is looked at after heavy edits, beside so many passes."""
     return passes // PASSES_A_HEAVY_LOOK
 
@@ -103,12 +103,12 @@ def read(
         of_source[sample.source].append(replace(sample, variants=[], chains=[]))
     by = _digest_of_network(network)
     digests = {source: _digest(by, pictures, seed) for source, pictures in of_source.items()}
-    numbers = {False: passes, True: heavy_looks(passes)}
+    numbers = {False: passes, True: strong_head_epochs(passes)}
     looks = [
         (heavy, number, source) for heavy, count in numbers.items() for number in range(count) for source in of_source
     ]
     windows = [WINDOWS * len(of_source[source]) for _, _, source in looks]
-    seen = torch.empty((sum(windows), pooled_features(network.config)), dtype=torch.float16)
+    seen = torch.empty((sum(windows), feature_count(network.config)), dtype=torch.float16)
     with ProcessPoolExecutor() as pool:
         for (heavy, number, source), rows in tqdm(
             zip(looks, seen.split(windows), strict=True), total=len(looks), desc="looks at a source"
@@ -118,11 +118,11 @@ def read(
             if file and file.exists():
                 rows[:] = torch.from_numpy(np.load(file, allow_pickle=False))
                 continue
-            chain = augment.heavy_chain if heavy else augment.random_chain
+            chain = augment.strong_chain if heavy else augment.random_chain
             seeds = [[seed, number, int(digest, 16), i] + [1] * heavy for i in range(len(of_source[source]))]
             jobs = [(sample, of_one, chain) for sample, of_one in zip(of_source[source], seeds, strict=True)]
             shown = np.concatenate(list(pool.map(_windows_of, jobs, chunksize=CHUNK)))
-            rows[:] = pooled(compute, shown, network.place).to("cpu", torch.float16)
+            rows[:] = pooled(compute, shown, network.device).to("cpu", torch.float16)
             if file:
                 temporary = file.with_name(f".{file.name}")
                 with temporary.open("wb") as stream:

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.data.dataset import Generator
-from training.fit.features import Seen, pooled
-from training.fit.losses import Proxies, supervised_contrastive
+from training.fit.features import WindowFeatures, compute_features
+from training.fit.losses import Proxies, supervised_contrastive_loss
 from training.fit.trainer import Average, Best
 from training.fit.validation import Validation
 from training.model.network import Network, hidden_layer
@@ -31,7 +31,7 @@ LOOKS = 8
 
 
 def fitted(
-    network: Network, sources: list[Generator], seen: Seen, validation: Validation, seed: int
+    network: Network, sources: list[Generator], seen: WindowFeatures, validation: Validation, seed: int
 ) -> dict[str, Tensor]:
     """The values of `compared` and `embedding`, by their names in the network; none where the embedding has no hidden layer of its own, or
     where there are not two generators to learn from.
@@ -43,7 +43,7 @@ def fitted(
     """
     if network.compared is None or len(seen.members()) < 2:
         return {}
-    unseen = pooled(network.pooled, validation.windows["zoo"], network.place)
+    unseen = compute_features(network.pooled, validation.windows["zoo"], network.device)
     layers = learn(network, sources, seen, unseen, validation, seed)
     named = (("compared", layers[0]), ("embedding", layers[2]))
     return {f"{name}.{key}": value.cpu() for name, layer in named for key, value in layer.state_dict().items()}
@@ -52,7 +52,7 @@ def fitted(
 def learn(
     network: Network,
     sources: list[Generator],
-    seen: Seen,
+    seen: WindowFeatures,
     unseen: Tensor,
     validation: Validation,
     seed: int,
@@ -62,7 +62,7 @@ def learn(
     Of the moving averages the one is kept that tells best one validation generator from two, by the features `unseen` of its windows.
     """
     torch.manual_seed(seed)
-    config, place = network.config, network.place
+    config, place = network.config, network.device
     hidden = hidden_layer(config, config.compared)
     layers = nn.Sequential(hidden, nn.Dropout(DROPOUT), nn.Linear(config.compared, config.embedding)).to(place)
     proxies = Proxies(sources, config.embedding).to(place)
@@ -84,7 +84,7 @@ def learn(
         rows = np.concatenate([rng.choice(rows_of[i], EACH) for i in drawn])
         origin = torch.from_numpy(source[rows]).to(place)
         embedding = embedded(layers, known[torch.from_numpy(rows).to(place)])
-        loss = supervised_contrastive(embedding, origin) + proxies(embedding, origin)
+        loss = supervised_contrastive_loss(embedding, origin) + proxies(embedding, origin)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -102,7 +102,7 @@ def learn(
     return layers.eval()
 
 
-def members(seen: Seen, rng: np.random.Generator) -> dict[int, np.ndarray]:
+def members(seen: WindowFeatures, rng: np.random.Generator) -> dict[int, np.ndarray]:
     """The windows of every source, fewer of those after heavy edits."""
     edited = seen.plain != np.arange(len(seen.plain))
     kept = ~edited | (rng.random(len(edited)) < EDITED)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from training.data import augment
 from training.data.dataset import Collection, Sample, as_it_comes, crop
-from training.model.network import scaled
+from training.model.network import to_unit_range
 from training.model.spectral import SpectralLines
 
 # Windows cut from every variant of a picture, and ways with heavy edits that it goes through beside these. Without any, a picture without
@@ -49,7 +49,7 @@ def fitted(collection: Collection, seed: int) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _features(lines: SpectralLines, sample: Sample, rng: np.random.Generator) -> np.ndarray:
-    edited = [augment.heavy_chain(as_it_comes(sample), rng) for _ in range(HEAVY)]
+    edited = [augment.strong_chain(as_it_comes(sample), rng) for _ in range(HEAVY)]
     windows = np.stack([crop(pixels, rng) for pixels in (*sample.variants, *edited) for _ in range(WINDOWS)])
-    features: np.ndarray = lines(scaled(torch.from_numpy(windows))).numpy()
+    features: np.ndarray = lines(to_unit_range(torch.from_numpy(windows))).numpy()
     return features

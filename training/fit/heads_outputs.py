@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from training.data.dataset import Generator
-from training.fit.features import Seen
-from training.fit.losses import Targets, Weights, answers
+from training.fit.features import WindowFeatures
+from training.fit.losses import Targets, Weights, head_losses
 from training.fit.trainer import Average
 from training.model.network import Network
 
@@ -29,7 +29,9 @@ AT_ONCE = 8192
 LABELS = 0.2
 
 
-def fitted(network: Network, sources: list[Generator], made: Seen, photos: Seen, seed: int) -> dict[str, Tensor]:
+def fitted(
+    network: Network, sources: list[Generator], made: WindowFeatures, photos: WindowFeatures, seed: int
+) -> dict[str, Tensor]:
     """The values of `hidden` and `heads`, by their names in the network; none without windows of generators or of photos.
 
     Args:
@@ -42,12 +44,12 @@ def fitted(network: Network, sources: list[Generator], made: Seen, photos: Seen,
     if not len(made.source) or not of_sets:
         return {}
     torch.manual_seed(seed)
-    rng, place = np.random.default_rng(seed), network.place
+    rng, place = np.random.default_rng(seed), network.device
     scale = made.scale(place)
     layers = nn.ModuleDict({"hidden": copy.deepcopy(network.hidden), "heads": copy.deepcopy(network.heads)}).train()
     scale.take_out(layers["hidden"][0])
     dropout = nn.Dropout(DROPOUT)
-    targets, weights = Targets.of(sources, place), Weights()
+    targets, weights = Targets.from_sources(sources, place), Weights()
     optimizer = torch.optim.AdamW(layers.parameters(), RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=WARM_UP)
     average = Average(layers)
@@ -66,7 +68,7 @@ def fitted(network: Network, sources: list[Generator], made: Seen, photos: Seen,
         hidden = dropout(layers["hidden"](scale(features)))
         outputs = {name: head(hidden) for name, head in layers["heads"].items()}
         optimizer.zero_grad()
-        torch.stack(list(answers(outputs, source, targets, weights, taught).values())).sum().backward()
+        torch.stack(list(head_losses(outputs, source, targets, weights, taught).values())).sum().backward()
         optimizer.step()
         schedule.step()
         average.update(layers, step)
@@ -76,8 +78,8 @@ def fitted(network: Network, sources: list[Generator], made: Seen, photos: Seen,
 
 
 @torch.no_grad()
-def _before(network: Network, seen: Seen) -> Tensor:
+def _before(network: Network, seen: WindowFeatures) -> Tensor:
     """How probably each window's picture without heavy edits is generated, as the network says, float32[N], on the CPU."""
     layers = nn.Sequential(network.hidden, network.heads["generated"])
-    parts = [layers(part.to(network.place).float())[:, 0].sigmoid().cpu() for part in seen.features.split(AT_ONCE)]
+    parts = [layers(part.to(network.device).float())[:, 0].sigmoid().cpu() for part in seen.features.split(AT_ONCE)]
     return torch.cat(parts)[seen.plain]

@@ -47,7 +47,7 @@ def measure(
     learner = Learner(
         Network(NetworkConfig()).to(memory_format=torch.channels_last),
         collection.sources,
-        rate=Settings.rate,
+        lr=Settings.lr,
         weights=Weights(),
         compiled=compiled,
     )

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from edgeparse.bundle import open_bundle
 from training.data.dataset import CHAINS, Collection, Sample, add_variants, crop, some
-from training.data.index.load import load_to_train
+from training.data.index.load import load_for_training
 from training.data.online_augment import Renewal
 from training.data.sampler import Batches, DeviceStore, HostStore
 from training.fit import heads_embedding, heads_lines, heads_outputs
-from training.fit.features import heavy_looks, read
+from training.fit.features import extract_features, strong_head_epochs
 from training.fit.losses import Weights
 from training.fit.trainer import Best, Learner
 from training.fit.validation import Validation
@@ -42,12 +42,12 @@ BETWEEN_LOOKS = {"cpu": 240.0, "cuda": 10.0}
 
 # What a bundle or network.pt that does not say it did: those from before it was said.
 NOT_SAID: dict[str, object] = {
-    "passes": 0,
-    "heavy_looks": 0,
-    "renewed": False,
-    "heavy": 0.0,
-    "taught_by": [],
-    "zoo_labelled": False,
+    "head_epochs": 0,
+    "strong_head_epochs": 0,
+    "online_augment": False,
+    "strong": 0.0,
+    "teacher": [],
+    "hard_labels_for_zoo": False,
 }
 
 Batch = tuple[np.ndarray | Tensor, np.ndarray]
@@ -55,36 +55,39 @@ Batch = tuple[np.ndarray | Tensor, np.ndarray]
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train: the budget, which the learning rate's schedule follows, the highest `rate`, and `generators` in a batch, of which
-    `real_share` are public ones. The budget is time in `minutes`, or where `megapixels` is given windows of so many million pixels, which
-    cost the same on a busy machine. `pictures`: windows of a generator in a batch, and as many of photos. `twins`: whether pictures come
+    """How to train: the budget, which the learning rate's schedule follows, the highest `lr`, and `generators` in a batch, of which
+    `public_fraction` are public ones. The budget is time in `minutes`, or where `megapixels` is given windows of so many million
+    pixels, which cost the same on a busy machine. `pictures`: windows of a generator in a batch, and as many of photos. `paired`:
+    whether pictures come
     with the photos they were made from. `sizes`: see `SIZES`.
-    `emphasis`: how much more often than one that is never missed a zoo generator is drawn whose pictures cannot be told from photos.
+    `hard_example_weight`: how much more often than one that is never missed a zoo generator is drawn whose pictures
+    cannot be told from photos.
     `toned`: the share of windows with random tone curves.
-    `muon`: whether the weights of hidden layers are trained with it, or with AdamW as all others. `passes`: how often the embedding and the
-    answers, learnt by themselves when the budget is used up, look at every picture. `renewed`: whether variants go through new codec chains
-    all the time, the share `heavy` of them with heavy edits. `taught_by`: network.pt files, from which it learns what is generated; with
-    `zoo_labelled` of photos and public generators alone (`Learner`). `compiled`: whether TorchInductor makes the steps faster, which
+    `muon`: whether the weights of hidden layers are trained with it, or with AdamW as all others. `head_epochs`: how often the embedding
+    and the answers, learnt by themselves when the budget is used up, look at every picture. `online_augment`: whether variants go through
+    new codec chains all the time, the share `strong` of them with heavy edits. `teacher`: network.pt files, from which it learns
+    what is generated; with
+    `hard_labels_for_zoo` of photos and public generators alone (`Learner`). `compiled`: whether TorchInductor makes the steps faster, which
     takes it a minute a size of windows and a C++ compiler."""
 
     minutes: float = 60.0
     megapixels: float | None = None
     seed: int = 1
-    rate: float = 2e-3
+    lr: float = 2e-3
     generators: int = 14
     pictures: int = 4
     weights: Weights = field(default_factory=Weights)
-    real_share: float = 0.3
-    twins: bool = True
+    public_fraction: float = 0.3
+    paired: bool = True
     sizes: tuple[tuple[float, int], ...] = SIZES
-    emphasis: float = 4.0
+    hard_example_weight: float = 4.0
     toned: float = 0.6
     muon: bool = True
-    passes: int = 0
-    renewed: bool = False
-    heavy: float = 0.0
-    taught_by: tuple[str, ...] = ()
-    zoo_labelled: bool = False
+    head_epochs: int = 0
+    online_augment: bool = False
+    strong: float = 0.0
+    teacher: tuple[str, ...] = ()
+    hard_labels_for_zoo: bool = False
     compiled: bool = False
 
     def progress(self, spent: float, pixels: int) -> float:
@@ -148,44 +151,49 @@ def add_training_variants(collection: Collection, variants: int, seed: int) -> N
     help="Training time; the learning rate's schedule follows it. After 0 only what is fitted last is fitted anew.",
 )
 @click.option("--seed", default=1, show_default=True)
-@click.option("--rate", default=2e-3, show_default=True, help="Highest learning rate.")
+@click.option("--lr", default=2e-3, show_default=True, help="Highest learning rate.")
 @click.option("--fen-width", default=32, show_default=True)
 @click.option("--fen-blocks", default=2, show_default=True)
 @click.option(
     "--generators", default=14, show_default=True, help="Generators in a batch, with as many windows of photos."
 )
 @click.option(
-    "--begin-from",
+    "--init-from",
     type=click.Path(exists=True, path_type=Path),
     help="A bundle, or a network.pt, whose weights to begin with, in place of random ones; halve the rate.",
 )
 @click.option("--pictures", default=4, show_default=True, help="Windows of a generator in a batch.")
 @click.option(
-    "--real-share", default=0.3, show_default=True, help="Share of a batch's generators that are public ones."
+    "--public-fraction", default=0.3, show_default=True, help="Share of a batch's generators that are public ones."
 )
 @click.option("--variants", default=2, show_default=True, help="Codec chains kept of a zoo picture.")
 @click.option(
-    "--passes",
+    "--head-epochs",
     default=4,
     show_default=True,
     help="Times that pictures are looked at to learn the embedding and the answers by themselves, last; 0 keeps what was learnt before.",
 )
 @click.option(
-    "--renewed",
+    "--online-augment",
     is_flag=True,
     help="Send pictures through new codec chains all the time, on other processors: a GPU would learn the old ones by heart.",
 )
 @click.option(
-    "--heavy", default=0.0, show_default=True, help="Share of the renewed chains that have heavy edits; with --renewed."
+    "--strong",
+    default=0.0,
+    show_default=True,
+    help="Share of the renewed chains that have heavy edits; with --online-augment.",
 )
 @click.option(
-    "--taught-by",
+    "--teacher",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False),
     help="A network.pt whose answer to camera or generated is learnt in place of the labels; of several, the mean.",
 )
 @click.option(
-    "--zoo-labelled", is_flag=True, help="Learn of the zoo's generators from the labels all the same; with --taught-by."
+    "--hard-labels-for-zoo",
+    is_flag=True,
+    help="Learn of the zoo's generators from the labels all the same; with --teacher.",
 )
 @click.option(
     "--whole-windows", is_flag=True, help="Never smaller windows than those that are shipped, as a GPU has the time."
@@ -199,48 +207,48 @@ def main(
     out: Path,
     minutes: float,
     seed: int,
-    rate: float,
+    lr: float,
     fen_width: int,
     fen_blocks: int,
     generators: int,
-    begin_from: Path | None,
+    init_from: Path | None,
     pictures: int,
-    real_share: float,
+    public_fraction: float,
     variants: int,
-    passes: int,
-    renewed: bool,
-    heavy: float,
-    taught_by: tuple[str, ...],
-    zoo_labelled: bool,
+    head_epochs: int,
+    online_augment: bool,
+    strong: float,
+    teacher: tuple[str, ...],
+    hard_labels_for_zoo: bool,
     whole_windows: bool,
     compiled: bool,
     device: str,
 ) -> None:
-    """Train on the pictures of INDEX; OUT gets checkpoint.pt, network.pt and log.jsonl, and what was seen in each of the passes."""
+    """Train on the pictures of INDEX; OUT gets checkpoint.pt, network.pt and log.jsonl, and what was seen in each of the head_epochs."""
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     place = torch.device(device)
-    collection = load_to_train(index)
+    collection = load_for_training(index)
     click.echo(f"{len(collection.sources)} sources, {len(collection.samples)} pictures", err=True)
     validation = Validation.of(collection, seed)
     # Where there are no steps, those of the zoo, which take most of the memory, are not looked at.
     add_training_variants(collection, variants if minutes else 0, seed)
     network = Network(NetworkConfig(fen_width=fen_width, fen_blocks=fen_blocks))
-    begun = begin(network, begin_from, collection, anew=bool(passes)) if begin_from else None
+    begun = begin(network, init_from, collection, anew=bool(head_epochs)) if init_from else None
     network.to(place, memory_format=torch.channels_last)
     how = Settings(
         minutes,
         seed=seed,
-        rate=rate,
+        lr=lr,
         generators=generators,
         pictures=pictures,
-        real_share=real_share,
+        public_fraction=public_fraction,
         sizes=((1.0, WINDOW),) if whole_windows else SIZES,
-        passes=passes,
-        renewed=renewed,
-        heavy=heavy,
-        taught_by=taught_by,
-        zoo_labelled=zoo_labelled,
+        head_epochs=head_epochs,
+        online_augment=online_augment,
+        strong=strong,
+        teacher=teacher,
+        hard_labels_for_zoo=hard_labels_for_zoo,
         compiled=compiled,
     )
     train(network, collection, validation, how, out, begun)
@@ -291,7 +299,7 @@ def train(
     begun: dict[str, object] | None = None,
 ) -> None:
     """Train a network, where it is, on the variants of pictures; the folder `out` gets checkpoint.pt, network.pt and log.jsonl, and
-    with passes a file of each source's pictures in each.
+    with head_epochs a file of each source's pictures in each.
 
     Goes on from checkpoint.pt. What network.pt holds is the moving average as it was when validation scored it highest (early stopping:
     the public pictures are few, and are learnt by heart before the zoo is learnt), and `network.config`.
@@ -307,12 +315,12 @@ def train(
     learner = Learner(
         network,
         collection.sources,
-        rate=settings.rate,
+        lr=settings.lr,
         weights=settings.weights,
         muon=settings.muon,
         compiled=settings.compiled,
-        teachers=[_teacher(Path(path)) for path in settings.taught_by],
-        zoo_labelled=settings.zoo_labelled,
+        teachers=[_teacher(Path(path)) for path in settings.teacher],
+        hard_labels_for_zoo=settings.hard_labels_for_zoo,
     )
     run = _Run(learner, out / "checkpoint.pt", _what(collection, settings))
     if run.file.exists():
@@ -321,11 +329,11 @@ def train(
     if settings.progress(run.spent, run.pixels) < 1:
         _learn(run, collection, validation, settings, out)
     best = run.best
-    best.consider(validation.scores(learner.average.network, learner.place), learner.steps, learner.average)
+    best.consider(validation.scores(learner.average.network, learner.device), learner.steps, learner.average)
     run.save()
     if isinstance(network, Network):
         network.load_state_dict(best.values)
-        best.values |= heads_lines.fitted(collection, settings.seed) if network.config.lines else {}
+        best.values |= heads_lines.fit_lines(collection, settings.seed) if network.config.lines else {}
         best.values |= _learnt_last(network.eval(), collection, validation, settings, out)
     names = {source.name: source.split for source in collection.sources if source.labels is not None}
     _save(
@@ -339,12 +347,12 @@ def train(
             "steps": learner.steps,
             "kept_step": best.step,
             "minutes": run.spent / 60,
-            "passes": settings.passes,
-            "heavy_looks": heavy_looks(settings.passes),
-            "renewed": settings.renewed,
-            "heavy": settings.heavy,
-            "taught_by": [Path(path).parent.name for path in settings.taught_by],
-            "zoo_labelled": settings.zoo_labelled,
+            "head_epochs": settings.head_epochs,
+            "strong_head_epochs": strong_head_epochs(settings.head_epochs),
+            "online_augment": settings.online_augment,
+            "strong": settings.strong,
+            "teacher": [Path(path).parent.name for path in settings.teacher],
+            "hard_labels_for_zoo": settings.hard_labels_for_zoo,
             "seed": settings.seed,
             "begun": begun,
             "hardware": learner.hardware,
@@ -381,7 +389,7 @@ class _Run:
         Raises:
             ValueError: it is of another index or of other settings.
         """
-        state = torch.load(self.file, map_location=self.learner.place, weights_only=True)
+        state = torch.load(self.file, map_location=self.learner.device, weights_only=True)
         if state.get("of") != self.of:
             raise ValueError(
                 f"{self.file} is of another index or other settings; name another folder than {self.file.parent}"
@@ -396,18 +404,18 @@ def _learn(run: _Run, collection: Collection, validation: Validation, settings: 
     with contextlib.ExitStack() as stack:
         # A run that goes on must not see its first batches again.
         renewal = None
-        if settings.renewed:
-            renewal = stack.enter_context(Renewal(collection, settings.seed + learner.steps, heavy=settings.heavy))
+        if settings.online_augment:
+            renewal = stack.enter_context(Renewal(collection, settings.seed + learner.steps, strong=settings.strong))
         batches = Batches(
             collection,
             settings.seed + learner.steps,
             generators=settings.generators,
             pictures=settings.pictures,
-            real_share=settings.real_share,
-            emphasis=settings.emphasis,
+            public_fraction=settings.public_fraction,
+            hard_example_weight=settings.hard_example_weight,
             toned=settings.toned,
-            twins=settings.twins,
-            store=partial(DeviceStore, device=learner.place) if learner.place.type == "cuda" else HostStore,
+            paired=settings.paired,
+            store=partial(DeviceStore, device=learner.device) if learner.device.type == "cuda" else HostStore,
             renewal=renewal,
         )
         # Before the thread makes any: of larger windows than were meant, a network may not have the memory for one batch.
@@ -415,7 +423,7 @@ def _learn(run: _Run, collection: Collection, validation: Validation, settings: 
 
         started = time.monotonic() - run.spent
         shown, saved = run.spent, run.spent
-        between = BETWEEN_LOOKS[learner.place.type]
+        between = BETWEEN_LOOKS[learner.device.type]
         totals: dict[str, float] = defaultdict(float)
         since, waited = 0, 0.0
         next_batch = stack.enter_context(prefetched(batches))
@@ -441,7 +449,7 @@ def _learn(run: _Run, collection: Collection, validation: Validation, settings: 
                 }
                 line |= {name: round(total / since, 4) for name, total in totals.items()}
                 if run.spent - saved > between:
-                    figures = validation.scores(learner.average.network, learner.place)
+                    figures = validation.scores(learner.average.network, learner.device)
                     run.best.consider(figures, learner.steps, learner.average)
                     line |= {f"val_auc_{name}": round(figure, 4) for name, figure in figures.items()}
                     run.save()
@@ -456,18 +464,18 @@ def _learn(run: _Run, collection: Collection, validation: Validation, settings: 
 def _learnt_last(
     network: Network, collection: Collection, validation: Validation, settings: Settings, out: Path
 ) -> dict[str, Tensor]:
-    """The values of the layers that are learnt by themselves, by their names; none without passes. What is seen of the pictures is kept in
-    the folder `out`."""
-    if not settings.passes:
+    """The values of the layers that are learnt by themselves, by their names; none without head_epochs. What is seen of the pictures is
+    kept in the folder `out`."""
+    if not settings.head_epochs:
         return {}
     shown = _made(collection), collection.select(split="train", camera=True, source_split="train")
     made, photos = (
-        read(network, samples, settings.passes, settings.seed, kept=out, compiled=settings.compiled)
+        extract_features(network, samples, settings.head_epochs, settings.seed, kept=out, compiled=settings.compiled)
         for samples in shown
     )
-    return heads_embedding.fitted(network, collection.sources, made, validation, settings.seed) | heads_outputs.fitted(
-        network, collection.sources, made, photos, settings.seed
-    )
+    return heads_embedding.fit_embedding(
+        network, collection.sources, made, validation, settings.seed
+    ) | heads_outputs.fit_outputs(network, collection.sources, made, photos, settings.seed)
 
 
 def _made(collection: Collection, zoo: bool | None = None) -> list[Sample]:
@@ -484,7 +492,7 @@ def _teacher(path: Path) -> Network:
 
 def _what(collection: Collection, settings: Settings) -> str:
     """What a checkpoint is of: one of other pictures or settings cannot be gone on from. A budget may change, and how it is computed."""
-    fixed = replace(settings, minutes=0.0, megapixels=None, passes=0, compiled=False)
+    fixed = replace(settings, minutes=0.0, megapixels=None, head_epochs=0, compiled=False)
     return json.dumps([asdict(fixed), [(source.name, source.split) for source in collection.sources]])
 
 

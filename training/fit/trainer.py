@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from training.data.dataset import Generator
 from training.device import supports_fast_bfloat16
-from training.fit.losses import Proxies, Targets, Weights, detection_losses, heads
+from training.fit.losses import Proxies, Targets, Weights, detection_losses, training_losses
 from training.fit.optimizer import Muon
 
 # Muon's steps have the size of the layer, Adam's that of a weight.
-MUON_RATE = 10.0
+MUON_LR_FACTOR = 10.0
 
 
 class Average:
@@ -63,12 +63,12 @@ class Learner:
     Args:
         network: uint8 windows [N, S, S, 3] -> every raw output by name, as `Network`.
         sources: all there are.
-        rate: the highest learning rate.
+        lr: the highest learning rate.
         muon: whether the weights of hidden layers are trained with it, or with AdamW as all others.
         compiled: whether TorchInductor makes the steps faster, which takes it a minute a size of windows and a C++ compiler.
         teachers: networks, which are brought to where it is, from whose mean logit it learns what is generated, in place of the labels:
             these are learnt by heart long before generators are told apart.
-        zoo_labelled: whether it learns of the zoo's generators, which are many, from the labels all the same.
+        hard_labels_for_zoo: whether it learns of the zoo's generators, which are many, from the labels all the same.
     """
 
     def __init__(
@@ -76,26 +76,26 @@ class Learner:
         network: nn.Module,
         sources: list[Generator],
         *,
-        rate: float,
+        lr: float,
         weights: Weights,
         muon: bool = True,
         compiled: bool = False,
         teachers: Sequence[nn.Module] = (),
-        zoo_labelled: bool = False,
+        hard_labels_for_zoo: bool = False,
     ) -> None:
         keep_freed_memory()
         # What is computed in float32 is that because the traces are finer than ten bits.
         torch.backends.cudnn.allow_tf32 = False
         self.network, self.weights = network, weights
-        self.place = next(network.parameters()).device
+        self.device = next(network.parameters()).device
         self.average = Average(network)
-        self.targets = Targets.of(sources, self.place)
-        labelled = [zoo_labelled and source.zoo and source.labels is not None for source in sources]
-        self._labelled = torch.tensor(labelled, device=self.place)
-        self.proxies = Proxies(sources, network.config.embedding).to(self.place)
-        self.optimizers = optimizers_of(network, rate, muon, self.proxies)
+        self.targets = Targets.from_sources(sources, self.device)
+        labelled = [hard_labels_for_zoo and source.zoo and source.labels is not None for source in sources]
+        self._labelled = torch.tensor(labelled, device=self.device)
+        self.proxies = Proxies(sources, network.config.embedding).to(self.device)
+        self.optimizers = optimizers_of(network, lr, muon, self.proxies)
         self.steps = 0
-        placed = [teacher.to(self.place, memory_format=torch.channels_last) for teacher in teachers]
+        placed = [teacher.to(self.device, memory_format=torch.channels_last) for teacher in teachers]
         self._compute, *self._teachers = (
             torch.compile(one, dynamic=False) if compiled else one for one in (network, *placed)
         )
@@ -103,7 +103,7 @@ class Learner:
     @property
     def hardware(self) -> str:
         """What it learns on, in words."""
-        return torch.cuda.get_device_name(self.place) if self.place.type == "cuda" else f"{os.cpu_count()} CPU cores"
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else f"{os.cpu_count()} CPU cores"
 
     def step(
         self, windows: np.ndarray | Tensor, source: np.ndarray, share: float
@@ -115,12 +115,12 @@ class Learner:
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = share * group["highest"]
         self.network.train()
-        origins = torch.from_numpy(source).to(self.place)
-        seen = torch.as_tensor(windows).to(self.place)
-        with torch.autocast(self.place.type, torch.bfloat16, enabled=supports_fast_bfloat16(self.place)):
+        origins = torch.from_numpy(source).to(self.device)
+        seen = torch.as_tensor(windows).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=supports_fast_bfloat16(self.device)):
             outputs = self._compute(seen)
         taught = self._taught(seen, origins)
-        terms: dict[str, Tensor] = heads(outputs, origins, self.targets, self.weights, self.proxies, taught)
+        terms: dict[str, Tensor] = training_losses(outputs, origins, self.targets, self.weights, self.proxies, taught)
         missed = detection_losses(outputs, origins, self.targets).detach().cpu().numpy()
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -137,7 +137,7 @@ class Learner:
         """How likely the teachers take each window for generated, or what the labels say, float32[N]; None without teachers."""
         if not self._teachers:
             return None
-        with torch.autocast(self.place.type, torch.bfloat16, enabled=supports_fast_bfloat16(self.place)):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=supports_fast_bfloat16(self.device)):
             logits = [teacher(windows)["generated"][:, 0].float() for teacher in self._teachers]
         said = torch.stack(logits).mean(0).sigmoid()
         return torch.where(self._labelled[origins], self.targets.generated[origins], said)
@@ -175,9 +175,9 @@ def keep_freed_memory() -> None:
 
 
 def optimizers_of(
-    network: nn.Module, rate: float, muon: bool = True, proxies: Proxies | None = None
+    network: nn.Module, lr: float, muon: bool = True, proxies: Proxies | None = None
 ) -> list[torch.optim.Optimizer]:
-    """Muon, where wanted, for the weights of hidden layers; AdamW at `rate` for the answers' layers, norms, biases and proxies.
+    """Muon, where wanted, for the weights of hidden layers; AdamW at `lr` for the answers' layers, norms, biases and proxies.
 
     Each group knows its `highest` rate.
     """
@@ -189,10 +189,10 @@ def optimizers_of(
         (plain if value.ndim < 2 else answers if of_answer or not muon else hidden).append(value)
     # Only their direction counts: to shrink them would be to move them faster.
     plain += [] if proxies is None else list(proxies.parameters())
-    adam = torch.optim.AdamW([{"params": answers, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], rate)
+    adam = torch.optim.AdamW([{"params": answers, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], lr)
     # A fifth of a small step's time went into Muon's products in float32.
     fast = supports_fast_bfloat16(next(network.parameters()).device)
-    of_hidden = [Muon(hidden, MUON_RATE * rate, precision=torch.bfloat16 if fast else torch.float32)] if muon else []
+    of_hidden = [Muon(hidden, MUON_LR_FACTOR * lr, precision=torch.bfloat16 if fast else torch.float32)] if muon else []
     optimizers: list[torch.optim.Optimizer] = [*of_hidden, adam]
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["highest"] = group["lr"]

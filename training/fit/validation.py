@@ -30,13 +30,13 @@ class Validation:
     def of(
         collection: Collection, seed: int, cut: Callable[[np.ndarray, np.random.Generator], np.ndarray] = crop
     ) -> Validation:
-        """Validation photos, and generators of the zoo and real ones that are for validation; each picture through a random chain. `cut`
+        """Validation photos, and generators of the zoo and public ones that are for validation; each picture through a random chain. `cut`
         makes a window of what comes out."""
         rng = np.random.default_rng(seed)
         samples = {
             "camera": collection.select(split="val", camera=True, zoo=False),
             "zoo": collection.select(split="val", camera=False, zoo=True, source_split="val"),
-            "real": collection.select(split="val", camera=False, zoo=False, source_split="val"),
+            "public": collection.select(split="val", camera=False, zoo=False, source_split="val"),
         }
         chosen = {kind: some(members, PICTURES, rng) for kind, members in samples.items()}
         return Validation(
@@ -47,11 +47,11 @@ class Validation:
         )
 
     def scores(self, network: nn.Module, device: torch.device) -> dict[str, float]:
-        """AUC of telling photos from the zoo, from real generators, and one generator of the zoo from two, a window each; what cannot be
+        """AUC of telling photos from the zoo, from public generators, and one generator of the zoo from two, a window each; what cannot be
         told for want of pictures is left out. `network` is in evaluation mode."""
         outputs = {kind: _predict(network, windows, device) for kind, windows in self.windows.items() if len(windows)}
         found: dict[str, float] = {}
-        for kind in ("zoo", "real"):
+        for kind in ("zoo", "public"):
             if "camera" in outputs and kind in outputs:
                 found[kind] = auc(outputs["camera"]["generated"][:, 0], outputs[kind]["generated"][:, 0])
         if "zoo" in outputs:

@@ -72,7 +72,7 @@ def load_weights(network: Network, model: bytes, windows: np.ndarray, anew: bool
                 continue
             raise ValueError(
                 f"layer {name} is {list(weight.shape)}, not {list(layer.weight.shape)}; give the widths of that network"
-                + (", or learn the embedding anew (--passes)" if learnt_last else "")
+                + (", or learn the embedding anew (--head-epochs)" if learnt_last else "")
             )
         layer.weight.copy_(weight)
         if layer.bias is not None:

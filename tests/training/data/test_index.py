@@ -18,7 +18,7 @@ from tests.conftest import noise
 from training.data.augment import Jpeg, encoded
 from training.data.dataset import Generator, Sample
 from training.data.index.command import main
-from training.data.index.load import collect, load, load_to_train
+from training.data.index.load import collect, load, load_for_training
 from training.data.index.records import read
 from training.data.index.scan import scan
 from training.data.public_generators import LABELS
@@ -181,7 +181,7 @@ def test_training_loads_what_it_looks_at(index: Path) -> None:
         if line.get("picture", "").endswith("gan-002.npz#0")
     )
     edit(index, of_gan, lambda fields: fields.update(split="train"))
-    every, found = load(index), load_to_train(index)
+    every, found = load(index), load_for_training(index)
     assert found.sources == every.sources
     looked_at = [every.samples[i] for i in (1, 5, 6, 11)]
     assert [(s.source, s.split, s.photo) for s in found.samples] == [(s.source, s.split, s.photo) for s in looked_at]

@@ -58,9 +58,9 @@ def test_a_device_cuts_the_windows_that_the_host_cuts() -> None:
         assert (apart > 0).mean() < 0.001
 
 
-@pytest.mark.parametrize("twins", [True, False])
-def test_pictures_come_with_their_photos_at_the_same_place(twins: bool) -> None:
-    batches = Batches(a_collection(), 1, generators=1, pictures=6, real_share=0.0, twins=twins)
+@pytest.mark.parametrize("paired", [True, False])
+def test_pictures_come_with_their_photos_at_the_same_place(paired: bool) -> None:
+    batches = Batches(a_collection(), 1, generators=1, pictures=6, public_fraction=0.0, paired=paired)
     alike = 0
     for _ in range(10):
         windows, source = batches()
@@ -69,14 +69,14 @@ def test_pictures_come_with_their_photos_at_the_same_place(twins: bool) -> None:
         # The generator changes nothing.
         photos = {window.tobytes() for window in taken}
         alike += sum(window.tobytes() in photos for window in made)
-    assert alike == 50 if twins else alike < 5
+    assert alike == 50 if paired else alike < 5
 
 
 def test_a_share_of_renewed_chains_has_heavy_edits(monkeypatch: pytest.MonkeyPatch) -> None:
     # Other processes are forked from here.
-    monkeypatch.setattr(augment, "heavy_chain", lambda pixels, rng: np.zeros_like(pixels))
-    for heavy, least, most in ((0.0, 0.0, 0.0), (0.5, 0.3, 0.7), (1.0, 1.0, 1.0)):
-        with Renewal(a_collection(), 1, heavy=heavy, workers=2) as renewal:
+    monkeypatch.setattr(augment, "strong_chain", lambda pixels, rng: np.zeros_like(pixels))
+    for strong, least, most in ((0.0, 0.0, 0.0), (0.5, 0.3, 0.7), (1.0, 1.0, 1.0)):
+        with Renewal(a_collection(), 1, strong=strong, workers=2) as renewal:
             made: list[np.ndarray] = []
             while len(made) < 100:
                 made += [pixels for _, pixels in renewal.take()]
@@ -89,7 +89,7 @@ def test_renewed_variants_are_other_chains_of_the_same_pictures_and_twins_stay_t
     before = [variant for sample in collection.samples for variant in sample.variants]
     first = [chain == 0 for sample in collection.samples for chain in sample.chains]
     with Renewal(collection, 1, workers=2) as renewal:
-        batches = Batches(collection, 1, generators=1, pictures=6, real_share=0.0, renewal=renewal)
+        batches = Batches(collection, 1, generators=1, pictures=6, public_fraction=0.0, renewal=renewal)
         kept: dict[int, np.ndarray] = {}
         while len(kept) < len(first) - sum(first):
             kept |= dict(renewal.take())

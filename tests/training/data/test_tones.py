@@ -40,7 +40,7 @@ def test_batches_tone_the_share_that_was_asked_for() -> None:
         sample.variants, sample.chains = [sample.pixels], [0]
     shares = []
     for share in (0.0, 0.5, 1.0):
-        batches = Batches(Collection(sources, samples), 0, generators=1, pictures=100, real_share=0.0, toned=share)
+        batches = Batches(Collection(sources, samples), 0, generators=1, pictures=100, public_fraction=0.0, toned=share)
         windows, source = batches()
         shares.append((windows[:, 0, 0, 0] != 100 + 50 * source).mean())
     assert shares[0] == 0

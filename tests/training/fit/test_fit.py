@@ -23,18 +23,25 @@ from training.data import augment
 from training.data.dataset import CHAINS, Collection, Generator, Sample, add_variants, crop
 from training.data.sampler import Batches
 from training.fit import heads_lines, heads_outputs
-from training.fit.features import Seen, pooled, read
-from training.fit.heads_embedding import fitted as fitted_embedding
-from training.fit.heads_embedding import members
-from training.fit.heads_lines import fitted
-from training.fit.losses import Proxies, Targets, Weights, fingerprint_constraints, heads, supervised_contrastive
-from training.fit.optimizer import Muon, orthogonal
+from training.fit.features import WindowFeatures, compute_features, extract_features
+from training.fit.heads_embedding import fit_embedding as fitted_embedding
+from training.fit.heads_embedding import rows_by_source
+from training.fit.heads_lines import fit_lines
+from training.fit.losses import (
+    Proxies,
+    Targets,
+    Weights,
+    fingerprint_constraints,
+    supervised_contrastive_loss,
+    training_losses,
+)
+from training.fit.optimizer import Muon, orthogonalize
 from training.fit.train import Settings, add_training_variants, train
 from training.fit.trainer import Learner, optimizers_of
 from training.fit.validation import Validation
 from training.fit.warm_start import fitting, load_weights
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
-from training.model.network import Network, NetworkConfig, pixel_shuffle, pooled_features, scaled
+from training.model.network import Network, NetworkConfig, feature_count, pixel_shuffle, to_unit_range
 from training.model.spectral import BlockSpectrum, SpectralLines, _residuals
 from training.zoo.files import split_of_name, zoo_splits
 
@@ -89,13 +96,13 @@ def test_block_spectrum_is_the_cosine_transform() -> None:
 
 def lines_of(pixels: np.ndarray) -> np.ndarray:
     """float[6, 34] of a picture uint8[S, S, 3]."""
-    return SpectralLines()(scaled(torch.from_numpy(pixels[None]))).numpy().reshape(6, SpectralLines.FREQUENCIES)
+    return SpectralLines()(to_unit_range(torch.from_numpy(pixels[None]))).numpy().reshape(6, SpectralLines.FREQUENCIES)
 
 
 def test_spectral_lines_are_the_transform_of_blocks() -> None:
     pixels = np.array(windows(1)[0] // 40 + 100)
     grey = pixels @ np.array([0.299, 0.587, 0.114])
-    x = scaled(torch.from_numpy(pixels[None]))
+    x = to_unit_range(torch.from_numpy(pixels[None]))
     residual = torch.nn.functional.conv2d(x, _residuals())[0, 0].numpy()
     # But for weights that are rounded to eleven bits.
     assert np.allclose(residual, (grey - scipy.ndimage.gaussian_filter(grey, 0.8, radius=1))[1:-1, 1:-1], atol=5e-3)
@@ -246,8 +253,8 @@ def test_muon_moves_every_direction_equally_far(shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
     # Of one direction there is much more than of the others.
     steep = torch.randn(shape) + 20 * torch.outer(torch.randn(shape[0]), torch.randn(shape[1]))
-    moved = orthogonal(steep)
-    roughly = torch.linalg.svdvals(orthogonal(steep, torch.bfloat16))
+    moved = orthogonalize(steep)
+    roughly = torch.linalg.svdvals(orthogonalize(steep, torch.bfloat16))
     assert roughly.min() > 0.3
     assert roughly.max() < 1.3
     assert torch.linalg.svdvals(moved).min() > 0.3
@@ -287,10 +294,10 @@ def labels_of_a_vae() -> Labels:
 def test_objectives_mask_what_is_unknown() -> None:
     sources = [Generator("c", None, False, "train"), Generator("g", labels_of_a_vae(), True, "train")]
     sources.append(Generator("u", Labels(None, {}, {}, None), False, "train"))
-    targets = Targets.of(sources, torch.device("cpu"))
+    targets = Targets.from_sources(sources, torch.device("cpu"))
     made = network()
     outputs = made(torch.from_numpy(windows(6)))
-    terms = heads(outputs, torch.tensor([0, 0, 1, 1, 2, 2]), targets, Weights(), Proxies(sources, 16))
+    terms = training_losses(outputs, torch.tensor([0, 0, 1, 1, 2, 2]), targets, Weights(), Proxies(sources, 16))
     assert all(bool(torch.isfinite(term)) for term in terms.values())
     sum(terms.values()).backward()  # type: ignore[union-attr]
     # Only "layers" is known of the one generator: no other continuous output may learn anything.
@@ -330,16 +337,16 @@ def test_lines_are_fitted_to_public_generators_and_whole_photos() -> None:
         for source, grid in enumerate((False, True, True, False))
         for pixels in (picture(100 * source + i, grid) for i in range(48))
     ]
-    found = fitted(Collection(sources, samples), 0)
+    found = fit_lines(Collection(sources, samples), 0)
     made = network()
     made.load_state_dict(found, strict=False)
     assert made.lines is not None
     assert made.by_lines is not None
     unseen = np.stack([picture(1000 + i, grid) for grid in (False, True) for i in range(6)])
     with torch.no_grad():
-        said = made.by_lines(made.lines(scaled(torch.from_numpy(unseen))))[:, 0]
+        said = made.by_lines(made.lines(to_unit_range(torch.from_numpy(unseen))))[:, 0]
     assert said[:6].max() < said[6:].min()
-    assert fitted(Collection(sources, samples[:48]), 0) == {}
+    assert fit_lines(Collection(sources, samples[:48]), 0) == {}
 
 
 def test_lines_do_not_take_what_has_no_colour_for_a_photo(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -362,10 +369,10 @@ def test_lines_do_not_take_what_has_no_colour_for_a_photo(monkeypatch: pytest.Mo
     said = {}
     for heavy in (0, 4):
         monkeypatch.setattr(heads_lines, "HEAVY", heavy)
-        made.load_state_dict(fitted(Collection(sources, samples), 0), strict=False)
+        made.load_state_dict(fit_lines(Collection(sources, samples), 0), strict=False)
         unseen = np.stack([augment.grey(picture(1000 + i, True)) for i in range(12)])
         with torch.no_grad():
-            said[heavy] = float(made.by_lines(made.lines(scaled(torch.from_numpy(unseen)))).mean())
+            said[heavy] = float(made.by_lines(made.lines(to_unit_range(torch.from_numpy(unseen)))).mean())
     assert said[0] < -2
     assert said[4] > said[0] / 2
 
@@ -393,7 +400,7 @@ def test_an_embedding_that_is_learnt_anew_may_be_wider(tmp_path: Path) -> None:
     export(before, output_names(before), tmp_path / "model.onnx")
     model, given = (tmp_path / "model.onnx").read_bytes(), torch.from_numpy(windows(6))
     from_file, from_values = (Network(replace(before.config, compared=96, embedding=24)) for _ in range(2))
-    with pytest.raises(ValueError, match=r"learn the embedding anew \(--passes\)"):
+    with pytest.raises(ValueError, match=r"learn the embedding anew \(--head-epochs\)"):
         load_weights(from_file, model, windows(8, 20))
     load_weights(from_file, model, windows(8, 20), anew=True)
     from_values.load_state_dict(fitting(from_values, before.state_dict()))
@@ -425,9 +432,9 @@ def striped() -> Collection:
 def test_embedding_is_learnt_by_itself(striped: Collection, capsys: pytest.CaptureFixture[str]) -> None:
     validation = Validation.of(striped, 0)
     made = network()
-    seen = read(made, striped.select(split="train"), 6, 0)
+    seen = extract_features(made, striped.select(split="train"), 6, 0)
     # Two more looks after heavy edits, and two windows each time.
-    assert seen.features.shape == (8 * 24 * 2, pooled_features(made.config))
+    assert seen.features.shape == (8 * 24 * 2, feature_count(made.config))
     assert np.array_equal(np.bincount(seen.source), [128, 128, 128])
     heavy = np.flatnonzero(seen.plain != np.arange(len(seen.plain)))
     assert np.array_equal(heavy, np.arange(6 * 24 * 2, 8 * 24 * 2))
@@ -448,7 +455,7 @@ def test_embedding_is_learnt_by_itself(striped: Collection, capsys: pytest.Captu
 
 def test_what_is_seen_is_kept(striped: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, samples = network(), striped.select(split="train")
-    seen = read(made, samples, 2, 0, kept=tmp_path)
+    seen = extract_features(made, samples, 2, 0, kept=tmp_path)
     files = sorted(tmp_path.iterdir())
     assert len(files) == 3 * 2
     for file in files:
@@ -458,10 +465,10 @@ def test_what_is_seen_is_kept(striped: Collection, tmp_path: Path, monkeypatch: 
 
     def counted(compute: object, windows: np.ndarray, place: torch.device) -> torch.Tensor:
         looked.append(len(windows))
-        return pooled(compute, windows, place)
+        return compute_features(compute, windows, place)
 
     monkeypatch.setattr("training.fit.features.pooled", counted)
-    again = read(made, samples, 3, 0, kept=tmp_path)
+    again = extract_features(made, samples, 3, 0, kept=tmp_path)
     # The first pass comes from its file, the others and one after heavy edits are looked at, and the same is seen in the second.
     assert sum(looked) == 3 * 24 * 2
     assert np.array_equal(again.plain[3 * 24 * 2 :], np.arange(24 * 2))
@@ -476,7 +483,7 @@ def test_what_is_seen_is_kept(striped: Collection, tmp_path: Path, monkeypatch: 
         (made, samples, 1, 24),
     ):
         looked.clear()
-        read(network_, samples_, 1, seed, kept=tmp_path)
+        extract_features(network_, samples_, 1, seed, kept=tmp_path)
         assert sum(looked) == 2 * new
 
 
@@ -486,14 +493,14 @@ def test_no_two_sources_go_through_the_same_chains() -> None:
     samples = [
         Sample(pixels if source == 0 or k else pixels[::-1], source, "train") for source in (0, 1) for k in (0, 1)
     ]
-    seen = read(network(), samples, 2, 0).features
+    seen = extract_features(network(), samples, 2, 0).features
     assert len(np.unique(seen.numpy(), axis=0)) == 2 * 2 * 4
 
 
 def test_embedding_learns_from_fewer_edited_windows() -> None:
     plain = np.concatenate([np.arange(600), np.arange(300)])
-    seen = Seen(torch.zeros((900, 1)), np.tile(np.arange(3), 300), plain)
-    found = members(seen, np.random.default_rng(0))
+    seen = WindowFeatures(torch.zeros((900, 1)), np.tile(np.arange(3), 300), plain)
+    found = rows_by_source(seen, np.random.default_rng(0))
     assert all(np.all(seen.source[rows] == source) for source, rows in found.items())
     kept = np.concatenate(list(found.values()))
     assert np.array_equal(np.sort(kept[kept < 600]), np.arange(600))
@@ -503,25 +510,25 @@ def test_embedding_learns_from_fewer_edited_windows() -> None:
 def test_embedding_stays_where_nobody_looks(striped: Collection) -> None:
     validation = Validation.of(striped, 0)
     shared = Network(replace(network().config, compared=0)).eval()
-    seen = read(shared, striped.select(split="train"), 1, 0)
+    seen = extract_features(shared, striped.select(split="train"), 1, 0)
     assert fitted_embedding(shared, striped.sources, seen, validation, 0) == {}
     first = seen.source == 0
-    alone = Seen(seen.features[first], seen.source[first], np.arange(first.sum()))
+    alone = WindowFeatures(seen.features[first], seen.source[first], np.arange(first.sum()))
     assert fitted_embedding(network(), striped.sources, alone, validation, 0) == {}
 
 
 def test_answers_are_learnt_by_themselves(striped: Collection) -> None:
     made = network()
     sources = [*striped.sources, Generator("set", None, False, "train")]
-    seen = read(made, striped.select(split="train"), 2, 0)
+    seen = extract_features(made, striped.select(split="train"), 2, 0)
     photos = [Sample(noise(160, 160, 50 + i), len(striped.sources), "train") for i in range(8)]
-    of_photos = read(made, photos, 2, 0)
+    of_photos = extract_features(made, photos, 2, 0)
     before = {name: value.clone() for name, value in made.state_dict().items()}
-    found = heads_outputs.fitted(made, sources, seen, of_photos, 0)
+    found = heads_outputs.fit_outputs(made, sources, seen, of_photos, 0)
     assert {name.split(".")[0] for name in found} == {"hidden", "heads"}
     assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
 
-    def logits(of: Seen) -> torch.Tensor:
+    def logits(of: WindowFeatures) -> torch.Tensor:
         return made.heads["generated"](made.hidden(of.features.float()))[:, 0]
 
     apart = logits(seen).mean() - logits(of_photos).mean()
@@ -529,7 +536,7 @@ def test_answers_are_learnt_by_themselves(striped: Collection) -> None:
     with torch.no_grad():
         assert logits(seen).min() > logits(of_photos).max()
         assert logits(seen).mean() - logits(of_photos).mean() > apart + 0.5
-    assert heads_outputs.fitted(made, sources, seen, read(made, [], 2, 0), 0) == {}
+    assert heads_outputs.fit_outputs(made, sources, seen, extract_features(made, [], 2, 0), 0) == {}
 
 
 def test_after_heavy_edits_the_answer_is_learnt_that_was_given_before_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -537,13 +544,13 @@ def test_after_heavy_edits_the_answer_is_learnt_that_was_given_before_them(monke
     made, rng = network(), torch.Generator().manual_seed(0)
     sources = [Generator("set", None, False, "train"), Generator("zoo", labels_of_a_vae(), True, "train")]
 
-    def seen(source: int) -> Seen:
-        plain = torch.randn((64, pooled_features(made.config)), generator=rng)
+    def seen(source: int) -> WindowFeatures:
+        plain = torch.randn((64, feature_count(made.config)), generator=rng)
         features = torch.cat([plain, plain])
         features[64:, :40] += 50
-        return Seen(features.half(), np.full(128, source), np.tile(np.arange(64), 2))
+        return WindowFeatures(features.half(), np.full(128, source), np.tile(np.arange(64), 2))
 
-    def said(of: Seen) -> np.ndarray:
+    def said(of: WindowFeatures) -> np.ndarray:
         with torch.no_grad():
             chance: np.ndarray = made.heads["generated"](made.hidden(of.features.float()))[:, 0].sigmoid().numpy()
         return chance
@@ -552,7 +559,7 @@ def test_after_heavy_edits_the_answer_is_learnt_that_was_given_before_them(monke
     before = said(photos)
     assert abs(before[64:].mean() - before[:64].mean()) > 0.2
     monkeypatch.setattr(heads_outputs, "LABELS", 0.0)
-    made.load_state_dict(made.state_dict() | heads_outputs.fitted(made, sources, pictures, photos, 0))
+    made.load_state_dict(made.state_dict() | heads_outputs.fit_outputs(made, sources, pictures, photos, 0))
     assert said(photos)[64:].mean() == pytest.approx(before[:64].mean(), abs=0.05)
 
 
@@ -567,9 +574,9 @@ def test_teachers_say_what_is_generated(striped: Collection, tmp_path: Path) -> 
     collection = Collection([*striped.sources, Generator("set", None, False, "train")], list(striped.samples))
     collection.samples += [Sample(noise(160, 160, 50 + i), len(striped.sources), "train") for i in range(4)]
     add_variants(collection.select(split="train"), 2, 1)
-    how = Settings(megapixels=3.0, generators=2, pictures=2, sizes=((1.0, 64),), renewed=True)
+    how = Settings(megapixels=3.0, generators=2, pictures=2, sizes=((1.0, 64),), online_augment=True)
     said = {}
-    for name, taught_by in (("labels", ()), ("taught", (str(tmp_path / "teacher.pt"),))):
+    for name, teacher in (("labels", ()), ("taught", (str(tmp_path / "teacher.pt"),))):
         torch.manual_seed(1)
         (tmp_path / name).mkdir()
         learnt = Network(NetworkConfig(trunk=(32, 48, 64), hidden=64, embedding=16))
@@ -577,12 +584,12 @@ def test_teachers_say_what_is_generated(striped: Collection, tmp_path: Path) -> 
             learnt,
             collection,
             Validation({}, np.empty(0, np.int64)),
-            replace(how, taught_by=taught_by),
+            replace(how, teacher=teacher),
             tmp_path / name,
         )
         stored = torch.load(tmp_path / name / "network.pt", weights_only=True)
-        assert stored["renewed"]
-        assert stored["taught_by"] == [tmp_path.name] * len(taught_by)
+        assert stored["online_augment"]
+        assert stored["teacher"] == [tmp_path.name] * len(teacher)
         learnt.by_lines.weight.data.zero_()
         with torch.no_grad():
             said[name] = learnt.eval()(torch.from_numpy(windows(8, 50)))["generated"]
@@ -590,8 +597,8 @@ def test_teachers_say_what_is_generated(striped: Collection, tmp_path: Path) -> 
     assert said["labels"].mean() < said["taught"].mean() - 1
 
 
-@pytest.mark.parametrize("zoo_labelled", [True, False])
-def test_the_zoo_may_be_learnt_from_labels_beside_teachers(zoo_labelled: bool) -> None:
+@pytest.mark.parametrize("hard_labels_for_zoo", [True, False])
+def test_the_zoo_may_be_learnt_from_labels_beside_teachers(hard_labels_for_zoo: bool) -> None:
     """A teacher that takes everything for a photo says so of photos and public generators, and of the zoo where nobody else does."""
     teacher = network(5).requires_grad_(False)
     teacher.by_lines = None
@@ -602,11 +609,13 @@ def test_the_zoo_may_be_learnt_from_labels_beside_teachers(zoo_labelled: bool) -
         Generator("public", labels_of_a_vae(), False, "train"),
         Generator("g0", labels_of_a_vae(), True, "train"),
     ]
-    learner = Learner(network(), sources, rate=1e-3, weights=Weights(), teachers=[teacher], zoo_labelled=zoo_labelled)
+    learner = Learner(
+        network(), sources, lr=1e-3, weights=Weights(), teachers=[teacher], hard_labels_for_zoo=hard_labels_for_zoo
+    )
     taught = learner._taught(torch.from_numpy(windows(4)), torch.arange(4))
     assert taught is not None
     said = 1 / (1 + np.exp(4))
-    assert taught.tolist() == pytest.approx([said, said, said, 1.0 if zoo_labelled else said], abs=1e-3)
+    assert taught.tolist() == pytest.approx([said, said, said, 1.0 if hard_labels_for_zoo else said], abs=1e-3)
 
 
 def test_proxies_stand_for_generators_that_a_batch_has_not() -> None:
@@ -630,7 +639,7 @@ def test_what_is_frequent_is_given_and_not_learnt() -> None:
     """Three of four training generators normalise by batch: an output that says nothing is right about them as often as the prior is."""
     kinds = ["batch", "batch", "batch", "group"]
     sources = [Generator(k, Labels("vae", {}, {"normalization": k}, None), True, "train") for k in kinds]
-    targets = Targets.of(sources, torch.device("cpu"))
+    targets = Targets.from_sources(sources, torch.device("cpu"))
     place = list(DISCRETE).index("normalization")
     prior = targets.prior[place].exp()
     values = list(DISCRETE["normalization"])
@@ -642,7 +651,7 @@ def test_what_is_frequent_is_given_and_not_learnt() -> None:
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
     outputs = made(torch.from_numpy(windows(4)))
-    terms = heads(outputs, torch.arange(4), targets, Weights(), Proxies(sources, 16))
+    terms = training_losses(outputs, torch.arange(4), targets, Weights(), Proxies(sources, 16))
     terms["discrete"].backward()
     gradient = made.heads["normalization"].bias.grad
     assert gradient is not None
@@ -668,7 +677,7 @@ def test_fingerprint_constraints_prefer_what_the_method_wants() -> None:
 def test_contrastive_loss_prefers_clusters() -> None:
     source = torch.tensor([0, 0, 1, 1])
     together = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]])
-    assert supervised_contrastive(together, source) < supervised_contrastive(together[[0, 2, 1, 3]], source)
+    assert supervised_contrastive_loss(together, source) < supervised_contrastive_loss(together[[0, 2, 1, 3]], source)
 
 
 def test_chains_repeat_and_twins_share_them() -> None:
@@ -689,7 +698,7 @@ def test_heavy_chains_repeat_and_keep_about_the_size() -> None:
     pixels = noise(150, 170)
     seen = set()
     for seed in range(40):
-        a, b = (augment.heavy_chain(pixels, np.random.default_rng(seed)) for _ in range(2))
+        a, b = (augment.strong_chain(pixels, np.random.default_rng(seed)) for _ in range(2))
         assert a.dtype == np.uint8
         assert np.array_equal(a, b)
         # What is kept of variants has room for no more (`training.data.sampler.grown`).
@@ -720,7 +729,7 @@ def test_what_is_missed_is_drawn_more_often() -> None:
         *(Generator(n, labels_of_a_vae(), True, "train") for n in "abc"),
     ]
     samples = [Sample(noise(64, 64, i), i, "train", variants=[noise(64, 64, i)], chains=[0]) for i in range(4)]
-    batches = Batches(Collection(sources, samples), 0, generators=1, pictures=1, emphasis=4.0)
+    batches = Batches(Collection(sources, samples), 0, generators=1, pictures=1, hard_example_weight=4.0)
     batches.size = 32
     assert np.allclose(batches.zoo_shares(), 1 / 3)
     for _ in range(200):

@@ -31,17 +31,17 @@ def test_validation_ranks_kinds_and_generators() -> None:
     zoo = np.concatenate([flat(250, 9, 9), flat(200, 9, 9), flat(9, 250, 9), flat(9, 200, 9)])
     sources = np.repeat([3, 3, 5, 5], PER_PICTURE)
     real = np.concatenate([flat(40, 40, 40), flat(90, 90, 90)])
-    validation = Validation({"camera": flat(60, 60, 60), "zoo": zoo, "real": real}, sources)
+    validation = Validation({"camera": flat(60, 60, 60), "zoo": zoo, "public": real}, sources)
     scores = validation.scores(Brightness(), torch.device("cpu"))
-    assert scores == {"zoo": 1.0, "real": 0.5, "same_generator": 1.0}
+    assert scores == {"zoo": 1.0, "public": 0.5, "same_generator": 1.0}
     # The second generator's pictures are no longer compared, so that no two generators are left.
     alone = Validation(validation.windows, np.where(sources == 5, -1, sources))
-    assert alone.scores(Brightness(), torch.device("cpu")) == {"zoo": 1.0, "real": 0.5}
+    assert alone.scores(Brightness(), torch.device("cpu")) == {"zoo": 1.0, "public": 0.5}
 
 
 def test_what_cannot_be_told_is_left_out() -> None:
     nothing = np.empty((0, 0, 0, 3), np.uint8)
-    validation = Validation({"camera": flat(60, 60, 60), "zoo": flat(9, 9, 9), "real": nothing}, np.array([3, 3]))
+    validation = Validation({"camera": flat(60, 60, 60), "zoo": flat(9, 9, 9), "public": nothing}, np.array([3, 3]))
     assert validation.scores(Brightness(), torch.device("cpu")) == {"zoo": 0.0}
 
 
@@ -60,7 +60,7 @@ def test_validation_takes_only_what_training_does_not_see() -> None:
     ]
     validation = Validation.of(Collection(sources, samples), 0)
     assert {kind: windows.shape for kind, windows in validation.windows.items()} == dict.fromkeys(
-        ("camera", "zoo", "real"), (PER_PICTURE, 128, 128, 3)
+        ("camera", "zoo", "public"), (PER_PICTURE, 128, 128, 3)
     )
     assert validation.zoo_source.tolist() == [2] * PER_PICTURE
 
@@ -68,10 +68,10 @@ def test_validation_takes_only_what_training_does_not_see() -> None:
 @pytest.mark.parametrize(
     ("figures", "kept"),
     [
-        ([{"zoo": 0.8, "real": 0.6}, {"zoo": 0.9, "real": 0.7}, {"zoo": 0.95, "real": 0.5}], 1),
+        ([{"zoo": 0.8, "public": 0.6}, {"zoo": 0.9, "public": 0.7}, {"zoo": 0.95, "public": 0.5}], 1),
         ([{"zoo": 0.8}, {"zoo": 0.8}], 1),
         ([{}, {}], 1),
-        ([{"zoo": 0.9, "real": 0.9}, {"zoo": 0.95, "real": 0.8}], 0),
+        ([{"zoo": 0.9, "public": 0.9}, {"zoo": 0.95, "public": 0.8}], 0),
     ],
 )
 def test_the_average_that_validation_ranks_highest_is_kept(figures: list[dict[str, float]], kept: int) -> None:

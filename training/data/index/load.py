@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from training.data.dataset import Collection, Sample
-from training.data.index.records import AGAIN, Index, read
+from training.data.index.records import REBUILD_HINT, Index, read
 from training.data.sources import read_pixels
 from training.zoo.files import read_pictures
 
@@ -50,7 +50,7 @@ def _pixels(index: Index) -> list[np.ndarray]:
         of_file.setdefault(entry.place.file, []).append(i)
     for file in of_file:
         if not file.is_file():
-            raise FileNotFoundError(f"there is no file {file}, which the index names; put it back, or {AGAIN}")
+            raise FileNotFoundError(f"there is no file {file}, which the index names; put it back, or {REBUILD_HINT}")
     found: list[np.ndarray] = [np.empty(0, np.uint8)] * len(index.entries)
     single = [file for file in of_file if file.suffix != ".npz"]
     several = {
@@ -76,6 +76,6 @@ def _some_of(file: Path, numbers: list[int | None]) -> np.ndarray:
     for number in numbers:
         if number is None or number >= len(pictures):
             raise ValueError(
-                f"the index names picture {number} of {file}, which holds {len(pictures)}: it is of another build; {AGAIN}"
+                f"the index names picture {number} of {file}, which holds {len(pictures)}: it is of another build; {REBUILD_HINT}"
             )
     return pictures[numbers]
