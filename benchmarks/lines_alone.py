@@ -2,7 +2,7 @@
 
 Over the study's folds every public generator is left out once, with its family as far as that goes. What they say takes a minute to fit,
 where a fold's whole network takes ten: so this says of all public generators what a change of the lines is worth by itself. The figures go
-to training/results/heads_lines.json, which docs/accuracy.md shows.
+to training/results/lines.json, which docs/accuracy.md shows.
 """
 
 from __future__ import annotations

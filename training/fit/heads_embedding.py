@@ -1,7 +1,6 @@
-"""The embedding by itself, learnt anew when all else is: `Network.compared` and `Network.embedding`, on what the rest sees in windows.
+"""Fit `Network.compared` and `Network.embedding`, the embedding's own layers, on the features of a trained network.
 
-Windows of pictures after heavy edits are among these: without any, two pictures that were edited otherwise are hardly compared
-(training/results/tried.json).
+The features include windows of strongly edited pictures. Without them, comparing two pictures with different edits hardly works.
 """
 
 from __future__ import annotations
@@ -19,91 +18,93 @@ from training.fit.trainer import Average, Best
 from training.fit.validation import Validation
 from training.model.network import Network, hidden_layer
 
-# Generators in a step, windows of each, and how many steps there are by what was read: each window is seen about that often. With fewer
-# steps than the least no moving average has followed.
-GENERATORS, EACH, SEEN, LEAST = 64, 8, 5, 400
-RATE, WEIGHT_DECAY, DROPOUT, WARM_UP = 2e-3, 1e-2, 0.1, 0.05
-# So many of the windows of heavily edited pictures are learnt from. With all of them pictures as they come are told apart worse
-# (training/results/tried.json).
-EDITED = 0.5
-# How often validation looks which moving average is best.
-LOOKS = 8
+# Generators in a step and windows per generator. The number of steps shows each window about `EPOCHS` times, and is at least `MIN_STEPS`:
+# the moving averages do not settle earlier.
+GENERATORS, WINDOWS, EPOCHS, MIN_STEPS = 64, 8, 5, 400
+LR, WEIGHT_DECAY, DROPOUT, WARM_UP = 2e-3, 1e-2, 0.1, 0.05
+# Fraction of the strongly edited windows that is used. With all of them, unedited pictures are compared less well.
+STRONG_FRACTION = 0.5
+# How often validation chooses between the moving averages.
+VALIDATIONS = 8
 
 
-def fitted(
-    network: Network, sources: list[Generator], seen: WindowFeatures, validation: Validation, seed: int
+def fit_embedding(
+    network: Network, sources: list[Generator], features: WindowFeatures, validation: Validation, seed: int
 ) -> dict[str, Tensor]:
-    """The values of `compared` and `embedding`, by their names in the network; none where the embedding has no hidden layer of its own, or
-    where there are not two generators to learn from.
+    """Fit the embedding's layers.
 
     Args:
-        network: in evaluation mode, with all else that it has learnt.
-        seen: what it sees of windows of training generators.
-        validation: what decides which moving average is kept; nothing is learnt from it.
+        network: trained network in evaluation mode.
+        sources: all sources of the collection.
+        features: features of windows of training generators.
+        validation: windows that decide which moving average is kept. Nothing is learnt from them.
+        seed: seed of initialisation and sampling.
+
+    Returns:
+        Values of `compared` and `embedding` by their names in the network. Empty if the embedding shares the hidden layer of the other
+        heads, or if there are fewer than two generators.
     """
-    if network.compared is None or len(seen.members()) < 2:
+    if network.compared is None or len(features.rows_by_source()) < 2:
         return {}
-    unseen = compute_features(network.pooled, validation.windows["zoo"], network.device)
-    layers = learn(network, sources, seen, unseen, validation, seed)
+    held_out = compute_features(network.pooled, validation.windows["zoo"], network.device)
+    layers = _train(network, sources, features, held_out, validation, seed)
     named = (("compared", layers[0]), ("embedding", layers[2]))
     return {f"{name}.{key}": value.cpu() for name, layer in named for key, value in layer.state_dict().items()}
 
 
-def learn(
+def _train(
     network: Network,
     sources: list[Generator],
-    seen: WindowFeatures,
-    unseen: Tensor,
+    features: WindowFeatures,
+    held_out: Tensor,
     validation: Validation,
     seed: int,
 ) -> nn.Sequential:
-    """A hidden layer, dropout and the embedding's layer, by supervised contrast and proxies, from what is `seen` of windows.
+    """Train a hidden layer, dropout and the embedding's layer with the contrastive and the proxy loss.
 
-    Of the moving averages the one is kept that tells best one validation generator from two, by the features `unseen` of its windows.
+    Keeps the moving average that best tells one validation generator from two, on the features `held_out` of validation windows.
     """
     torch.manual_seed(seed)
-    config, place = network.config, network.device
+    config, device = network.config, network.device
     hidden = hidden_layer(config, config.compared)
-    layers = nn.Sequential(hidden, nn.Dropout(DROPOUT), nn.Linear(config.compared, config.embedding)).to(place)
-    proxies = Proxies(sources, config.embedding).to(place)
-    known, source = seen.features.to(place), seen.source
-    scale = seen.scale(place)
+    layers = nn.Sequential(hidden, nn.Dropout(DROPOUT), nn.Linear(config.compared, config.embedding)).to(device)
+    proxies = Proxies(sources, config.embedding).to(device)
+    known, scale = features.features.to(device), features.scale(device)
 
-    def embedded(by: nn.Module, features: Tensor) -> Tensor:
-        made: Tensor = F.normalize(by(scale(features)), dim=1)
-        return made
+    def embed(module: nn.Module, x: Tensor) -> Tensor:
+        return F.normalize(module(scale(x)), dim=1)
 
-    optimizer = torch.optim.AdamW([*layers.parameters(), *proxies.parameters()], RATE, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW([*layers.parameters(), *proxies.parameters()], LR, weight_decay=WEIGHT_DECAY)
     rng = np.random.default_rng(seed)
-    rows_of = list(members(seen, rng).values())
-    steps = max(LEAST, SEEN * sum(map(len, rows_of)) // (GENERATORS * EACH))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=WARM_UP)
+    groups = list(rows_by_source(features, rng).values())
+    steps = max(MIN_STEPS, EPOCHS * sum(map(len, groups)) // (GENERATORS * WINDOWS))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=steps, pct_start=WARM_UP)
     average, best = Average(layers), Best()
     for step in range(1, steps + 1):
-        drawn = rng.permutation(len(rows_of))[:GENERATORS]
-        rows = np.concatenate([rng.choice(rows_of[i], EACH) for i in drawn])
-        origin = torch.from_numpy(source[rows]).to(place)
-        embedding = embedded(layers, known[torch.from_numpy(rows).to(place)])
+        drawn = rng.permutation(len(groups))[:GENERATORS]
+        rows = np.concatenate([rng.choice(groups[i], WINDOWS) for i in drawn])
+        origin = torch.from_numpy(features.source[rows]).to(device)
+        embedding = embed(layers, known[torch.from_numpy(rows).to(device)])
         loss = supervised_contrastive_loss(embedding, origin) + proxies(embedding, origin)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
         average.update(layers, step)
-        if step % (steps // LOOKS) == 0:
+        if step % (steps // VALIDATIONS) == 0:
             with torch.no_grad():
-                alike = (
-                    validation.same_generator(embedded(average.network, unseen).cpu().numpy()) if len(unseen) else None
+                auc = (
+                    validation.same_generator(embed(average.network, held_out).cpu().numpy()) if len(held_out) else None
                 )
-            best.consider({} if alike is None else {"same_generator": alike}, step, average)
-            click.echo(f"embedding: step {step} of {steps}, loss {loss.item():.3f}, validation {alike}", err=True)
+            best.consider({} if auc is None else {"same_generator": auc}, step, average)
+            click.echo(f"embedding: step {step} of {steps}, loss {loss.item():.3f}, validation AUC {auc}", err=True)
     layers.load_state_dict(best.values)
-    scale.put_in(hidden[0])
+    scale.fold_into(hidden[0])
     return layers.eval()
 
 
-def members(seen: WindowFeatures, rng: np.random.Generator) -> dict[int, np.ndarray]:
-    """The windows of every source, fewer of those after heavy edits."""
-    edited = seen.plain != np.arange(len(seen.plain))
-    kept = ~edited | (rng.random(len(edited)) < EDITED)
-    return {source: rows[kept[rows]] for source, rows in seen.members().items()}
+def rows_by_source(features: WindowFeatures, rng: np.random.Generator) -> dict[int, np.ndarray]:
+    """Return the rows of each source, with a random `STRONG_FRACTION` of the strongly edited ones."""
+    edited = features.unedited != np.arange(len(features.unedited))
+    kept = ~edited | (rng.random(len(edited)) < STRONG_FRACTION)
+    return {source: rows[kept[rows]] for source, rows in features.rows_by_source().items()}

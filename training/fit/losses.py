@@ -1,4 +1,4 @@
-"""What the networks are trained to minimise: the fingerprint's four constraints, the heads' losses, the metric loss."""
+"""Training losses: the four constraints on the fingerprint, one loss per head, and the losses of the embedding."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from training.labels import CONTINUOUS, DISCRETE, LOSSES, Labels
 
 @dataclass(frozen=True)
 class Weights:
-    """Weight of each term. The fingerprint's are those of the published code (arXiv 2106.07873), relative to one another."""
+    """Weight of each loss. The fingerprint's four have the ratios of the published code (arXiv 2106.07873)."""
 
     magnitude: float = 0.1
     low_frequency: float = 0.05
@@ -34,9 +34,15 @@ class Weights:
 
 @dataclass(frozen=True)
 class Targets:
-    """The labels of every source as tensors, indexed by source. NaN and -1 mean unknown, or not asked of a camera.
+    """Labels of all S sources as tensors, indexed by source. NaN and -1 mean unknown, or a camera.
 
-    `prior` is the logarithm of how often the training generators have each value of each discrete parameter.
+    Attributes:
+        generated: float32[S], 1 for generators.
+        family: int64[S].
+        continuous: float32[S, 9], scaled to [0, 1].
+        discrete: int64[S, 7].
+        losses: float32[S, 10].
+        prior: for each discrete parameter, the log frequency of its values among training generators, float32[K].
     """
 
     generated: Tensor
@@ -47,7 +53,9 @@ class Targets:
     prior: tuple[Tensor, ...]
 
     @staticmethod
-    def of(sources: list[Generator], device: torch.device) -> Targets:
+    def from_sources(sources: list[Generator], device: torch.device) -> Targets:
+        """Build the targets on a device."""
+
         def stack(rows: list, kind: torch.dtype) -> Tensor:
             return torch.as_tensor(np.array(rows), dtype=kind, device=device)
 
@@ -71,26 +79,27 @@ class Targets:
         )
 
 
-def _trained(sources: list[Generator]) -> dict[int, Labels]:
-    """The labels of the generators that are trained on, by their place."""
+def _training_labels(sources: list[Generator]) -> dict[int, Labels]:
+    """Return the labels of training generators by their index in `sources`."""
     return {i: s.labels for i, s in enumerate(sources) if s.labels is not None and s.split == "train"}
 
 
 def _priors(sources: list[Generator]) -> Iterator[Tensor]:
-    rows = [labels.discrete_vector() for labels in _trained(sources).values()]
+    rows = [labels.discrete_vector() for labels in _training_labels(sources).values()]
     values = np.array(rows, np.int64).reshape(-1, len(DISCRETE))
     for i, names in enumerate(DISCRETE.values()):
         known = values[values[:, i] >= 0, i]
-        # One more of each: a value that no training generator has is rare, not impossible.
+        # Laplace smoothing: a value that no training generator has is rare, not impossible.
         counts = np.bincount(known, minlength=len(names)) + 1.0
         yield torch.tensor(np.log(counts / counts.sum()), dtype=torch.float32)
 
 
 def fingerprint_constraints(fingerprint: Tensor, weights: Weights) -> Tensor:
-    """The method's four constraints on float[N, 3, S, S]: small, without low frequencies, repetitive, of symmetric spectrum.
+    """Return the weighted sum of the published constraints (arXiv 2106.07873) on a fingerprint float[N, 3, S, S].
 
-    The published 51x51 centre of a 128x128 spectrum is kept in proportion. The spectrum is orthonormal, so that the
-    weights do not depend on the window's size.
+    They ask for a small magnitude, little energy in low frequencies, a repetitive pattern, and a symmetric spectrum. Low frequencies
+    are the centre of the spectrum, 51x51 for S = 128 as published, and in proportion for other sizes. The orthonormal transform makes
+    the weights independent of S.
     """
     grey = fingerprint.float().mean(1)
     size = grey.shape[-1]
@@ -107,8 +116,14 @@ def fingerprint_constraints(fingerprint: Tensor, weights: Weights) -> Tensor:
     )
 
 
-def supervised_contrastive(embedding: Tensor, source: Tensor, temperature: float = 0.1) -> Tensor:
-    """Supervised contrastive loss (arXiv 2004.11362): unit vectors float[N, D] of one source lie together, of two sources apart."""
+def supervised_contrastive_loss(embedding: Tensor, source: Tensor, temperature: float = 0.1) -> Tensor:
+    """Return the supervised contrastive loss (arXiv 2004.11362).
+
+    Args:
+        embedding: unit vectors, float[N, D].
+        source: source of each vector, int64[N].
+        temperature: divisor of the cosine similarities.
+    """
     similarity = embedding.float() @ embedding.float().T / temperature
     same = source[:, None] == source[None, :]
     itself = torch.eye(len(source), dtype=torch.bool, device=source.device)
@@ -119,27 +134,30 @@ def supervised_contrastive(embedding: Tensor, source: Tensor, temperature: float
 
 
 class Proxies(nn.Module):
-    """A direction for every generator that is trained on, to which its embeddings are drawn and those of all others are not: normalised
-    softmax (arXiv 1704.06369). A batch has few generators; these stand for those that it has not. They are no part of the network.
+    """Proxy loss of the embedding: a normalised softmax over training generators (arXiv 1704.06369).
+
+    Each training generator has a learnt direction. A batch holds few generators, and the directions stand for all others. They are not
+    part of the network.
 
     Args:
-        sources: all there are.
-        dimension: of the embedding.
+        sources: all sources of the collection.
+        dimension: size of the embedding.
     """
 
     SCALE = 16.0
 
     def __init__(self, sources: list[Generator], dimension: int) -> None:
         super().__init__()
-        trained = list(_trained(sources))
-        places = torch.full((len(sources),), -1)
-        places[trained] = torch.arange(len(trained))
+        trained = list(_training_labels(sources))
+        rows = torch.full((len(sources),), -1)
+        rows[trained] = torch.arange(len(trained))
+        # `places` is the buffer's name in checkpoints of runs.
         self.places: Tensor
-        self.register_buffer("places", places)
+        self.register_buffer("places", rows)
         self.directions = nn.Parameter(F.normalize(torch.randn(len(trained), dimension), dim=1))
 
     def forward(self, embedding: Tensor, source: Tensor) -> Tensor:
-        """Unit vectors float[N, D] of generators int64[N], all of them trained on -> the loss, a number."""
+        """Return the loss of unit vectors float[N, D] of training generators int64[N]."""
         cosine = embedding.float() @ F.normalize(self.directions, dim=1).T
         return F.cross_entropy(self.SCALE * cosine, self.places[source])
 
@@ -151,19 +169,26 @@ def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 def detection_losses(
     outputs: dict[str, Tensor], source: Tensor, targets: Targets, taught: Tensor | None = None
 ) -> Tensor:
-    """Cross-entropy of camera or generated, float32[N], one a window; where `taught`, float32[N], is given, with these probabilities."""
+    """Return the binary cross-entropy of detection for each window, float32[N].
+
+    Args:
+        outputs: outputs of the network.
+        source: source of each window, int64[N].
+        targets: labels of the sources.
+        taught: target probabilities float32[N] that replace the labels.
+    """
     wanted = targets.generated[source] if taught is None else taught
     return F.binary_cross_entropy_with_logits(outputs["generated"][:, 0].float(), wanted, reduction="none")
 
 
-def answers(
+def head_losses(
     outputs: dict[str, Tensor],
     source: Tensor,
     targets: Targets,
     weights: Weights,
     taught: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """The weighted terms of what is said of each window by itself, by name; sources are int64[N]; `taught`: see `detection_losses`."""
+    """Return the weighted losses of detection, family and parameters by name; the arguments are those of `detection_losses`."""
     terms = {
         "generated": weights.generated * detection_losses(outputs, source, targets, taught).mean(),
         "family": weights.family
@@ -173,7 +198,7 @@ def answers(
     known = ~continuous.isnan()
     error = F.smooth_l1_loss(outputs["continuous"].float(), continuous.nan_to_num(), beta=0.05, reduction="none")
     terms["continuous"] = weights.continuous * _masked_mean(error, known)
-    # Logit adjustment (arXiv 2007.07314): the prior is given, so the outputs need not learn to prefer what is frequent.
+    # Logit adjustment (arXiv 2007.07314): the prior is added to the logits, so that the outputs need not learn it.
     discrete = [
         F.cross_entropy(
             outputs[name].float() + targets.prior[i], targets.discrete[source, i], ignore_index=-1, label_smoothing=0.05
@@ -187,7 +212,7 @@ def answers(
     return terms
 
 
-def heads(
+def training_losses(
     outputs: dict[str, Tensor],
     source: Tensor,
     targets: Targets,
@@ -195,10 +220,10 @@ def heads(
     proxies: Proxies,
     taught: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Every weighted term by name, over the windows of a batch whose sources are int64[N]; `taught`: see `detection_losses`."""
-    terms = answers(outputs, source, targets, weights, taught)
-    made = targets.generated[source] > 0
-    terms["metric"] = weights.metric * supervised_contrastive(outputs["embedding"][made], source[made])
-    terms["proxy"] = weights.proxy * proxies(outputs["embedding"][made], source[made])
+    """Return all weighted losses by name; the first arguments are those of `detection_losses`."""
+    terms = head_losses(outputs, source, targets, weights, taught)
+    generated = targets.generated[source] > 0
+    terms["metric"] = weights.metric * supervised_contrastive_loss(outputs["embedding"][generated], source[generated])
+    terms["proxy"] = weights.proxy * proxies(outputs["embedding"][generated], source[generated])
     terms["fingerprint"] = weights.fingerprint * fingerprint_constraints(outputs["fingerprint"], weights)
     return terms

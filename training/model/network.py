@@ -1,15 +1,15 @@
-"""One network for every question: a fingerprint estimation network (FEN) whose features all heads share.
+"""One network for all tasks: a fingerprint estimation network (FEN) whose features all heads share.
 
-uint8 windows go in; everything from there to the raw outputs is inside, so that no preprocessing can differ between
-training and a device. The published system (arXiv 2106.07873) runs a separate 17- or 31-layer FEN at full resolution for
-each question; here the first convolution halves the resolution with more outputs than the pixels it reads, so that the rest
-costs a quarter of the positions.
+The network takes uint8 windows, so that preprocessing cannot differ between training and a device. The published system (arXiv 2106.07873)
+runs a separate FEN of 17 or 31 layers at full resolution for each task. Here the first convolution halves the resolution, with more output
+channels than input values, so that all later layers cost a quarter.
 """
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,36 +23,38 @@ WINDOW = 128
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Shape of a network. Widths are multiples of 16: the CPU kernels lay channels out in blocks of 16."""
+    """Architecture of a network. Widths should be multiples of 16, because CPU kernels lay channels out in blocks of 16."""
 
     fen_width: int = 32
     fen_blocks: int = 2
     trunk: tuple[int, ...] = (64, 128, 192)
-    # Whether heads also see the mean and deviation of the FEN's own features.
+    # Whether heads also get the mean and deviation of the FEN's features.
     fen_moments: bool = True
-    # Whether they also see `BlockSpectrum`.
+    # Whether heads also get `BlockSpectrum`.
     spectrum: bool = True
-    # Whether they also see `SpectralLines`, and these have an answer of their own to camera or generated.
+    # Whether heads also get `SpectralLines`, and a linear detector on these adds to the detection logit.
     lines: bool = True
-    # How wide a hidden layer of its own the embedding has; with 0 it shares that of all other heads.
+    # Width of the embedding's own hidden layer; 0 shares the hidden layer of the other heads.
     compared: int = 512
     embedding: int = 128
     hidden: int = 256
 
     def to_json(self) -> dict[str, object]:
+        """Return the fields as a JSON object."""
         return asdict(self)
 
     @staticmethod
-    def from_json(data: dict) -> NetworkConfig:
-        # Networks from before there was a choice had none of these, and then one as wide as the other.
-        none = {**dict.fromkeys(("fen_moments", "spectrum", "lines"), False), "compared": 0}
-        data = {**none, **data, "trunk": tuple(data["trunk"])}
+    def from_json(data: dict[str, Any]) -> NetworkConfig:
+        """Read the fields from a JSON object, including those of older networks."""
+        # Older networks lack these fields, or state `compared` as a flag.
+        defaults = {**dict.fromkeys(("fen_moments", "spectrum", "lines"), False), "compared": 0}
+        data = {**defaults, **data, "trunk": tuple(data["trunk"])}
         compared = data["hidden"] if data["compared"] is True else int(data["compared"])
         return NetworkConfig(**{**data, "compared": compared})
 
 
 def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    """3x3 convolution, batch norm (folded at export), ReLU."""
+    """Return a 3x3 convolution with batch norm (folded at export) and ReLU."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
         nn.BatchNorm2d(outputs),
@@ -61,7 +63,7 @@ def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions around which the signal may pass."""
+    """Residual block of two 3x3 convolutions."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -72,24 +74,28 @@ class Residual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map float[N, C, H, W] to the same shape."""
         return F.relu(x + self.body(x))
 
 
 def pixel_shuffle(x: Tensor) -> Tensor:
-    """PyTorch's own, by two: float[N, 12, H, W] -> float[N, 3, 2H, 2W]. Two transpositions that move one axis each take ONNX Runtime a
-    third of the time of its DepthToSpace."""
+    """Rearrange float[N, 12, H, W] to float[N, 3, 2H, 2W], as `torch.nn.PixelShuffle(2)` does.
+
+    ONNX Runtime runs these two transpositions in a third of the time of its DepthToSpace.
+    """
     across = x.unflatten(1, (3, 2, 2)).permute(0, 1, 2, 4, 5, 3).flatten(4)
     return across.permute(0, 1, 3, 2, 4).flatten(2, 3)
 
 
 class FEN(nn.Module):
-    """Fingerprint estimation: float[N, 3, S, S] in [-1, 1] -> (fingerprint [N, 3, S, S], features [N, C + LAST, S/2, S/2]), S even.
+    """Fingerprint estimation network.
 
-    The last feature maps begin with the fingerprint itself, unshuffled, so that what the heads learn from it shapes it.
+    The feature maps include the fingerprint at half resolution, so that gradients of the heads reach the fingerprint.
     """
 
     FINGERPRINT = 3 * 2 * 2
-    # ONNX Runtime's fast INT8 convolution wants 16 outputs on a CPU without VNNI: 12 take 1.6 times as long. The other four are features.
+    # 12 channels of the fingerprint and 4 of features. On CPUs without VNNI, INT8 convolutions of ONNX Runtime take 1.6 times as long with 12
+    # output channels as with 16.
     LAST = 16
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -98,68 +104,74 @@ class FEN(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv2d(3, width, 6, stride=2, padding=2, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
         )
-        # Traces live in high frequencies: filters that begin without a mean see them first, and batch norm amplifies what they see.
+        # Traces lie in high frequencies. Zero-mean filters detect them from the start, and batch norm amplifies the response.
         with torch.no_grad():
             self.stem[0].weight -= self.stem[0].weight.mean((2, 3), keepdim=True)
         self.blocks = nn.Sequential(*(Residual(width) for _ in range(config.fen_blocks)))
         self.last = nn.Conv2d(width, self.LAST, 3, padding=1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        narrow = torch.is_autocast_enabled(x.device.type)
-        begun = self.stem[1:](self._first_in_bfloat16(x) if narrow else self.stem[0](x))
-        # Otherwise the blocks' sums stay in float32, with a third of a training step on a CPU: at 64 pixels 625, not 1030 windows a second.
-        features = self.blocks(begun.to(torch.bfloat16) if narrow else begun)
+        """Return the fingerprint [N, 3, S, S] and features [N, C + LAST, S/2, S/2] of float[N, 3, S, S] in [-1, 1], with S even."""
+        autocast = torch.is_autocast_enabled(x.device.type)
+        stem = self.stem[1:](self._first_in_bfloat16(x) if autocast else self.stem[0](x))
+        # Without the cast, residual sums stay in float32. On a CPU this costs 40% of the training speed (625 instead of 1030 windows/s at 64 px).
+        features = self.blocks(stem.to(torch.bfloat16) if autocast else stem)
         last = self.last(features)
         return pixel_shuffle(last[:, : self.FINGERPRINT]), torch.cat([features, last], dim=1)
 
     def _first_in_bfloat16(self, x: Tensor) -> Tensor:
-        """The first convolution's output where it is computed in bfloat16, whose eight bits cannot tell neighbouring values of x apart.
+        """Compute the first convolution under bfloat16 autocast without rounding the pixels.
 
-        They hold (pixel - 128) / 128 exactly, so that is convolved, with weights and an offset that give the same but for half a grey
-        level of padding. As good as float32 in a trial (training/results/tried.json).
+        The 8-bit significand of bfloat16 cannot hold neighbouring values of x, but it holds (pixel - 128) / 128 exactly. This convolves
+        those values, with weights and an offset that give the same result. Only the padding differs, by half a grey level.
         """
         convolution = self.stem[0]
         exact = x * (127.5 / 128) - 0.5 / 128
         offset = convolution.weight.sum((1, 2, 3)) * (0.5 / 127.5)
-        made = F.conv2d(
-            exact, convolution.weight * (128 / 127.5), stride=convolution.stride, padding=convolution.padding
-        )
-        return made + offset[:, None, None]
+        y = F.conv2d(exact, convolution.weight * (128 / 127.5), stride=convolution.stride, padding=convolution.padding)
+        return y + offset[:, None, None]
 
 
-def scaled(windows: Tensor) -> Tensor:
-    """What all layers begin with: uint8[N, S, S, 3] -> float32[N, 3, S, S] in [-1, 1]."""
+def to_unit_range(windows: Tensor) -> Tensor:
+    """Convert pixels uint8[N, S, S, 3] to float32[N, 3, S, S] in [-1, 1]."""
     # Cast before the transpose: TensorRT accepts no other order for a uint8 input.
     return (windows.float() / 127.5 - 1).permute(0, 3, 1, 2)
 
 
 def moments(x: Tensor) -> Tensor:
-    """Mean and standard deviation over positions: float[N, C, H, W] -> float32[N, 2C].
+    """Return mean and standard deviation over positions, float32[N, 2C], of float[N, C, H, W].
 
-    In float32 whatever the features are in: a variance is a small difference of large numbers.
+    Computed in float32 for every input dtype, because a variance is a small difference of large numbers.
     """
     mean = x.mean((2, 3), dtype=torch.float32)
     variance = (x * x).mean((2, 3), dtype=torch.float32) - mean * mean
     return torch.cat([mean, (variance.clamp_min(0) + 1e-4).sqrt()], dim=1)
 
 
-def pooled_features(config: NetworkConfig) -> int:
-    """How many numbers a window a hidden layer reads: the spectrum's first, then the FEN's, the trunk's, and the lines'."""
-    of_fen = 2 * (config.fen_width + FEN.LAST) if config.fen_moments else 0
-    of_spectra = (BlockSpectrum.FEATURES if config.spectrum else 0) + (SpectralLines.FEATURES if config.lines else 0)
-    return of_spectra + of_fen + 2 * sum(config.trunk)
+def feature_count(config: NetworkConfig) -> int:
+    """Return the number of pooled features F of a window, in the order spectrum, FEN, trunk, spectral lines."""
+    fen = 2 * (config.fen_width + FEN.LAST) if config.fen_moments else 0
+    spectra = (BlockSpectrum.FEATURES if config.spectrum else 0) + (SpectralLines.FEATURES if config.lines else 0)
+    return spectra + fen + 2 * sum(config.trunk)
 
 
 def hidden_layer(config: NetworkConfig, width: int) -> nn.Sequential:
-    """float[N, `pooled_features`] -> float[N, width], from zero up."""
-    return nn.Sequential(nn.Linear(pooled_features(config), width), nn.BatchNorm1d(width), nn.ReLU())
+    """Return a hidden layer float[N, F] -> float[N, width], where F is `feature_count(config)`."""
+    return nn.Sequential(nn.Linear(feature_count(config), width), nn.BatchNorm1d(width), nn.ReLU())
 
 
 class Network(nn.Module):
-    """uint8 windows [N, 128, 128, 3] -> every raw output by name, float32.
+    """Network from uint8 windows [N, S, S, 3], S even, to raw outputs.
 
-    fingerprint [N, 3, 128, 128]; embedding [N, D], unit length; generated [N, 1], logit; family [N, F], logits;
-    continuous [N, 9], scaled to [0, 1]; one [N, K] of logits a discrete parameter, under its name; losses [N, 10], logits.
+    The outputs are float32, by name:
+
+    - `fingerprint` [N, 3, S, S]
+    - `embedding` [N, D], unit length
+    - `generated` [N, 1], logit
+    - `family` [N, 7], logits
+    - `continuous` [N, 9], scaled to [0, 1]
+    - one [N, K] of logits for each discrete parameter, under its name
+    - `losses` [N, 10], logits
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -172,7 +184,7 @@ class Network(nn.Module):
         )
         self.spectrum = BlockSpectrum() if config.spectrum else None
         self.lines = SpectralLines() if config.lines else None
-        # Fitted when all else is trained (`training.fit.heads_lines`): until then it says nothing.
+        # Zero until `training.fit.heads_lines` fits it, after all other layers are trained.
         self.by_lines = nn.Linear(SpectralLines.FEATURES, 1).requires_grad_(False) if config.lines else None
         if self.by_lines is not None:
             nn.init.zeros_(self.by_lines.weight)
@@ -186,29 +198,32 @@ class Network(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(config.hidden, size) for name, size in sizes.items()})
 
     def forward(self, windows: Tensor) -> dict[str, Tensor]:
+        """Return all raw outputs by name."""
         fingerprint, pooled, lines = self.pooled(windows)
         hidden = self.hidden(pooled)
         compared = hidden if self.compared is None else self.compared(pooled)
         outputs = {"fingerprint": fingerprint, "embedding": F.normalize(self.embedding(compared), dim=1)}
         hidden = self.dropout(hidden)
         outputs |= {name: head(hidden) for name, head in self.heads.items()}
-        # The two are right or wrong each by itself: neither learns what the other has got wrong.
+        # Not added in training: the two detectors are trained separately, and neither should correct errors of the other.
         if lines is not None and self.by_lines is not None and not self.training:
             outputs["generated"] = outputs["generated"] + self.by_lines(lines)
         return outputs
 
     @property
-    def place(self) -> torch.device:
-        """Where its weights are."""
+    def device(self) -> torch.device:
+        """Device of the weights."""
         return self.fen.last.weight.device
 
     def pooled(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """uint8 windows [N, S, S, 3] -> (fingerprint float[N, 3, S, S], all that hidden layers read, float32[N, `pooled_features`], and of
-        that the spectral lines)."""
-        x = scaled(windows)
+        """Return fingerprint float[N, 3, S, S], pooled features float32[N, F], and the spectral lines among these (None without).
+
+        Windows are uint8 [N, S, S, 3].
+        """
+        x = to_unit_range(windows)
         fingerprint, features = self.fen(x)
         parts = [] if self.spectrum is None else [self.spectrum(x)]
-        # Before the trunk halves anything: the weakest traces, the noise of adversarial attacks, are learnt from these much sooner.
+        # At full resolution of the features: the weakest traces, noise of adversarial attacks, are learnt much sooner from these.
         parts += [moments(features)] if self.config.fen_moments else []
         for stage in self.trunk:
             features = stage(features)

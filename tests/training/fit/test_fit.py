@@ -436,9 +436,9 @@ def test_embedding_is_learnt_by_itself(striped: Collection, capsys: pytest.Captu
     # Two more looks after heavy edits, and two windows each time.
     assert seen.features.shape == (8 * 24 * 2, feature_count(made.config))
     assert np.array_equal(np.bincount(seen.source), [128, 128, 128])
-    heavy = np.flatnonzero(seen.plain != np.arange(len(seen.plain)))
+    heavy = np.flatnonzero(seen.unedited != np.arange(len(seen.unedited)))
     assert np.array_equal(heavy, np.arange(6 * 24 * 2, 8 * 24 * 2))
-    assert np.array_equal(seen.source[seen.plain], seen.source)
+    assert np.array_equal(seen.source[seen.unedited], seen.source)
     # As the layers see them in the network, but for what float16 and bfloat16 round.
     before = {name: value.clone() for name, value in made.state_dict().items()}
     found = fitted_embedding(made, striped.sources, seen, validation, 0)
@@ -467,11 +467,11 @@ def test_what_is_seen_is_kept(striped: Collection, tmp_path: Path, monkeypatch: 
         looked.append(len(windows))
         return compute_features(compute, windows, place)
 
-    monkeypatch.setattr("training.fit.features.pooled", counted)
+    monkeypatch.setattr("training.fit.features.compute_features", counted)
     again = extract_features(made, samples, 3, 0, kept=tmp_path)
     # The first pass comes from its file, the others and one after heavy edits are looked at, and the same is seen in the second.
     assert sum(looked) == 3 * 24 * 2
-    assert np.array_equal(again.plain[3 * 24 * 2 :], np.arange(24 * 2))
+    assert np.array_equal(again.unedited[3 * 24 * 2 :], np.arange(24 * 2))
     assert torch.equal(again.features[: len(seen.features)], seen.features)
     assert np.array_equal(again.source[: len(seen.source)], seen.source)
     # Of other pictures, by other weights, or with another seed other things are seen; the other two sources' pictures stay the same ones.
