@@ -120,7 +120,7 @@ def test_published_network_trains_a_step() -> None:
     chosen += [s for s in collection.samples if collection.sources[s.source].name == "vae-000"][:2]
     given = torch.from_numpy(np.concatenate([peer_network.frame(sample.pixels) for sample in chosen]))
     source = torch.tensor([sample.source for sample in chosen])
-    targets = Targets.of(collection.sources, torch.device("cpu"))
+    targets = Targets.from_sources(collection.sources, torch.device("cpu"))
     outputs = made(given)
     assert outputs["fingerprint"].shape == (3, 3, 64, 64)
     reference = Network(NetworkConfig(fen_width=16, fen_blocks=1, trunk=(16,), hidden=16, embedding=64))

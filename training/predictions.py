@@ -19,7 +19,7 @@ from training.labels import DISCRETE
 HEADS = ["embedding", "generated", "family", "continuous", *DISCRETE, "losses"]
 WINDOWS = 8
 # "mixed" is a random chain a picture, "edited" one of heavy edits; "as stored" leaves the classes the file formats that they came in.
-CHAINS = {"mixed": augment.random_chain, "edited": augment.heavy_chain}
+CHAINS = {"mixed": augment.random_chain, "edited": augment.strong_chain}
 CONDITIONS = (*CHAINS, "as stored", *augment.CONDITIONS)
 
 

@@ -1,4 +1,4 @@
-"""What must not tell the answers: `python -m training leakage INDEX` looks for it and fails where it finds some."""
+"""Check the dataset for leaks: `python -m training leakage INDEX` exits with an error if it finds one."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from training.data.index.load import load
 from training.data.sampler import Batches
 
 RESULT = Path(__file__).parents[1] / "results" / "leakage.json"
-# Bits of 64 in which the perceptual hashes of two shots of one scene may differ; unrelated photos differ in half.
+# Maximum Hamming distance of the 64-bit perceptual hashes of two photos of one scene. Unrelated photos differ in half of the bits.
 NEAR = 8
-# Distance from one half that an area under the ROC curve may have by chance.
+# Deviation from an AUC of 0.5 that chance may cause.
 TOLERANCE = 0.05
 
 
 def near_duplicates(collection: Collection) -> list[tuple[str, str]]:
-    """Pairs of whole photos that look alike and lie in two splits."""
+    """Return pairs of near-duplicate photos that lie in different splits."""
     photos = [
         sample
         for sample in collection.samples
@@ -41,7 +41,7 @@ def near_duplicates(collection: Collection) -> list[tuple[str, str]]:
 
 
 def shared_contents(collection: Collection) -> list[str]:
-    """Photos whose content, as a photo or in a generator's picture, lies in two splits."""
+    """Return photos whose content, as a photo or in a generated picture, lies in more than one split."""
     splits: dict[str, set[str]] = defaultdict(set)
     for sample in collection.samples:
         if sample.photo is not None:
@@ -50,7 +50,7 @@ def shared_contents(collection: Collection) -> list[str]:
 
 
 def shared_labels(collection: Collection) -> list[tuple[str, str]]:
-    """Pairs of zoo generators with equal labels in two splits."""
+    """Return pairs of zoo generators with equal labels in different splits."""
     first: dict[bytes, tuple[str, str]] = {}
     pairs = []
     for source in collection.sources:
@@ -62,8 +62,11 @@ def shared_labels(collection: Collection) -> list[tuple[str, str]]:
 
 
 def blockiness(window: np.ndarray) -> float:
-    """How much the steps across one column of the 8-pixel grid differ from those four columns on: what JPEG leaves, and what traces of
-    up-sampling by two or four, whose period divides four, do not."""
+    """Measure traces of the 8-pixel JPEG grid in a window uint8[S, S, 3].
+
+    Compares the horizontal steps at each column of the grid with those four columns on. Traces of up-sampling by two or four cancel out,
+    because their period divides four.
+    """
     grey = window.astype(np.float32).mean(-1)
     steps = np.abs(np.diff(grey, axis=1)).mean(0)
     phases = np.array([steps[phase::8].mean() for phase in range(8)])
@@ -71,20 +74,25 @@ def blockiness(window: np.ndarray) -> float:
 
 
 def format_aucs(collection: Collection, seed: int = 0, pictures: int = 600) -> dict[str, float]:
-    """Areas under the ROC curve that size and JPEG traces alone reach, generated above camera, over twins of training."""
+    """Return the AUC of picture size and JPEG traces alone as detectors, on pairs of training pictures and their photos."""
     rng = np.random.default_rng(seed)
-    made = collection.select(split="train", camera=False, zoo=True, source_split="train")
-    made = [sample for sample in made if sample.photo is not None]
-    chosen = some(made, pictures, rng)
-    names = {sample.photo for sample in chosen}
+    generated_twins = collection.select(split="train", camera=False, zoo=True, source_split="train")
+    generated_twins = [sample for sample in generated_twins if sample.photo is not None]
+    generated_pictures = some(generated_twins, pictures, rng)
+    names = {sample.photo for sample in generated_pictures}
     photos = [s for s in collection.select(split="train", camera=True, zoo=True) if s.photo in names]
-    add_variants(chosen, 4, seed)
+    add_variants(generated_pictures, 4, seed)
     add_variants(photos, CHAINS, seed)
-    batches = Batches(collection, seed, generators=len({s.source for s in chosen}), pictures=6, public_fraction=0.0)
+    batches = Batches(
+        collection, seed, generators=len({s.source for s in generated_pictures}), pictures=6, public_fraction=0.0
+    )
     windows, sources = batches()
     generated = np.array([collection.sources[i].labels is not None for i in sources])
     blocks = np.array([blockiness(window) for window in windows])
-    heights = {flag: [v.shape[0] for s in members for v in s.variants] for flag, members in ((1, chosen), (0, photos))}
+    heights = {
+        flag: [v.shape[0] for s in members for v in s.variants]
+        for flag, members in ((1, generated_pictures), (0, photos))
+    }
     return {
         "blockiness": metrics.auc(blocks[~generated], blocks[generated]),
         "height": metrics.auc(np.array(heights[0]), np.array(heights[1])),
@@ -94,20 +102,20 @@ def format_aucs(collection: Collection, seed: int = 0, pictures: int = 600) -> d
 @click.command()
 @click.argument("index", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def main(index: Path) -> None:
-    """Look for photos, generators and labels on both sides of a split, and for file formats that tell the classes apart.
+    """Check that no photo, generator or label lies in two splits, and that file formats do not separate the classes.
 
-    training/results/leakage.json keeps what was found.
+    Writes training/results/leakage.json.
     """
     collection = load(index)
-    found = {
+    findings = {
         "near_duplicates_across_splits": near_duplicates(collection),
         "contents_across_splits": shared_contents(collection),
         "equal_labels_across_splits": shared_labels(collection),
         "format_aucs": format_aucs(collection),
     }
-    click.echo(json.dumps(found, indent=1))
-    RESULT.write_text(json.dumps(found, indent=1) + "\n")
-    leaks = [name for name, value in found.items() if isinstance(value, list) and value]
-    leaks += [name for name, auc in found["format_aucs"].items() if abs(auc - 0.5) > TOLERANCE]
+    click.echo(json.dumps(findings, indent=1))
+    RESULT.write_text(json.dumps(findings, indent=1) + "\n")
+    leaks = [name for name, value in findings.items() if isinstance(value, list) and value]
+    leaks += [name for name, auc in findings["format_aucs"].items() if abs(auc - 0.5) > TOLERANCE]
     if leaks:
         raise click.ClickException(f"leaks: {', '.join(leaks)}")

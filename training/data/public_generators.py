@@ -1,4 +1,4 @@
-"""What is publicly known of the public generators' insides; what is not known, or counted by another definition, is left out."""
+"""Published architectures and losses of the public generators. Values that are unknown or counted differently are left out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PIX2PIX = Labels(
     },
     ("L1", "adversarial"),
 )
-# Pictures of a latent diffusion model leave its KL autoencoder's decoder: group norm, SiLU, nearest up-sampling, residual blocks.
+# The decoder of the KL autoencoder makes the pixels: group norm, SiLU, nearest up-sampling, residual blocks.
 _LATENT_DIFFUSION = Labels(
     "diffusion",
     {},

@@ -94,7 +94,8 @@ class FEN(nn.Module):
     """
 
     FINGERPRINT = 3 * 2 * 2
-    # 12 channels of the fingerprint and 4 of features. On CPUs without VNNI, INT8 convolutions of ONNX Runtime take 1.6 times as long with 12
+    # 12 channels of the fingerprint and 4 of features. On CPUs without VNNI, INT8 convolutions of ONNX Runtime take 1.6 times as long
+    # with 12
     # output channels as with 16.
     LAST = 16
 
@@ -114,7 +115,8 @@ class FEN(nn.Module):
         """Return the fingerprint [N, 3, S, S] and features [N, C + LAST, S/2, S/2] of float[N, 3, S, S] in [-1, 1], with S even."""
         autocast = torch.is_autocast_enabled(x.device.type)
         stem = self.stem[1:](self._first_in_bfloat16(x) if autocast else self.stem[0](x))
-        # Without the cast, residual sums stay in float32. On a CPU this costs 40% of the training speed (625 instead of 1030 windows/s at 64 px).
+        # Without the cast, residual sums stay in float32. On a CPU this costs 40% of the training speed (625 instead of 1030 windows/s
+        # at 64 px).
         features = self.blocks(stem.to(torch.bfloat16) if autocast else stem)
         last = self.last(features)
         return pixel_shuffle(last[:, : self.FINGERPRINT]), torch.cat([features, last], dim=1)

@@ -129,7 +129,8 @@ def _residuals() -> Tensor:
 def _as_four_channels(kernel: Tensor) -> Tensor:
     """Convert filters float[3, C, K, K] of stride 1 to float[12, C, K + 1, K + 1] of stride 2.
 
-    The channels are the outputs at 2x2 neighbouring positions, in the order of `F.pixel_unshuffle`. CPU kernels compute channels in blocks of
+    The channels are the outputs at 2x2 neighbouring positions, in the order of `F.pixel_unshuffle`. CPU kernels compute channels in
+    blocks of
     16, so that three outputs would waste most of the work.
     """
     return torch.stack([F.pad(kernel, (x, 1 - x, y, 1 - y)) for y in (0, 1) for x in (0, 1)], dim=1).flatten(0, 1)

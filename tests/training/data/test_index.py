@@ -229,7 +229,9 @@ def test_what_is_narrowed_is_all_that_is_read(index: Path) -> None:
     some = collect(replace(found, entries=[entry for entry in found.entries if entry.source == "zoo/vae-000"][1:]))
     assert some.sources == list(found.sources.values())
     assert [sample.pixels.tobytes() for sample in some.samples] == [noise(32, 32, 71).tobytes()]
-    with pytest.raises(FileNotFoundError, match=r"no file .*gan-002\.npz.*training index write"):
+    with pytest.raises(
+        FileNotFoundError, match=r"gan-002\.npz is listed in the index but does not exist; .*training index write"
+    ):
         load(index)
 
 
@@ -242,15 +244,23 @@ def edit(index: Path, line: int, change: Callable[[dict], object]) -> None:
 @pytest.mark.parametrize(
     ("line", "change", "says"),
     [
-        (-1, {"source": "zoo/vae-999"}, r"line 21: unknown source zoo/vae-999"),
-        (-1, {"split": "dev"}, "split 'dev' is none of train, val, test"),
-        (-1, {"twin": "nowhere.png"}, r"the twin .*nowhere.png is no camera picture"),
-        (0, {"labels": {"discrete": {"normalisation": "group"}}}, "discrete parameter 'normalisation' is none of"),
-        (0, {"labels": {"discrete": {"normalization": "layer"}}}, "normalization 'layer' is none of none, batch"),
-        (0, {"labels": {"losses": ["l1"]}}, "loss 'l1' is none of L1"),
-        (0, {"family": "painter"}, "family 'painter' is none of"),
-        (0, {"kind": "real"}, "kind 'real' is none of camera, generated"),
-        (1, {"source": "ldm-fourier"}, "ldm-fourier has a line already"),
+        (-1, {"source": "zoo/vae-999"}, r"line 21: source must be described by an earlier line, got zoo/vae-999"),
+        (-1, {"split": "dev"}, "split must be one of train, val, test, got 'dev'"),
+        (-1, {"twin": "nowhere.png"}, r"twin must be a camera picture of this index, got nowhere\.png"),
+        (
+            0,
+            {"labels": {"discrete": {"normalisation": "group"}}},
+            "discrete parameter must be one of .*, got 'normalisation'",
+        ),
+        (
+            0,
+            {"labels": {"discrete": {"normalization": "layer"}}},
+            "normalization must be one of none, batch, .*, got 'layer'",
+        ),
+        (0, {"labels": {"losses": ["l1"]}}, "loss must be one of L1, .*, got 'l1'"),
+        (0, {"family": "painter"}, "family must be one of .*, got 'painter'"),
+        (0, {"kind": "real"}, "kind must be one of camera, generated, got 'real'"),
+        (1, {"source": "ldm-fourier"}, "source must be unique, got ldm-fourier twice"),
     ],
 )
 def test_a_faulty_line_is_named(index: Path, line: int, change: dict, says: str) -> None:
@@ -263,7 +273,7 @@ def test_a_faulty_line_is_named(index: Path, line: int, change: dict, says: str)
 
 def test_what_is_no_index_is_named(tmp_path: Path, index: Path) -> None:
     edit(index, -1, lambda fields: fields.pop("split"))
-    with pytest.raises(ValueError, match="line 21: there is no 'split'"):
+    with pytest.raises(ValueError, match="line 21: field 'split' is missing"):
         read(index)
     for text in ("kind,set,file\n", "[]\n"):
         (tmp_path / "other.jsonl").write_text(text)
@@ -273,14 +283,14 @@ def test_what_is_no_index_is_named(tmp_path: Path, index: Path) -> None:
 
 def test_a_picture_beyond_the_file_is_named(index: Path) -> None:
     edit(index, -1, lambda fields: fields.update(picture=fields["picture"].replace("#1", "#7")))
-    with pytest.raises(ValueError, match=r"picture 7 of .*vae-000\.npz, which holds 2"):
+    with pytest.raises(ValueError, match=r"picture number must be below 2 for .*vae-000\.npz, got 7"):
         load(index)
 
 
 def test_a_folder_without_one_set_of_crops_is_no_zoo(tmp_path: Path) -> None:
     data, zoo = make(tmp_path)
     shutil.copy(zoo / "photos-32.npz", zoo / "photos-64.npz")
-    with pytest.raises(ValueError, match="holds 2 photos"):
+    with pytest.raises(ValueError, match=r"must hold one photos-SIZE\.npz, got 2"):
         run_write(data, zoo, tmp_path / "index.jsonl")
 
 

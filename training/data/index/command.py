@@ -1,4 +1,4 @@
-"""`python -m training index write DATA ZOO INDEX`: write the index that training and evaluation read."""
+"""`python -m training index write DATA ZOO INDEX`: write the index of all pictures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _folder = click.Path(exists=True, file_okay=False, path_type=Path)
 
 @click.group()
 def main() -> None:
-    """The index of a dataset."""
+    """Write the index of all pictures."""
 
 
 @main.command("write")
@@ -25,10 +25,10 @@ def main() -> None:
 @click.option(
     "--part-of",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The description of a whole zoo, training/results/zoo.json, of which ZOO has a part, trained anew.",
+    help="Description of the complete zoo (training/results/zoo.json) that ZOO rebuilds in part.",
 )
 def write_command(data: Path, zoo: Path, index: Path, part_of: Path | None) -> None:
-    """Write the INDEX (a .jsonl file) of the photos and public generators in DATA and of the ZOO, as far as it is built."""
-    found = scan(data, zoo, described(part_of) if part_of else None)
-    write(found, index)
-    click.echo(f"{index}: {len(found.sources)} sources, {len(found.entries)} pictures", err=True)
+    """Write INDEX, a .jsonl file, of the photos and public generators in DATA and of all finished generators in ZOO."""
+    index_of_all = scan(data, zoo, described(part_of) if part_of else None)
+    write(index_of_all, index)
+    click.echo(f"{index}: {len(index_of_all.sources)} sources, {len(index_of_all.entries)} pictures", err=True)

@@ -1,4 +1,4 @@
-"""An index's lines and what must hold of them; no pixel is read here."""
+"""Read, check and write the lines of an index. This module reads no pixels."""
 
 from __future__ import annotations
 
@@ -6,30 +6,33 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from training.data.augment import Jpeg
 from training.data.dataset import Generator
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
 
 SPLITS = ("train", "val", "test")
-AGAIN = "write the index again with `python -m training index write DATA ZOO INDEX`"
+REBUILD_HINT = "rebuild the index with `python -m training index write DATA ZOO INDEX`"
 
 
 class Place(NamedTuple):
-    """Where a picture is: a file, and its number where the file holds several."""
+    """Location of a picture: a file, and a number if the file holds several pictures."""
 
     file: Path
     number: int | None = None
 
     @staticmethod
     def parse(text: str, folder: Path) -> Place:
-        """Of an index in `folder`."""
+        """Parse the text of an index that lies in `folder`."""
         several = re.fullmatch(r"(.+\.npz)#(\d+)", text)
         return Place(folder / several[1], int(several[2])) if several else Place(folder / text)
 
     def text(self, folder: Path) -> str:
-        """For an index in `folder`: relative where the file lies below it, so that both can be moved together, else absolute."""
+        """Return the text for an index in `folder`.
+
+        The path is relative if the file lies below `folder`, so that both can be moved together. Otherwise it is absolute.
+        """
         file = self.file.resolve()
         path = file.relative_to(folder) if file.is_relative_to(folder) else file
         return path.as_posix() if self.number is None else f"{path.as_posix()}#{self.number}"
@@ -37,7 +40,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """One picture; the fields are those of its line."""
+    """One picture. The fields are those of its line."""
 
     place: Place
     source: str
@@ -50,19 +53,19 @@ class Entry:
 
 @dataclass(frozen=True)
 class Index:
-    """Sources by their key, and pictures, both in the order of the file."""
+    """Sources by key, and pictures, both in the order of the file."""
 
     sources: dict[str, Generator]
     entries: list[Entry]
 
 
 def source_key(source: Generator) -> str:
-    """What pictures name their source by: a photo set may be in the data folder and, as crops, in the zoo."""
+    """Return the key of a source. A photo set can be both in the data folder and, as crops, in the zoo."""
     return f"zoo/{source.name}" if source.zoo else source.name
 
 
 def write(index: Index, path: Path) -> None:
-    """Write `path`, whole or not at all."""
+    """Write an index to `path` atomically."""
     folder = path.resolve().parent
     lines: list[dict[str, object]] = []
     for key, source in index.sources.items():
@@ -81,10 +84,10 @@ def write(index: Index, path: Path) -> None:
 
 
 def read(path: Path) -> Index:
-    """Read an index.
+    """Read and check an index.
 
     Raises:
-        ValueError: a line is not what it should be; the message says which, and what to do.
+        ValueError: a line is malformed or inconsistent. The message names the line and the remedy.
     """
     folder = path.resolve().parent
     index = Index({}, [])
@@ -95,13 +98,13 @@ def read(path: Path) -> Index:
             try:
                 fields = json.loads(line)
                 if "picture" not in fields:
-                    _take_source(fields, index)
+                    _add_source(fields, index)
                     continue
                 entry = _entry(fields, index, folder)
             except KeyError as error:
-                raise _fault(path, number, f"there is no {error}") from error
+                raise _error(path, number, f"field {error} is missing") from error
             except (TypeError, ValueError) as error:
-                raise _fault(path, number, str(error)) from error
+                raise _error(path, number, str(error)) from error
             index.entries.append(entry)
             if index.sources[entry.source].labels is None:
                 cameras.add(entry.place)
@@ -109,25 +112,25 @@ def read(path: Path) -> Index:
                 twins.setdefault(entry.twin, number)
     for twin, number in twins.items():
         if twin not in cameras:
-            raise _fault(path, number, f"the twin {twin.text(folder)} is no camera picture of this index")
+            raise _error(path, number, f"twin must be a camera picture of this index, got {twin.text(folder)}")
     return index
 
 
-def _fault(path: Path, number: int, what: str) -> ValueError:
-    return ValueError(f"{path}, line {number}: {what}; correct the line, or {AGAIN}")
+def _error(path: Path, number: int, what: str) -> ValueError:
+    return ValueError(f"{path}, line {number}: {what}; correct the line or {REBUILD_HINT}")
 
 
-def _take_source(fields: dict, index: Index) -> None:
+def _add_source(fields: dict[str, Any], index: Index) -> None:
     key, kind = fields["source"], _one_of("kind", fields["kind"], ("camera", "generated"))
     if key in index.sources:
-        raise ValueError(f"the source {key} has a line already")
+        raise ValueError(f"source must be unique, got {key} twice")
     labels = None if kind == "camera" else _labels(fields.get("family"), fields.get("labels") or {})
     split = _one_of("split", fields["split"], SPLITS)
     index.sources[key] = Generator(fields["name"], labels, bool(fields["zoo"]), split)
 
 
-def _labels(family: str | None, known: dict) -> Labels:
-    """Labels, of which each must be one that the networks know: a misspelt one would pass for unknown."""
+def _labels(family: str | None, known: dict[str, Any]) -> Labels:
+    """Check labels against the label spaces, because a misspelt label would count as unknown."""
     labels = Labels.from_json(
         {
             "family": family,
@@ -147,9 +150,9 @@ def _labels(family: str | None, known: dict) -> Labels:
     return labels
 
 
-def _entry(fields: dict, index: Index, folder: Path) -> Entry:
+def _entry(fields: dict[str, Any], index: Index, folder: Path) -> Entry:
     if fields["source"] not in index.sources:
-        raise ValueError(f"unknown source {fields['source']}: no line before this one describes it")
+        raise ValueError(f"source must be described by an earlier line, got {fields['source']}")
     twin = fields.get("twin")
     return Entry(
         Place.parse(fields["picture"], folder),
@@ -164,11 +167,11 @@ def _entry(fields: dict, index: Index, folder: Path) -> Entry:
 
 def _jpeg(quality: int, subsampling: int) -> Jpeg:
     if not 1 <= quality <= 100 or subsampling not in (0, 1, 2):
-        raise ValueError(f"jpeg [{quality}, {subsampling}] is no quality from 1 to 100 and subsampling 0, 1 or 2")
+        raise ValueError(f"jpeg must be [quality 1 to 100, subsampling 0, 1 or 2], got [{quality}, {subsampling}]")
     return Jpeg(quality, subsampling)
 
 
 def _one_of(what: str, value: str, values: tuple[str, ...]) -> str:
     if value not in values:
-        raise ValueError(f"{what} {value!r} is none of {', '.join(values)}")
+        raise ValueError(f"{what} must be one of {', '.join(values)}, got {value!r}")
     return value

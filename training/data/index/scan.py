@@ -1,4 +1,4 @@
-"""From a data folder and a zoo to their index: which pictures there are, what is known of their generators, and who may see them."""
+"""Build the index of a data folder and a zoo: all pictures, the labels of their generators, and the splits."""
 
 from __future__ import annotations
 
@@ -26,31 +26,38 @@ from training.zoo.files import generator_files, passes, read_entry, zoo_splits
 
 
 def scan(data: Path, zoo: Path, whole: Mapping[str, Generator] | None = None) -> Index:
-    """The index of both: public pictures, then the zoo's photo crops, then its generators'.
+    """Build the index: public pictures, then the zoo's photo crops, then pictures of zoo generators.
 
-    Of a zoo that is a part of a `whole` one, whose generators are given by name, only these are kept, each on its side there; and of those
-    for training that the part lacks, what is known without pictures.
+    Args:
+        data: folder of public pictures with `index.csv`.
+        zoo: folder of a zoo.
+        whole: generators by name of a complete zoo that `zoo` rebuilds in part. Only generators of the complete zoo are kept, in their
+            splits there. Training generators that `zoo` lacks are listed without pictures.
     """
     index = Index({}, [])
     _add_public(index, data)
     _add_zoo(index, zoo, whole)
-    return Index(index.sources, list(_as_photos_come(index.entries, data)))
+    return Index(index.sources, list(_with_photo_compression(index.entries, data)))
 
 
-def _as_photos_come(entries: list[Entry], data: Path) -> Iterator[Entry]:
-    """Every picture that comes lossless from its generator with the compression of the photo that it was made from, or of some photo of
-    training, the same one each time."""
+def _with_photo_compression(entries: list[Entry], data: Path) -> Iterator[Entry]:
+    """Assign a JPEG setting to every picture that came lossless from its generator.
+
+    It is the setting of the photo that the picture was made from. A picture without photo gets the setting of a training photo, chosen
+    by the
+    hash of its name.
+    """
     photos = {_group(picture.path): picture.path for picture in read_index(data) if picture.camera}
-    of_photo = {group: jpeg_of_file(path) for group, path in photos.items()}
-    trained = [of_photo[group] for group, path in photos.items() if photo_split(path) == "train"] or [None]
+    jpeg_by_photo = {group: jpeg_of_file(path) for group, path in photos.items()}
+    training_jpegs = [jpeg_by_photo[group] for group, path in photos.items() if photo_split(path) == "train"] or [None]
     for entry in entries:
         if not entry.made:
             yield entry
         elif entry.group is not None:
-            yield replace(entry, jpeg=of_photo.get(entry.group))
+            yield replace(entry, jpeg=jpeg_by_photo.get(entry.group))
         else:
             name = f"{entry.source}/{entry.place.file.name}#{entry.place.number}"
-            yield replace(entry, jpeg=trained[hashed(name) % len(trained)])
+            yield replace(entry, jpeg=training_jpegs[hashed(name) % len(training_jpegs)])
 
 
 def _group(photo: Path) -> str:
@@ -64,46 +71,46 @@ def _add(index: Index, source: Generator) -> str:
 
 
 def _add_public(index: Index, folder: Path) -> None:
-    """The data folder's photos and public generators' pictures, whole.
+    """Add whole photos and pictures of public generators.
 
-    A picture of a training generator is in `train` or, so that known generators can be tested, in `test`; one made from a photo is where
-    its photo is, and left out where its generator is elsewhere.
+    A picture of a training generator lies in `train`, or in `test` to evaluate attribution of known generators. A picture made from a photo
+    lies in the split of its photo. It is left out if its generator lies in another split.
     """
     entries = []
     for picture in read_index(folder):
         if picture.set in NOT_PHOTO_LIKE:
             continue
         labels = None if picture.camera else LABELS.get(picture.set, Labels(None, {}, {}, None))
-        side = "train" if picture.camera else generator_split(picture.set)
-        key = _add(index, Generator(picture.set, labels, False, side))
-        split = _public_split(picture, side)
+        split_of_source = "train" if picture.camera else generator_split(picture.set)
+        key = _add(index, Generator(picture.set, labels, False, split_of_source))
+        split = _public_split(picture, split_of_source)
         if picture.twin is not None and photo_split(picture.twin) != split:
             continue
         photo = picture.path if picture.camera else picture.twin
         group = _group(photo) if photo is not None else None
         twin = Place(picture.twin) if picture.twin is not None else None
         entries.append(Entry(Place(picture.path), key, split, group, twin, made=not picture.camera))
-    there = {entry.place for entry in entries}
-    index.entries.extend(entry if entry.twin in there else replace(entry, twin=None) for entry in entries)
+    cameras = {entry.place for entry in entries}
+    index.entries.extend(entry if entry.twin in cameras else replace(entry, twin=None) for entry in entries)
 
 
-def _public_split(picture: Picture, side: str) -> str:
+def _public_split(picture: Picture, split_of_source: str) -> str:
     if picture.camera:
         return photo_split(picture.path)
-    if side != "train":
-        return side
+    if split_of_source != "train":
+        return split_of_source
     return split_of(picture.path.stem) if picture.twin is None else photo_split(picture.twin)
 
 
 def _add_zoo(index: Index, folder: Path, whole: Mapping[str, Generator] | None) -> None:
-    """Every finished generator that passes the quality rule, and the photo crops that they saw, as one camera source a photo set."""
+    """Add every finished generator that passes the quality rule, and the photo crops it was trained on, one camera source per photo set."""
     files = [path for path in generator_files(folder) if whole is None or path.stem in whole]
     kept = {path: entry for path in files if passes(entry := read_entry(path))}
     labels = {path.stem: Labels.from_json(entry["labels"]) for path, entry in kept.items()}
     splits = zoo_splits(labels) if whole is None else {name: source.split for name, source in whole.items()}
     photos = list(folder.glob("photos-*.npz"))
     if len(photos) != 1:
-        raise ValueError(f"{folder} holds {len(photos)} photos-SIZE.npz, not one; build a zoo of one size there")
+        raise ValueError(f"{folder} must hold one photos-SIZE.npz, got {len(photos)}; build a zoo of one size there")
     with np.load(photos[0], allow_pickle=False) as file:
         photo_splits, groups = file["splits"], [str(name) for name in file["sources"]]
     for i, (split, group) in enumerate(zip(photo_splits, groups, strict=True)):
