@@ -1,4 +1,4 @@
-"""`python -m training zoo build DATA --out ZOO`: build the zoo, or go on with it; `document ZOO INDEX`: say what is in it."""
+"""`python -m training zoo build DATA --out ZOO` builds the zoo; `document ZOO INDEX` describes it."""
 
 from __future__ import annotations
 
@@ -26,37 +26,50 @@ RESULTS, DOCS = ROOT / "training" / "results", ROOT / "docs"
 
 @click.group()
 def main() -> None:
-    """Generators that this project builds and trains itself, with exact labels."""
+    """Build and describe the zoo of generators."""
 
 
 @main.command()
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="The zoo's folder.")
-@click.option("--count", default=175, show_default=True, help="Generators a round, balanced over families.")
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the zoo.")
+@click.option("--count", default=175, show_default=True, help="Generators per round, balanced over families.")
 @click.option(
     "--rounds",
     default=4,
     show_default=True,
-    help="How many rounds; the zoo grows by one without another draw. Numbers from 50 of a family are for training.",
+    help="Number of rounds. Another round adds generators and keeps the others. Generators numbered 50 and up are for training.",
 )
 @click.option(
     "--split",
     "splits",
     multiple=True,
     type=click.Choice(["train", "val", "test"]),
-    help="Only generators that are of this split by their number, val and test say, for an evaluation; may be repeated.  [default: all]",
+    help="Build only generators of this split, which their number decides; may be repeated.  [default: all]",
 )
-@click.option("--seed", default=0, show_default=True, help="The same seed draws the same configs.")
-@click.option("--families", default=",".join(REGISTRY), show_default=True, help="Which families, by commas.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the configs.")
+@click.option("--families", default=",".join(REGISTRY), show_default=True, help="Comma-separated families.")
 @click.option(
-    "--tera-macs", default=TERA_MACS, show_default=True, help="Training a generator, in 10^12 multiply-accumulates."
+    "--tera-macs",
+    default=TERA_MACS,
+    show_default=True,
+    help="Training budget of a generator in 10^12 multiply-accumulates.",
 )
-@click.option("--min-steps", default=MIN_STEPS, show_default=True, help="Steps that even a costly generator gets.")
 @click.option(
-    "--pictures", default="120,30,50", show_default=True, help="Pictures a generator: train, val, test photos."
+    "--min-steps", default=MIN_STEPS, show_default=True, help="Minimum number of training steps of a generator."
 )
-@click.option("--size", default=192, show_default=True, help="Side of a picture, a multiple of 16.")
-@click.option("--workers", default=multiprocessing.cpu_count(), show_default=True, help="Processes, one thread each.")
+@click.option(
+    "--pictures",
+    default="120,30,50",
+    show_default=True,
+    help="Pictures per generator, from train, val and test photos.",
+)
+@click.option("--size", default=192, show_default=True, help="Side of a picture in pixels, a multiple of 16.")
+@click.option(
+    "--workers",
+    default=multiprocessing.cpu_count(),
+    show_default=True,
+    help="Number of processes, with one thread each.",
+)
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
 def build(
     data: Path,
@@ -73,7 +86,7 @@ def build(
     workers: int,
     device: str,
 ) -> None:
-    """Build the zoo from the photos in DATA into OUT: one file a generator. What is there already is kept."""
+    """Build the zoo from the photos in DATA into OUT, one file per generator. Skips finished generators."""
     out.mkdir(parents=True, exist_ok=True)
     photos = prepare_photos(data, out, size)
     budget = Budget(
@@ -90,19 +103,24 @@ def build(
 @click.argument("zoo", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("index", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
-    "--sheet", "sheet_file", type=click.Path(path_type=Path), help="Also write the whole zoo's contact sheet here."
+    "--sheet",
+    "sheet_file",
+    type=click.Path(path_type=Path),
+    help="Also write a contact sheet of all generators to this file.",
 )
 def document(zoo: Path, index: Path, sheet_file: Path | None) -> None:
-    """Describe the ZOO, probe its pictures in INDEX, and render docs/zoo.md from these and from what `training leakage` and
-    `training throughput` found in the same index."""
-    found = description.describe(zoo)
+    """Describe ZOO, probe its pictures in INDEX, and render docs/zoo.md.
+
+    The page also shows what `training leakage` and `training throughput` measured on the same index.
+    """
+    summary = description.describe(zoo)
     figures = probe.run(index)
-    (RESULTS / "zoo.json").write_text(json.dumps(found, indent=1) + "\n")
+    (RESULTS / "zoo.json").write_text(json.dumps(summary, indent=1) + "\n")
     (RESULTS / "zoo-probe.json").write_text(json.dumps(figures, indent=1) + "\n")
     (DOCS / "zoo.md").write_text(rendered(RESULTS, default_folder()))
-    names = [entry["name"] for entry in found["generators"] if entry["split"]]
-    every_kind = [next(n for n in names if n.startswith(f"{family}-")) for family in REGISTRY]
-    description.sheet(zoo, every_kind, columns=8, side=72, sets=PHOTO_SETS).save(DOCS / "zoo.webp", quality=80)
+    names = [entry["name"] for entry in summary["generators"] if entry["split"]]
+    one_per_family = [next(n for n in names if n.startswith(f"{family}-")) for family in REGISTRY]
+    description.sheet(zoo, one_per_family, columns=8, side=72, sets=PHOTO_SETS).save(DOCS / "zoo.webp", quality=80)
     if sheet_file:
         description.sheet(zoo, names, columns=12, side=64).save(sheet_file)
     click.echo(json.dumps(figures["heads"], indent=1))
