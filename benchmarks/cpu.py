@@ -22,7 +22,7 @@ from edgeparse.bench.latency import summarize
 from edgeparse.bench.monitor import Monitor
 from edgeparse.bundle import Bundle
 from edgeparse.errors import BackendError
-from training.dataset import Collection
+from training.data.dataset import Collection
 from training.evaluate.summary_metrics import VariantOutputs
 from training.evaluate.targets import points_lost
 

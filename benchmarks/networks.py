@@ -20,7 +20,7 @@ from export import published
 from export.onnx_export import fold_batch_norm, write
 from export.published import TASKS
 from export.published_networks import DnCNN, Published
-from training.networks import Network, NetworkConfig
+from training.model.network import Network, NetworkConfig
 
 CLASSES = ("camera", "one", "two", "three", "four")
 

@@ -33,8 +33,8 @@ def main() -> None:
 def bundle(network: Path, index: Path, out: Path, name: str, version: str, variant: str) -> None:
     """Export NETWORK (a network.pt) as a bundle in OUT, calibrated on INDEX's validation pictures."""
     from export.bundle import build
-    from training.index.load import load as load_index
-    from training.train import load
+    from training.data.index.load import load as load_index
+    from training.fit.train import load
 
     trained, stored = load(network)
     result = build(trained, stored, load_index(index), out, name, version, variant)
@@ -49,7 +49,7 @@ def refit(folder: Path, index: Path, version: str) -> None:
     """Fit everything but the network again: other precisions, calibration, thresholds, intervals and gallery."""
     from edgeparse.bundle import open_bundle
     from export.bundle import refit as refit_bundle
-    from training.index.load import load
+    from training.data.index.load import load
 
     try:
         result = refit_bundle(open_bundle(folder), load(index), version)
@@ -71,7 +71,7 @@ def fp16(folder: Path, index: Path, version: str, retrained_zoo: bool) -> None:
     """Export only BUNDLE's fp16 file again; INDEX's zoo needs only validation and test generators."""
     from edgeparse.bundle import open_bundle
     from export.bundle import rebuild_fp16
-    from training.index.load import load
+    from training.data.index.load import load
 
     try:
         result = rebuild_fp16(open_bundle(folder), load(index), version, retrained_zoo)

@@ -33,14 +33,14 @@ from export.fp16 import to_fp16
 from export.onnx_export import export, output_names, parity, round_weights, with_constants
 from export.tf32 import max_output_shift
 from export.variants import tf32_safe_variants, write_variants
-from training.dataset import Collection, some
+from training.data.dataset import Collection, some
 from training.evaluate.attribution import same_generator_metrics
 from training.evaluate.model_parsing import parsing_metrics
 from training.evaluate.predict import Predictions, predict, with_photo_content
 from training.evaluate.tasks import check_splits, detection_metrics
+from training.fit.train import NOT_SAID
 from training.labels import CONTINUOUS
-from training.networks import WINDOW, Network, NetworkConfig
-from training.train import NOT_SAID
+from training.model.network import WINDOW, Network, NetworkConfig
 
 # Largest shift of an fp16 output from fp32 that rounding explains, in standard deviations. INT8 shifts up to 0.23 in
 # default-17.

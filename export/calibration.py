@@ -19,7 +19,7 @@ from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
 from edgeparse.bundle import Bundle
 from edgeparse.gallery import Gallery
 from export.shrinkage import Shrinkage
-from training.dataset import Collection, Sample
+from training.data.dataset import Collection, Sample
 from training.evaluate.attribution import ENROLLED, build_cohort, centroids, enrolment_draws, sample_pairs
 from training.evaluate.model_parsing import (
     Attributes,

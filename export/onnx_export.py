@@ -17,7 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from export.graph_passes import gemm_to_conv
 from export.graph_utils import copy_model
-from training.networks import WINDOW, Network
+from training.model.network import WINDOW, Network
 
 # Largest difference between PyTorch and ONNX Runtime, relative to the output's largest value.
 TOLERANCE = 1e-4

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from training.networks import Network
+from training.model.network import Network
 
 # Candidate weights: 0 is the median alone, 1 the network's own estimate.
 SHARES = np.linspace(0, 1, 21)

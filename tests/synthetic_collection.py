@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from tests.conftest import noise
-from training.dataset import Collection, Generator, Sample
-from training.folds import FOLDS
+from training.data.dataset import Collection, Generator, Sample
+from training.data.folds import FOLDS
+from training.data.sources import WHOLE_TEST_SETS, generator_split
 from training.labels import CONTINUOUS, DISCRETE, Labels
-from training.photos import WHOLE_TEST_SETS, generator_split
 from training.zoo.files import zoo_splits
 
 FAMILIES = ("vae", "flow")

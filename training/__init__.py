@@ -1,1 +1,1 @@
-"""PyTorch side of edgeparse: the zoo of generators, the networks, training and evaluation. Never imported by the runtime."""
+"""PyTorch side of edgeparse: the zoo of generators, the networks, training and evaluation. The runtime never imports it."""

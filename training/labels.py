@@ -1,13 +1,14 @@
-"""The label spaces, declared once: what the networks predict and what the bundle's manifest repeats.
+"""Label spaces of the networks. The manifest of a bundle repeats them.
 
-The parameters follow "Reverse Engineering of Generative Models" (arXiv 2106.07873): nine continuous architecture
-parameters, discrete architecture parameters and ten loss types. The published L2 and MSE are the same function,
-so they share one name here, and the place that frees is taken by the spectral loss.
+The parameters follow "Reverse Engineering of Generative Models" (arXiv 2106.07873): nine continuous architecture parameters, discrete
+architecture parameters, and ten loss types. The published L2 and MSE are the same function and share one label. The spectral loss takes the
+free label.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,7 @@ LOSSES = (
 
 @dataclass(frozen=True)
 class Continuous:
-    """One continuous parameter: `scaled = (f(value) - f(low)) / (f(high) - f(low))`, `f` = log1p for `log`, else identity."""
+    """Scale of a continuous parameter: `(f(value) - f(low)) / (f(high) - f(low))`, where f is log1p if `log`, else the identity."""
 
     low: float
     high: float
@@ -57,7 +58,7 @@ class Continuous:
     unit: str
 
     def scale(self, value: float) -> float:
-        """Map a value in `unit` to [0, 1] (outside the range it goes beyond)."""
+        """Scale a value in `unit`: [low, high] maps to [0, 1], and other values lie outside."""
         f = np.log1p if self.log else float
         return float((f(value) - f(self.low)) / (f(self.high) - f(self.low)))
 
@@ -77,7 +78,7 @@ CONTINUOUS: dict[str, Continuous] = {
 
 @dataclass(frozen=True)
 class Labels:
-    """What is known of one generator. A missing key is unknown, and no loss or metric looks at it."""
+    """Labels of one generator. Missing keys are unknown, and no loss or metric uses them."""
 
     family: str | None
     continuous: dict[str, float]
@@ -85,6 +86,7 @@ class Labels:
     losses: tuple[str, ...] | None
 
     def to_json(self) -> dict[str, object]:
+        """Return the labels as a JSON object."""
         return {
             "family": self.family,
             "continuous": self.continuous,
@@ -93,33 +95,34 @@ class Labels:
         }
 
     @staticmethod
-    def from_json(data: dict) -> Labels:
+    def from_json(data: dict[str, Any]) -> Labels:
+        """Read labels from a JSON object."""
         losses = data["losses"]
         return Labels(data["family"], data["continuous"], data["discrete"], None if losses is None else tuple(losses))
 
     def key(self) -> bytes:
-        """All of it as bytes: equal for generators that no label tells apart."""
+        """Return bytes that are equal for generators with equal labels."""
         vectors = (self.continuous_vector(), self.discrete_vector(), self.loss_vector())
         return f"{self.family}".encode() + b"".join(vector.tobytes() for vector in vectors)
 
     def family_index(self) -> int:
-        """Index into FAMILIES, or -1 where unknown."""
+        """Return the index into FAMILIES, or -1 if unknown."""
         return -1 if self.family is None else list(FAMILIES).index(self.family)
 
     def continuous_vector(self) -> np.ndarray:
-        """float32[9], scaled; NaN where unknown."""
+        """Return the scaled continuous parameters, float32[9]; NaN if unknown."""
         return np.array(
             [p.scale(self.continuous[n]) if n in self.continuous else np.nan for n, p in CONTINUOUS.items()], np.float32
         )
 
     def discrete_vector(self) -> np.ndarray:
-        """int64[len(DISCRETE)], class indices; -1 where unknown."""
+        """Return the class index of each discrete parameter, int64[7]; -1 if unknown."""
         return np.array(
             [values.index(self.discrete[n]) if n in self.discrete else -1 for n, values in DISCRETE.items()], np.int64
         )
 
     def loss_vector(self) -> np.ndarray:
-        """float32[10], 1 where the loss was used; NaN where unknown."""
+        """Return 1 for each loss that was used and 0 for others, float32[10]; NaN if unknown."""
         if self.losses is None:
             return np.full(len(LOSSES), np.nan, np.float32)
         return np.array([float(name in self.losses) for name in LOSSES], np.float32)

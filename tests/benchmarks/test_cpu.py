@@ -13,8 +13,8 @@ from edgeparse.bundle import open_bundle
 from export.quantize import CPU
 from tests.benchmarks.conftest import OURS
 from tests.conftest import noise
+from training.data.dataset import Collection
 from training.evaluate import predict
-from training.dataset import Collection
 from training.evaluate.targets import MAX_POINTS_LOST
 from training.evaluate.testset import load_testset
 

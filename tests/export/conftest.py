@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from export.onnx_export import export, output_names, write
-from training.networks import Network, NetworkConfig
+from training.model.network import Network, NetworkConfig
 
 NAMES = ["fingerprint", "generated"]
 SIZE = 16

@@ -17,9 +17,9 @@ from export.bundle import refit, replacing
 from export.onnx_export import differences, with_constants
 from tests.conftest import edit_manifest
 from tests.export.conftest import NAMES, Small, operators
-from training.dataset import Collection, Generator
+from training.data.dataset import Collection, Generator
 from training.labels import Labels
-from training.networks import Network, NetworkConfig
+from training.model.network import Network, NetworkConfig
 
 
 def test_exported_model_matches_pytorch(network: Small, model: Path, windows: np.ndarray) -> None:

@@ -13,7 +13,7 @@ from export.calibration import (
     fit_thresholds,
     label_spaces,
 )
-from training.dataset import Collection, Generator
+from training.data.dataset import Collection, Generator
 from training.evaluate.predict import Predictions
 from training.evaluate.targets import CONFIDENCE, MAX_FALSE_ALARMS, MAX_MISSES
 from training.labels import CONTINUOUS, Labels

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from export.shrinkage import Shrinkage
-from training.networks import Network, NetworkConfig
+from training.model.network import Network, NetworkConfig
 
 
 def test_parameters_without_a_trace_shrink_to_the_median() -> None:

@@ -13,7 +13,7 @@ from edgeparse.gallery import Gallery, centroid, cohort_similarity
 from edgeparse.manifest import Calibration, SameGenerator
 from edgeparse.postprocess import sigmoid
 from training import metrics
-from training.dataset import Collection, Sample
+from training.data.dataset import Collection, Sample
 from training.evaluate.predict import Predictions, first_pictures
 
 # Pictures that enrol a generator. Each zoo generator has fifty test pictures, and some have to be left as queries.
@@ -313,7 +313,7 @@ def enrolment_metrics(
             }
         )
         for _ in range(RESAMPLES):
-            q, r = (metrics.redrawn(source, rng) for source in (draw.query_source, draw.impostor_source))
+            q, r = (metrics.resample_groups(source, rng) for source in (draw.query_source, draw.impostor_source))
             resampled.append((right[q].mean(), metrics.auc(far[r], near[q])))
     if not found:
         return None

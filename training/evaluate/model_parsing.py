@@ -14,7 +14,7 @@ import numpy as np
 
 from edgeparse.manifest import Loss, Parameter
 from training import metrics
-from training.dataset import Collection
+from training.data.dataset import Collection
 from training.evaluate.predict import Predictions
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
 

@@ -11,12 +11,12 @@ from typing import Any
 from edgeparse.backends.select import create
 from edgeparse.bundle import Bundle
 from edgeparse.gallery import Gallery
-from training.dataset import Collection
+from training.data.dataset import Collection
+from training.data.folds import FOLDS
 from training.evaluate.results import bundle_identity
 from training.evaluate.summary_metrics import REFERENCE
 from training.evaluate.targets import TARGETS, target_values
 from training.evaluate.tasks import evaluate
-from training.folds import FOLDS
 
 # The conditions that targets refer to.
 CONDITIONS = ("mixed", "clean", "social media")

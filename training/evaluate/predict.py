@@ -13,16 +13,16 @@ import numpy as np
 from edgeparse import windows
 from edgeparse.backends.base import Backend
 from edgeparse.postprocess import unit
-from training import codecs
-from training.dataset import Collection, Sample, as_it_comes, chain_seed, through_chain
+from training.data import augment
+from training.data.dataset import Collection, Sample, as_it_comes, chain_seed, through_chain
 from training.labels import DISCRETE
 
 HEADS = ["embedding", "generated", "family", "continuous", *DISCRETE, "losses"]
 WINDOWS = 8
 # "mixed" applies one random codec chain to each picture, "edited" one chain of heavy edits.
-CHAINS = {"mixed": codecs.random_chain, "edited": codecs.heavy_chain}
+CHAINS = {"mixed": augment.random_chain, "edited": augment.strong_chain}
 # "as stored" keeps the file formats, which differ between the classes.
-CONDITIONS = (*CHAINS, "as stored", *codecs.CONDITIONS)
+CONDITIONS = (*CHAINS, "as stored", *augment.CONDITIONS)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def predict(
         elif condition == "as stored":
             pixels = sample.pixels
         else:
-            pixels = codecs.CONDITIONS[condition](as_it_comes(sample))
+            pixels = augment.CONDITIONS[condition](as_it_comes(sample))
         return frame(pixels)
 
     rows: dict[str, list[np.ndarray]] = {name: [] for name in outputs}

@@ -17,12 +17,12 @@ from PIL import Image, ImageFilter, ImageOps
 
 from edgeparse.backends.base import Backend
 from edgeparse.manifest import Calibration
-from training import codecs
-from training.codecs import Pixels
-from training.dataset import Collection
+from training.data import augment
+from training.data.augment import Pixels
+from training.data.dataset import Collection
+from training.data.index.records import Index
 from training.evaluate.predict import native_windows, predict
 from training.evaluate.tasks import detection_metrics
-from training.index.lines import Index
 
 # Pictures of each zoo generator.
 ZOO_PICTURES = 5
@@ -45,7 +45,7 @@ def _with_pillow(change: Callable[[Image.Image], Image.Image]) -> Callable[[Pixe
 
 
 def _noise(pixels: Pixels, sigma: float) -> Pixels:
-    return codecs.noise(pixels, sigma, np.random.default_rng(0))
+    return augment.noise(pixels, sigma, np.random.default_rng(0))
 
 
 def _rotate(image: Image.Image) -> Image.Image:
@@ -56,28 +56,28 @@ def _rotate(image: Image.Image) -> Image.Image:
 
 
 def _shrink_and_enlarge(pixels: Pixels) -> Pixels:
-    return codecs.resize(codecs.resize(pixels, 0.5), 2)
+    return augment.resize(augment.resize(pixels, 0.5), 2)
 
 
 EDITS = {
     "none": Edit(lambda pixels: pixels),
-    "enlarged 1.5 times": Edit(partial(codecs.resize, factor=1.5)),
-    "enlarged twice": Edit(partial(codecs.resize, factor=2)),
-    "enlarged three times": Edit(partial(codecs.resize, factor=3)),
-    "enlarged twice, pixels repeated": Edit(partial(codecs.resize, factor=2, resample=Image.Resampling.NEAREST)),
+    "enlarged 1.5 times": Edit(partial(augment.resize, factor=1.5)),
+    "enlarged twice": Edit(partial(augment.resize, factor=2)),
+    "enlarged three times": Edit(partial(augment.resize, factor=3)),
+    "enlarged twice, pixels repeated": Edit(partial(augment.resize, factor=2, resample=Image.Resampling.NEAREST)),
     "halved and enlarged again": Edit(_shrink_and_enlarge),
-    "blur of 1 pixel": Edit(partial(codecs.blur, sigma=1)),
-    "blur of 2 pixels": Edit(partial(codecs.blur, sigma=2)),
+    "blur of 1 pixel": Edit(partial(augment.blur, sigma=1)),
+    "blur of 2 pixels": Edit(partial(augment.blur, sigma=2)),
     "noise of 5 grey levels": Edit(partial(_noise, sigma=5)),
     "noise of 10 grey levels": Edit(partial(_noise, sigma=10)),
     "noise of 20 grey levels": Edit(partial(_noise, sigma=20)),
     "median of 3x3": Edit(_with_pillow(lambda image: image.filter(ImageFilter.MedianFilter(3)))),
-    "without colour": Edit(codecs.grey),
+    "without colour": Edit(augment.grey),
     "turned by 10 degrees": Edit(_with_pillow(_rotate), in_training=False),
     "sharpened": Edit(_with_pillow(lambda image: image.filter(ImageFilter.UnsharpMask(1, 100, 0))), in_training=False),
     "histogram equalised": Edit(_with_pillow(ImageOps.equalize), in_training=False),
     "256 colours": Edit(_with_pillow(lambda image: image.quantize(256).convert("RGB")), in_training=False),
-    "JPEG q30": Edit(partial(codecs.encode, format="JPEG", quality=30), in_training=False),
+    "JPEG q30": Edit(partial(augment.encode, format="JPEG", quality=30), in_training=False),
 }
 
 
@@ -134,7 +134,7 @@ def measure_sizes(
 
 
 def _edited_windows(pixels: Pixels, edit: Callable[[Pixels], Pixels]) -> np.ndarray:
-    return native_windows(codecs.encode(edit(pixels), "JPEG", QUALITY))
+    return native_windows(augment.encode(edit(pixels), "JPEG", QUALITY))
 
 
 def select_entries(index: Index, split: str = "test") -> Index:

@@ -12,13 +12,13 @@ import click
 from edgeparse.backends.select import create
 from edgeparse.bundle import Bundle, open_bundle
 from edgeparse.gallery import Gallery
+from training.data.folds import FOLDS
+from training.data.index.load import collect
+from training.data.index.records import Index, read
 from training.evaluate import robustness, tasks
 from training.evaluate.precisions import CONDITIONS, measure_precisions, precision_rows
 from training.evaluate.results import bundle_identity, write_result
 from training.evaluate.targets import judge
-from training.folds import FOLDS
-from training.index.lines import Index, read
-from training.index.load import collect
 from training.report.markdown import table
 
 SIZE_SPLITS = ("val", "test")

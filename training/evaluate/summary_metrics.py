@@ -8,7 +8,7 @@ import numpy as np
 
 from edgeparse.backends.base import Backend
 from edgeparse.bundle import Bundle
-from training.dataset import Collection
+from training.data.dataset import Collection
 from training.evaluate.attribution import sample_pairs
 from training.evaluate.model_parsing import Attributes, group_means, true_and_predicted
 from training.evaluate.predict import Predictions, predict

@@ -180,7 +180,7 @@ def _called_interval(e: Evidence, names: Iterable[str]) -> list[float]:
     """Return the exact interval of the share of these sources' photos that is called generated, in per cent."""
     counts = {name: _photos(e)["camera_pictures_by_source"][name] for name in names}
     called = sum(round(_called_generated(e)[name] * count) for name, count in counts.items())
-    return [100 * bound for bound in metrics.interval_of_share(called, sum(counts.values()))]
+    return [100 * bound for bound in metrics.interval_of_fraction(called, sum(counts.values()))]
 
 
 def worst_photo_source(e: Evidence) -> str:

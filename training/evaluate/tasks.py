@@ -20,7 +20,8 @@ from edgeparse.gallery import Gallery
 from edgeparse.manifest import Calibration, SameGenerator
 from edgeparse.postprocess import calibrated, verdict
 from training import metrics
-from training.dataset import Collection, Sample
+from training.data.dataset import Collection, Sample
+from training.data.index.records import Entry, Index
 from training.evaluate.attribution import (
     ENROLLED,
     MANY,
@@ -38,7 +39,6 @@ from training.evaluate.predict import (
     predict,
     with_photo_content,
 )
-from training.index.lines import Entry, Index
 from training.zoo.files import named_by_zoo
 
 # Pictures of each of the zoo's training generators: to put it into a gallery, to query it in the conditions of

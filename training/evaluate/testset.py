@@ -21,13 +21,13 @@ from PIL import Image
 
 from edgeparse.backends.select import create
 from edgeparse.bundle import open_bundle
-from training import codecs
-from training.dataset import Collection, Generator, Sample
+from training.data import augment
+from training.data.dataset import Collection, Generator, Sample
+from training.data.index.load import collect, load
+from training.data.index.records import Entry, Index, Place, read
+from training.data.index.records import write as write_index
 from training.evaluate.results import RESULTS, bundle_identity, write_result
 from training.evaluate.summary_metrics import VariantOutputs, degradation, degradations
-from training.index.lines import Entry, Index, Place, read
-from training.index.lines import write as write_index
-from training.index.load import collect, load
 
 FILE = Path(__file__).parent / "testset.zip"
 RESULT = RESULTS / "testset.json"
@@ -106,7 +106,7 @@ def choose_fitting(index: Index, sizes: Mapping[Place, int], max_bytes: int = MA
 def encode_picture(sample: Sample) -> tuple[str, bytes]:
     """Return suffix and content of a picture's file: the JPEG that an evaluation would save, or lossless WebP."""
     if sample.jpeg is not None:
-        return "jpg", codecs.encoded(sample.pixels, "JPEG", *sample.jpeg)
+        return "jpg", augment.encoded(sample.pixels, "JPEG", *sample.jpeg)
     buffer = io.BytesIO()
     Image.fromarray(sample.pixels).save(buffer, "WEBP", lossless=True, method=4, quality=90)
     return "webp", buffer.getvalue()

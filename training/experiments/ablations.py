@@ -39,19 +39,19 @@ from export.calibration import (
 )
 from export.onnx_export import export
 from export.shrinkage import Shrinkage
-from training.dataset import Collection, as_it_comes
+from training.data.dataset import Collection, as_it_comes
+from training.data.folds import refold, unseen_photos
+from training.data.index.load import load
 from training.evaluate.predict import HEADS, predict
 from training.evaluate.results import RESULTS, write_result
 from training.evaluate.targets import target_values
 from training.evaluate.tasks import evaluate
 from training.experiments import published_network
 from training.experiments.study_runs import RUNS, WINDOWS, Run
-from training.folds import refold, unseen_photos
-from training.index.load import load
+from training.fit.train import Settings, add_training_variants, train
+from training.fit.validation import Validation
 from training.labels import FAMILIES
-from training.networks import Network
-from training.train import Settings, add_training_variants, train
-from training.validation import Validation
+from training.model.network import Network
 from training.zoo.pool import leave_with_parent
 
 RESULT = RESULTS / "ablations.json"
@@ -127,7 +127,7 @@ def build_network(run: Run) -> Network | published_network.PublishedNetwork:
 
 
 def train_network(run: Run, collection: Collection, settings: Settings, folder: Path, device: torch.device) -> None:
-    """Train the run's network; `folder` gets the files of `training.train`."""
+    """Train the run's network; `folder` gets the files of `training train`."""
     validation = Validation.of(collection, run.seed, run.cut)
     prepare(collection, run)
     network = build_network(run)

@@ -28,7 +28,7 @@ class PublishedConfig:
 
 
 class PublishedNetwork(nn.Module):
-    """uint8[N, 64, 64, 3] -> every raw output by name, as from `training.networks.Network`.
+    """uint8[N, 64, 64, 3] -> every raw output by name, as from `training.model.network.Network`.
 
     Only the last layers differ from the published network, because they have our label spaces. The authors use separate
     networks for detection, the family and comparing; here these read the same 64 values, the cheapest variant.

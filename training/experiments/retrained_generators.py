@@ -16,12 +16,12 @@ import numpy as np
 from edgeparse.backends.select import create
 from edgeparse.bundle import open_bundle
 from edgeparse.system import usable_cores
+from training.data.index.load import collect
+from training.data.index.records import Entry, Index, Place, read, source_key
 from training.evaluate.attribution import same_generator_metrics
 from training.evaluate.predict import predict
 from training.evaluate.results import RESULTS, bundle_identity, write_result
 from training.evaluate.tasks import MAIN_CONDITIONS
-from training.index.lines import Entry, Index, Place, read, source_key
-from training.index.load import collect
 from training.zoo.build import MIN_STEPS, TERA_MACS, Budget
 from training.zoo.files import read_entry
 from training.zoo.pool import build_all

@@ -18,16 +18,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from training import lines
-from training.dataset import CHAINS, Collection, add_variants
+from training.data.dataset import CHAINS, Collection, add_variants
+from training.data.folds import FOLDS, refold
+from training.data.index.load import collect
+from training.data.index.records import Index, read
 from training.evaluate.predict import predict
 from training.evaluate.results import RESULTS, write_result
 from training.experiments.ablations import CONDITIONS
-from training.folds import FOLDS, refold
-from training.index.lines import Index, read
-from training.index.load import collect
+from training.fit import heads_lines
 from training.metrics import auc
-from training.networks import SpectralLines, scaled
+from training.model.network import to_unit_range
+from training.model.spectral import SpectralLines
 
 RESULT = RESULTS / "spectral_lines.json"
 
@@ -43,7 +44,7 @@ def evaluate_fold(collection: Collection, fold: int, seed: int) -> dict[str, dic
     folded = refold(collection, fold)
     add_variants(folded.select(split="train", source_split="train"), CHAINS, seed)
     layer = nn.Linear(SpectralLines.FEATURES, 1)
-    fitted = lines.fitted(folded, seed)
+    fitted = heads_lines.fit_lines(folded, seed)
     layer.load_state_dict({name.removeprefix("by_lines."): value for name, value in fitted.items()})
     run = partial(predict, LinesBackend(layer), outputs=["generated"])
     photos = folded.select(split="test", camera=True)
@@ -68,7 +69,7 @@ class LinesBackend:
     @torch.no_grad()
     def run(self, windows: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
         """See `Backend.run`."""
-        found = {"generated": self.layer(self.lines(scaled(torch.from_numpy(windows)))).numpy()}
+        found = {"generated": self.layer(self.lines(to_unit_range(torch.from_numpy(windows)))).numpy()}
         return {name: found[name] for name in outputs}
 
 

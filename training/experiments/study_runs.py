@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from edgeparse import windows
-from training.dataset import crop
+from training.data.dataset import crop
+from training.data.folds import FOLDS
 from training.experiments import published_network
-from training.folds import FOLDS
-from training.networks import WINDOW, NetworkConfig
-from training.objectives import Weights
-from training.train import Settings
+from training.fit.losses import Weights
+from training.fit.train import Settings
+from training.model.network import WINDOW, NetworkConfig
 
 # Windows of each evaluated picture. A bundle's evaluation uses eight, but most time goes into public pictures.
 WINDOWS = 2
@@ -31,7 +31,7 @@ class Run:
     Attributes:
         name: name of its folder.
         changed: what differs from the baseline, for tables.
-        fold: see `training.folds`.
+        fold: see `training.data.folds`.
         seed: of first weights and of the order of the data.
         lr: peak learning rate.
         weights: weights of the loss terms.
@@ -59,7 +59,7 @@ class Run:
     public: bool = True
     zoo: int | None = None
     photos_left_out: tuple[str, ...] = ()
-    hard_example_weight: float = Settings.emphasis
+    hard_example_weight: float = Settings.hard_example_weight
     toned: float = Settings.toned
     muon: bool = Settings.muon
     network: NetworkConfig = STUDIED
@@ -94,11 +94,11 @@ class Run:
         return Settings(
             megapixels=megapixels,
             seed=self.seed,
-            rate=self.lr,
+            lr=self.lr,
             weights=self.weights,
-            real_share=Settings.real_share if self.public else 0.0,
-            twins=self.paired,
-            emphasis=self.hard_example_weight,
+            public_fraction=Settings.public_fraction if self.public else 0.0,
+            paired=self.paired,
+            hard_example_weight=self.hard_example_weight,
             toned=self.toned,
             muon=self.muon,
         )
@@ -108,7 +108,7 @@ class Run:
         return Settings(
             self.published * minutes,
             seed=self.seed,
-            rate=self.lr,
+            lr=self.lr,
             muon=self.muon,
             sizes=((1.0, self.size),),
         )

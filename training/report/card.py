@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from training.answers import LABELS
 from training.evaluate.model_parsing import beats_baselines
 from training.evaluate.robustness import QUALITY, ZOO_PICTURES
 from training.evaluate.targets import CONFIDENCE, MAX_FALSE_ALARMS, MAX_MISSES, points_lost
+from training.fit.heads_outputs import LABEL_WEIGHT
 from training.labels import FAMILIES
 from training.report.markdown import interval, percent, table
 from training.report.sources import ROOT, Sources, reported_attributes
@@ -77,7 +77,7 @@ def training_text(training: dict[str, Any], network: str) -> str:
         edited = f" and {heavy_looks} times after heavy edits" if heavy_looks else ""
         found.append(
             f"The heads saw every training picture {training['passes']} times{edited}. The target of detection was "
-            f"{LABELS:.0%} label, and otherwise the network's own earlier prediction."
+            f"{LABEL_WEIGHT:.0%} label, and otherwise the network's own earlier prediction."
         )
     return " ".join(found)
 

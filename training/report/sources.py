@@ -11,9 +11,9 @@ from typing import Any
 import onnx
 
 from edgeparse.bundle import Bundle, default_folder, open_bundle
+from training.data.folds import FOLDS
 from training.evaluate.results import RESULTS, is_measured_on, read_result
 from training.evaluate.targets import Evidence
-from training.folds import FOLDS
 
 ROOT = Path(__file__).parent.parent.parent
 # Name of our network in benchmarks/results.

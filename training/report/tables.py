@@ -11,9 +11,9 @@ from typing import Any
 
 from scipy.stats import t
 
+from training.data.folds import FOLDS
 from training.evaluate.results import RESULTS
 from training.evaluate.targets import TARGETS, Target, judge
-from training.folds import FOLDS
 from training.report.sources import Sources, reported_attributes
 
 Row = Sequence[object]

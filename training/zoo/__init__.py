@@ -1,5 +1,5 @@
-"""A zoo of generators that this project builds and trains itself, so that every label is exact.
+"""The zoo: generators that this project builds and trains itself, so that every label is exact.
 
-A `Config` (drawn from the declared search space) becomes a trained module, the module is inspected for its labels,
-and its pictures go into one file. `python -m training.zoo build --help` says how.
+`space` draws configs, `build` trains a generator from each, `inspection` reads its labels off the trained module, and `files` stores its
+pictures. `python -m training zoo build --help` explains the options.
 """

@@ -1,4 +1,4 @@
-"""The layers generators are made of. Joins are modules of their own, so that inspection can see them."""
+"""Layers of the generators. Joins of connections are modules, so that inspection finds them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LAST: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 
 
 def normalization(kind: str, channels: int) -> list[nn.Module]:
-    """The normalisation layer of that kind; no layer for `none`."""
+    """Return the normalisation layer of a kind, or no layer for `none`."""
     if kind == "batch":
         return [nn.BatchNorm2d(channels)]
     if kind == "instance":
@@ -28,21 +28,23 @@ def normalization(kind: str, channels: int) -> list[nn.Module]:
 
 
 class Sum(nn.Module):
-    """The join of a residual connection."""
+    """Join of a residual connection."""
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Add two tensors of one shape."""
         return a + b
 
 
 class Concatenation(nn.Module):
-    """The join of a U-Net's skip connection."""
+    """Join of a U-Net skip connection."""
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Concatenate channels."""
         return torch.cat([a, b], dim=1)
 
 
 class ChannelAttention(nn.Module):
-    """Squeeze-and-excitation (arXiv 1709.01507): scales channels by what two fully connected layers make of their means."""
+    """Squeeze-and-excitation (arXiv 1709.01507): two fully connected layers scale channels, given the channels' means."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -52,11 +54,12 @@ class ChannelAttention(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map float[N, C, H, W] to the same shape."""
         return x * self.gate(self.pool(x).flatten(1))[:, :, None, None]
 
 
 class Block(nn.Module):
-    """The repeated unit: convolutions with normalisation and nonlinearity, residual where the config says so."""
+    """Repeated block: convolutions with normalisation and nonlinearity, with a residual connection if the config has skips."""
 
     def __init__(self, channels: int, config: Config) -> None:
         super().__init__()
@@ -71,23 +74,24 @@ class Block(nn.Module):
         self.join = Sum() if config.skip and config.family != "translation" else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map float[N, C, H, W] to the same shape."""
         y = self.body(x)
         return y if self.join is None else self.join(x, y)
 
 
 def blocks(channels: int, config: Config) -> nn.Sequential:
-    """One level's blocks."""
+    """Return the blocks of one level."""
     return nn.Sequential(*(Block(channels, config) for _ in range(config.blocks_per_level)))
 
 
 def _between(channels: int, config: Config) -> list[nn.Module]:
-    """What follows a change of size. Instance norm stays inside the blocks, where a connection leads around it."""
+    """Return the layers after a change of size. Instance norm is only used inside blocks, where a connection bypasses it."""
     kind = "none" if config.normalization == "instance" else config.normalization
     return [*normalization(kind, channels), ACTIVATIONS[config.nonlinearity]()]
 
 
 def up(inputs: int, outputs: int, config: Config) -> nn.Sequential:
-    """Double the height and width."""
+    """Return layers that double height and width."""
     k = config.kernel
     if config.up_sampling == "transposed":
         layers: list[nn.Module] = [nn.ConvTranspose2d(inputs, outputs, k + 1, stride=2, padding=k // 2)]
@@ -99,7 +103,7 @@ def up(inputs: int, outputs: int, config: Config) -> nn.Sequential:
 
 
 def down(inputs: int, outputs: int, config: Config, kind: str) -> nn.Sequential:
-    """Halve the height and width."""
+    """Return layers that halve height and width."""
     k = config.kernel
     if kind == "strided":
         layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, k, stride=2, padding=k // 2)]
@@ -110,6 +114,6 @@ def down(inputs: int, outputs: int, config: Config, kind: str) -> nn.Sequential:
 
 
 def to_picture(channels: int, config: Config) -> nn.Sequential:
-    """The last convolution and its nonlinearity: three channels."""
+    """Return the last convolution, to three channels, and its nonlinearity."""
     last = LAST.get(config.last_nonlinearity)
     return nn.Sequential(nn.Conv2d(channels, 3, config.kernel, padding=config.kernel // 2), *([last()] if last else []))

@@ -1,4 +1,4 @@
-"""Train one generator from its config, make its pictures, and write both into one file."""
+"""Train a generator from its config, generate its pictures, and write one file."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from training.device import supports_fast_bfloat16
 from training.labels import Labels
 from training.zoo import losses
 from training.zoo.base import Terms
@@ -23,36 +24,50 @@ from training.zoo.space import Config
 
 BATCH = 4
 PATCH = 64
-# What training a generator of the zoo takes, in 10^12 multiply-accumulates, and the steps that even a costly one gets.
+# Training budget of a generator in 10^12 multiply-accumulates, and its minimum number of steps.
 TERA_MACS, MIN_STEPS = 0.5, 450
-# Photos that an unconditional generator learns from.
+# Photos that an unconditional generator is trained on.
 TEXTURES = 4
 ADVERSARIAL_WEIGHT = 0.03
-# Patches that a family's fitted parts (principal components, codebooks) see.
+# Patches that closed-form parts (principal components, codebooks) are fitted on.
 FITTED_ON = 128
 
 
 @dataclass(frozen=True)
 class Photos:
-    """Photo crops of one size, uint8[N, S, S, 3], each with its split and the file it came from."""
+    """Photo crops of one size.
+
+    Attributes:
+        pixels: uint8[N, S, S, 3].
+        splits: split of each.
+        sources: SET/FILE of each.
+    """
 
     pixels: np.ndarray
     splits: np.ndarray
     sources: np.ndarray
 
     def of(self, split: str) -> np.ndarray:
-        """Indices of one split."""
+        """Return the indices of one split."""
         return np.flatnonzero(self.splits == split)
 
     @staticmethod
     def load(path: Path) -> Photos:
+        """Read the crops that `prepare_photos` wrote."""
         with np.load(path, allow_pickle=False) as file:
             return Photos(file["pixels"], file["splits"], file["sources"])
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How much is spent on one generator: multiply-accumulates of training, and pictures made a split."""
+    """Budget of one generator.
+
+    Attributes:
+        tera_macs: training in 10^12 multiply-accumulates.
+        pictures: number of pictures by split.
+        min_steps: minimum number of training steps.
+        max_steps: maximum number of training steps.
+    """
 
     tera_macs: float
     pictures: dict[str, int]
@@ -61,7 +76,7 @@ class Budget:
 
 
 class _Sampler:
-    """Random training patches of the training photos, or of the first few only, in the range that the generator's last layer has."""
+    """Random patches of training photos (of `limit` of them only), in the range of the generator's last layer."""
 
     def __init__(self, photos: Photos, limit: int | None, low: float, device: torch.device, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
@@ -77,29 +92,29 @@ class _Sampler:
 
 
 def to_range(pixels: Tensor, low: float) -> Tensor:
-    """uint8[N, H, W, 3] -> float32[N, 3, H, W] in [low, 1], channels last in memory."""
+    """Convert uint8[N, H, W, 3] to float32[N, 3, H, W] in [low, 1], channels last in memory."""
     x = pixels.permute(0, 3, 1, 2).float() / 255
     return (x * (1 - low) + low).contiguous(memory_format=torch.channels_last)
 
 
 def to_pixels(picture: Tensor, low: float) -> np.ndarray:
-    """float[N, 3, H, W] in [low, 1] -> uint8[N, H, W, 3]."""
+    """Convert float[N, 3, H, W] in [low, 1] to uint8[N, H, W, 3]."""
     x = ((picture.float() - low) / (1 - low)).clamp(0, 1) * 255
     return x.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def initialise(module: nn.Module) -> None:
-    """He initialisation (arXiv 1502.01852): PyTorch's default shrinks the signal at every layer, which stalls nets without norms.
+    """Apply He initialisation (arXiv 1502.01852). PyTorch's default shrinks the signal, which stalls networks without norms.
 
-    A convolution that keeps size and channels begins near the identity, or a deep stack stays a blur in the steps it gets; but not one
-    that a connection leads around, where signals would double.
+    A convolution that keeps size and channels starts near the identity. Otherwise a deep stack stays blurred in its few steps. Convolutions
+    inside residual blocks are excepted, because signals would double.
     """
     residual = {
         part for block in module.modules() if isinstance(block, Block) and block.join for part in block.modules()
     }
     for part in module.modules():
         if isinstance(part, (nn.Conv2d, nn.ConvTranspose2d)):
-            # Of a strided transposed convolution only 1 / stride^2 of the kernel meets each output.
+            # Only 1 / stride^2 of a strided transposed kernel contributes to each output.
             fan_in = (
                 part.in_channels
                 * part.kernel_size[0]
@@ -119,13 +134,15 @@ def initialise(module: nn.Module) -> None:
 
 
 class Trainer:
-    """One generator in the making. Training may use bfloat16; pictures never do: eight bits of mantissa would leave a trace
-    that no real generator leaves."""
+    """Trains one generator.
+
+    Training may use bfloat16, but pictures are generated in float32: eight bits of mantissa would leave a trace that no other generator has.
+    """
 
     def __init__(self, config: Config, photos: Photos, device: torch.device) -> None:
         torch.manual_seed(config.seed)
         self.config, self.device = config, device
-        # Ten bits of mantissa, which CUDA's convolutions take by default, would leave one too.
+        # TF32, the default of CUDA's convolutions, would leave a trace too.
         torch.backends.cudnn.allow_tf32 = False
         maker = REGISTRY[config.family](config)
         initialise(maker)
@@ -136,7 +153,7 @@ class Trainer:
         self.summed: list[str] = []
 
     def terms(self, photo: Tensor) -> tuple[Tensor | None, Terms]:
-        """(pictures where the family's training makes some, every loss term of the generator by name)."""
+        """Return pictures, if training makes any, and all losses of the generator by name."""
         picture, terms = self.maker.terms(photo)
         if self.critic is not None and picture is not None:
             weight = ADVERSARIAL_WEIGHT if self.maker.sees_photos else 1.0
@@ -145,25 +162,25 @@ class Trainer:
         return picture, terms
 
     def macs(self) -> float:
-        """Multiply-accumulates of one step's forward pass over a batch, critic included."""
+        """Return the multiply-accumulates of one forward pass over a batch, including the critic."""
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             self.terms(self.sample())
         return counter.get_total_flops() / 2
 
     def train(self, steps: int) -> None:
-        """Adam with a one-cycle learning rate; the critic, where there is one, steps once a step."""
+        """Train with Adam and a one-cycle learning rate. The critic, if any, takes one step per step."""
         values = [parameter for parameter in self.maker.parameters() if parameter.requires_grad]
-        rate = 2e-3 if self.maker.sees_photos else 8e-4
-        optimizer = torch.optim.Adam(values, rate, betas=(0.9 if self.maker.sees_photos else 0.5, 0.99))
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=0.1)
+        lr = 2e-3 if self.maker.sees_photos else 8e-4
+        optimizer = torch.optim.Adam(values, lr, betas=(0.9 if self.maker.sees_photos else 0.5, 0.99))
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps + 1, pct_start=0.1)
         critic_optimizer = (
             torch.optim.Adam(self.critic.parameters(), 8e-4, betas=(0.5, 0.99)) if self.critic is not None else None
         )
-        # An adversary that begins on noise only slows reconstruction down.
+        # On early noise, an adversary only slows reconstruction down.
         critic_from = steps // 3 if self.maker.sees_photos else 0
         for step in range(steps):
             photo = self.sample()
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=fast_bfloat16(self.device)):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=supports_fast_bfloat16(self.device)):
                 picture, terms = self.terms(photo)
             self.summed = sorted({*self.summed, *(name for name, _ in terms)})
             loss = sum(term for name, term in terms if name != self.config.adversary or step >= critic_from)
@@ -177,9 +194,9 @@ class Trainer:
 
     def _step_critic(self, optimizer: torch.optim.Optimizer, photo: Tensor, picture: Tensor, step: int) -> None:
         assert self.critic is not None
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=fast_bfloat16(self.device)):
-            real, fake = self.critic(photo).float(), self.critic(picture).float()
-        loss = losses.critic_loss(self.config.adversary, real, fake)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=supports_fast_bfloat16(self.device)):
+            photo_scores, scores = self.critic(photo).float(), self.critic(picture).float()
+        loss = losses.critic_loss(self.config.adversary, photo_scores, scores)
         if self.config.adversary == "WGAN" and step % 4 == 0:
             loss = loss + 10.0 * losses.gradient_penalty(self.critic, photo, picture)
         optimizer.zero_grad(set_to_none=True)
@@ -188,54 +205,51 @@ class Trainer:
 
     @torch.no_grad()
     def pictures(self, photos: np.ndarray, size: int) -> np.ndarray:
-        """uint8[N, size, size, 3], one picture a photo (unconditional generators use only their number)."""
+        """Generate one picture per photo, uint8[N, size, size, 3]. Unconditional generators use only the number of photos."""
         self.maker.eval()
-        made = []
+        pictures = []
         for start in range(0, len(photos), 8):
             pixels = torch.from_numpy(photos[start : start + 8]).to(self.device)
-            made.append(to_pixels(self.maker.pictures(to_range(pixels, self.maker.low)), self.maker.low))
-        return np.concatenate(made)[:, :size, :size]
+            pictures.append(to_pixels(self.maker.pictures(to_range(pixels, self.maker.low)), self.maker.low))
+        return np.concatenate(pictures)[:, :size, :size]
 
     @torch.no_grad()
     def given(self) -> Tensor:
-        """What the generator is given for one patch."""
+        """Return the generator's input for one patch."""
         return self.maker.given(self.sample()[:1])[0]
 
     @torch.no_grad()
     def labels(self) -> Labels:
-        """Labels by inspection; the losses are those that training really summed."""
+        """Return the labels by inspection, with the losses that training summed."""
         return inspect(self.maker.generator, self.given(), self.config.family, tuple(self.summed))
 
 
-def fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is worth it: on CUDA, and on CPUs whose instructions have it."""
-    return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
-
-
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of two uint8 stacks, in dB, mean over pictures."""
+    """Return the peak signal-to-noise ratio in dB of two stacks uint8[N, H, W, 3], averaged over pictures."""
     error = np.square(a.astype(np.float32) - b.astype(np.float32)).mean(axis=(1, 2, 3))
     return float(np.mean(10 * np.log10(255**2 / np.maximum(error, 1e-3))))
 
 
 def spectrum_distance(pictures: np.ndarray, photos: np.ndarray) -> float:
-    """Mean absolute difference of the two sets' average log spectra (natural log): how far unconditional pictures are from photos."""
+    """Return the mean absolute difference of the sets' log mean spectra (natural log)."""
     a, b = (np.log(np.abs(np.fft.rfft2(x.astype(np.float32).mean(-1))).mean(0) + 1) for x in (pictures, photos))
     return float(np.abs(a - b).mean())
 
 
 def variety(pictures: np.ndarray) -> float:
-    """How much pictures differ from one another, in grey levels: uint8[N, S, S, 3] -> the mean over places of the deviation over
-    pictures, of averages of 4x4 pixels. Where a generator made one picture over and over, or a checkerboard, little is left."""
+    """Return how much pictures uint8[N, S, S, 3] differ, in grey levels.
+
+    This is the deviation over pictures of 4x4 pixel means, averaged over positions. It is small if all pictures, or their blocks, are alike.
+    """
     count, side = len(pictures), pictures.shape[1] // 4
     blocks = pictures[:, : 4 * side, : 4 * side].reshape(count, side, 4, side, 4, 3)
     return float(blocks.mean(axis=(2, 4), dtype=np.float32).std(axis=0).mean())
 
 
 def build_one(config: Config, photos: Photos, budget: Budget, out: Path, device: torch.device) -> dict[str, object]:
-    """Train, inspect, generate, write `out`/NAME.npz atomically. Returns what the index keeps of it.
+    """Train a generator, write `out`/NAME.npz atomically, and return its entry: config, labels and quality.
 
-    One that falls short of the quality rule is trained once more from the start, for twice as long.
+    A generator that falls short of the quality rule is trained once more from the start, for twice as many steps.
     """
     size = photos.pixels.shape[1]
     rng = np.random.default_rng(config.seed)
@@ -266,7 +280,7 @@ def build_one(config: Config, photos: Photos, budget: Budget, out: Path, device:
         temporary,
         differences=differences(pictures),
         splits=photos.splits[twins],
-        # -1 where a picture shows no photo's content.
+        # -1 if a picture shows no photo's content.
         twins=twins if trainer.maker.sees_photos else np.full(len(twins), -1),
         entry=np.array(json.dumps(entry)),
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from training.dataset import Generator
+from training.data.dataset import Generator
 from training.labels import Labels
 from training.zoo.files import generator_files, passes, read_entry, read_pictures, zoo_splits
 from training.zoo.space import TASKS, Space

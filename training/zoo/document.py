@@ -115,7 +115,7 @@ def render(description: dict, probe: dict, manifest: dict, leakage: dict | None,
     first = generators[0]
     sections = [
         "# The zoo",
-        "Rendered by `python -m training.zoo document` from zoo, zoo-probe, leakage and data in `training/results`; do not edit by hand.",
+        "Rendered by `python -m training zoo document` from zoo, zoo-probe, leakage and data in `training/results`; do not edit by hand.",
         f"{len(generators)} generators that this project builds and trains itself, so that every label is exact; {len(kept)} pass the "
         f"quality rule. {first['pictures']} pictures each at {first['side']}x{first['side']}, {build['bytes'] / 1e9:.2f} GB lossless. "
         f"Built in {build['minutes']:.0f} minutes on {build['cores']} CPU cores.",
@@ -152,7 +152,7 @@ def render(description: dict, probe: dict, manifest: dict, leakage: dict | None,
     if leakage is not None:
         sections += [
             "## What must not tell",
-            "`python -m training.leakage`, over this zoo and the public pictures together; it fails where something is on two sides, or "
+            "`python -m training leakage`, over this zoo and the public pictures together; it fails where something is on two sides, or "
             "where the format alone is more than 0.05 from chance:",
             _leaks(leakage),
         ]
@@ -162,7 +162,7 @@ def render(description: dict, probe: dict, manifest: dict, leakage: dict | None,
             "## As training reads it",
             f"Codec chains are made once: {stream['chains_per_s']:.0f} pictures a second on {stream['cores']} cores. From what they made, "
             f"one thread cuts {stream['windows_per_s']:.0f} windows of {stream['window']} pixels a second "
-            f"(`python -m training.throughput`), and the network learns from {learnt} a second, "
+            f"(`python -m training throughput`), and the network learns from {learnt} a second, "
             f"{'compiled' if stream['compiled'] else 'not compiled'}; training logs how long it waited for data.",
         ]
     return "\n\n".join(sections) + "\n"
@@ -178,6 +178,6 @@ def rendered(results: Path, bundle: Path) -> str:
     description, probe = kept("zoo"), kept("zoo-probe")
     if description is None or probe is None:
         raise FileNotFoundError(
-            f"{results} has no zoo.json or zoo-probe.json; `python -m training.zoo document` writes them"
+            f"{results} has no zoo.json or zoo-probe.json; `python -m training zoo document` writes them"
         )
     return render(description, probe, json.loads((bundle / "bundle.json").read_text()), kept("leakage"), kept("data"))

@@ -1,4 +1,4 @@
-"""Labels read off a built generator: what ran, in which order, and what it was made of. The config is never asked."""
+"""Read the labels of a generator off its modules and one forward pass. The config is not used."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from torch import Tensor, nn
 from training.labels import Labels
 from training.zoo.blocks import Block, Concatenation, Sum
 
-# What each label means; a test holds that none is missing.
+# Definition of each label. A test checks that none is missing.
 DEFINITIONS: dict[str, str] = {
-    "layers": "convolution, fully connected, pooling and normalisation layers, as often as they run in one pass",
+    "layers": "convolution, fully connected, pooling and normalisation layers that run in one pass; a layer that runs twice counts twice",
     "convolution_layers": "convolutions and transposed convolutions that run",
     "fully_connected_layers": "fully connected layers that run",
     "pooling_layers": "maximum, average and global pooling layers that run",
     "normalization_layers": "batch, instance and group normalisation layers that run",
     "filters": "output channels, summed over the convolutions that run",
-    "blocks": "the repeated unit's copies",
+    "blocks": "copies of the repeated block",
     "layers_per_block": "layers inside a block, mean over blocks",
-    "parameters": "trainable values",
+    "parameters": "number of trainable values",
     "normalization": "the most frequent kind of normalisation layer",
-    "last_nonlinearity": "what the last layer passes through",
+    "last_nonlinearity": "nonlinearity after the last layer",
     "block_nonlinearity": "the most frequent nonlinearity inside blocks",
-    "up_sampling": "the most frequent way to a larger size; transposed convolutions count where their stride is above one",
-    "down_sampling": "the most frequent way to a smaller size; convolutions count where their stride is above one",
-    "skip_connections": "whether any sum or concatenation joins an earlier signal",
-    "kernel_size": "the most frequent side of a convolution's kernel, transposed ones aside",
-    "latent_size": "channels of what the generator is given where that is coarser than its picture, else 0",
-    "losses": "the terms that the training loop really summed; a generator may have several",
+    "up_sampling": "the most frequent up-sampling; transposed convolutions count if their stride is above one",
+    "down_sampling": "the most frequent down-sampling; convolutions count if their stride is above one",
+    "skip_connections": "whether a sum or concatenation joins an earlier signal",
+    "kernel_size": "the most frequent kernel size of convolutions that are not transposed",
+    "latent_size": "channels of the generator's input if it is coarser than the picture, else 0",
+    "losses": "losses that the training loop summed; a generator may have several",
 }
 
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
@@ -46,7 +46,7 @@ _ACTIVATIONS: dict[type[nn.Module], str] = {
 
 
 def _trace(module: nn.Module, given: Tensor) -> list[nn.Module]:
-    """The leaf modules in the order in which they run."""
+    """Return the leaf modules in the order in which they run."""
     ran: list[nn.Module] = []
     hooks = [
         part.register_forward_hook(lambda part, _args, _out: ran.append(part))
@@ -67,7 +67,7 @@ def _is_layer(part: nn.Module) -> bool:
     return isinstance(part, (*_CONVOLUTIONS, nn.Linear, *_POOLS, *_NORMS))
 
 
-def _most(names: list[str]) -> str:
+def _most_frequent(names: list[str]) -> str:
     return Counter(names).most_common(1)[0][0] if names else "none"
 
 
@@ -88,9 +88,13 @@ def _down_sampling(part: nn.Module) -> list[str]:
 
 
 def inspect(generator: nn.Module, given: Tensor, family: str, losses: tuple[str, ...]) -> Labels:
-    """Labels of a generator, from one forward pass over `given`. A layer that runs twice counts twice.
+    """Return the labels of a generator.
 
-    `losses` are those that the training loop really summed.
+    Args:
+        generator: trained module.
+        given: input of one forward pass. A layer that runs twice counts twice.
+        family: family of the generator.
+        losses: losses that the training loop summed.
     """
     ran = _trace(generator, given)
     convolutions = [part for part in ran if isinstance(part, _CONVOLUTIONS)]
@@ -113,23 +117,20 @@ def inspect(generator: nn.Module, given: Tensor, family: str, losses: tuple[str,
             "parameters": sum(parameter.numel() for parameter in generator.parameters()),
         },
         discrete={
-            "normalization": _most([_NORMS[type(part)] for part in ran if type(part) in _NORMS]),
+            "normalization": _most_frequent([_NORMS[type(part)] for part in ran if type(part) in _NORMS]),
             "last_nonlinearity": last if last in ("tanh", "sigmoid") else "none",
-            "block_nonlinearity": _most(
+            "block_nonlinearity": _most_frequent(
                 [_ACTIVATIONS[type(p)] for p in ran if id(p) in in_blocks and type(p) in _ACTIVATIONS]
             ),
-            "up_sampling": _most([kind for part in ran for kind in _up_sampling(part)]),
-            "down_sampling": _most([kind for part in ran for kind in _down_sampling(part)]),
+            "up_sampling": _most_frequent([kind for part in ran for kind in _up_sampling(part)]),
+            "down_sampling": _most_frequent([kind for part in ran for kind in _down_sampling(part)]),
             "skip_connections": "yes" if any(isinstance(part, (Sum, Concatenation)) for part in ran) else "no",
-            "kernel_size": _most(kernels),
+            "kernel_size": _most_frequent(kernels),
         },
         losses=losses,
     )
 
 
 def latent_size(given: Tensor, side: int) -> int:
-    """Channels of what a generator is given, float[1, C, h, w], where that is coarser than its picture of `side` pixels a side.
-
-    0 where it is given a picture.
-    """
+    """Return the channels of a generator's input float[1, C, h, w] if it is coarser than a picture of `side` pixels, else 0."""
     return given.shape[1] if given.shape[-1] < side else 0

@@ -1,4 +1,4 @@
-"""The loss terms that train the zoo's generators, by the names of `training.labels.LOSSES`."""
+"""Losses that train the zoo's generators, under the names of `training.labels.LOSSES`."""
 
 from __future__ import annotations
 
@@ -10,33 +10,40 @@ from torch import Tensor, nn
 
 
 def reconstruction(name: str, picture: Tensor, target: Tensor, low: float) -> Tensor:
-    """L1, L2 or pixel-wise cross-entropy of a picture in [low, 1] against its target."""
+    """Return L1, L2 or pixel-wise cross-entropy of a picture in [low, 1] and its target.
+
+    Raises:
+        ValueError: the name is unknown, or cross-entropy is asked of pictures that do not lie in [0, 1].
+    """
     if name == "L1":
         return F.l1_loss(picture, target)
     if name == "L2":
         return F.mse_loss(picture, target)
     if name == "cross_entropy":
         if low != 0.0:
-            raise ValueError(f"cross_entropy needs pictures in [0, 1], these begin at {low}")
-        # CUDA's autocast refuses it, whatever its inputs are.
+            raise ValueError(f"low must be 0 for cross_entropy, got {low}")
+        # CUDA's autocast refuses this function for all dtypes.
         with torch.autocast(picture.device.type, enabled=False):
             return F.binary_cross_entropy(picture.clamp(1e-4, 1 - 1e-4), target)
-    raise ValueError(f"unknown reconstruction loss {name!r}")
+    raise ValueError(f"reconstruction loss must be L1, L2 or cross_entropy, got {name!r}")
 
 
 def spectral(picture: Tensor, target: Tensor) -> Tensor:
-    """L1 between log amplitudes of the two spectra."""
+    """Return the L1 distance of the log amplitude spectra."""
     a, b = (torch.fft.rfft2(x, norm="ortho").abs().add(0.05).log() for x in (picture, target))
     return F.l1_loss(a, b)
 
 
 def kl(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of a diagonal normal from the standard one, mean over values."""
+    """Return the Kullback-Leibler divergence of a diagonal normal from the standard normal, averaged over values."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
 
 
 def mmd(latent: Tensor) -> Tensor:
-    """Maximum mean discrepancy between latent vectors and the standard normal, inverse multiquadratic kernel (arXiv 1711.01558)."""
+    """Return the maximum mean discrepancy of latent vectors and the standard normal (arXiv 1711.01558).
+
+    The kernel is inverse multiquadratic.
+    """
     vectors = latent.permute(0, 2, 3, 1).reshape(-1, latent.shape[1])
     vectors = vectors[torch.randperm(len(vectors), device=latent.device)[:256]]
     prior = torch.randn_like(vectors)
@@ -49,7 +56,7 @@ def mmd(latent: Tensor) -> Tensor:
 
 
 def patch_mmd(picture: Tensor, photo: Tensor, side: int = 8, count: int = 256) -> Tensor:
-    """Maximum mean discrepancy between the patches of two sets that show different content (arXiv 1502.02761), the same kernel."""
+    """Return the maximum mean discrepancy of the patches of two sets with different content (arXiv 1502.02761)."""
 
     def patches(x: Tensor) -> Tensor:
         every = F.unfold(x.float(), side, stride=side // 2).transpose(1, 2).flatten(0, 1)
@@ -64,21 +71,21 @@ def patch_mmd(picture: Tensor, photo: Tensor, side: int = 8, count: int = 256) -
     return kernel(a, a) + kernel(b, b) - 2 * kernel(a, b)
 
 
-def critic_loss(name: str, real: Tensor, fake: Tensor) -> Tensor:
-    """What the discriminator minimises, from its outputs on photos and pictures."""
+def critic_loss(name: str, photo: Tensor, fake: Tensor) -> Tensor:
+    """Return the critic's loss, given its scores of photos and of generated pictures."""
     if name == "adversarial":
-        return F.softplus(-real).mean() + F.softplus(fake).mean()
+        return F.softplus(-photo).mean() + F.softplus(fake).mean()
     if name == "hinge":
-        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+        return F.relu(1 - photo).mean() + F.relu(1 + fake).mean()
     if name == "least_squares":
-        return (real - 1).square().mean() + fake.square().mean()
+        return (photo - 1).square().mean() + fake.square().mean()
     if name == "WGAN":
-        return fake.mean() - real.mean()
-    raise ValueError(f"unknown adversarial loss {name!r}")
+        return fake.mean() - photo.mean()
+    raise ValueError(f"adversarial loss must be adversarial, hinge, least_squares or WGAN, got {name!r}")
 
 
 def generator_loss(name: str, fake: Tensor) -> Tensor:
-    """What the generator minimises, from the discriminator's output on its pictures."""
+    """Return the generator's adversarial loss, given the critic's scores of its pictures."""
     if name == "adversarial":
         return F.softplus(-fake).mean()
     if name == "least_squares":
@@ -86,16 +93,16 @@ def generator_loss(name: str, fake: Tensor) -> Tensor:
     return -fake.mean()
 
 
-def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    """WGAN-GP (arXiv 1704.00028): the critic's gradient between photo and picture should have length one."""
-    mix = torch.rand(len(real), 1, 1, 1, device=real.device)
-    between = (mix * real + (1 - mix) * fake).detach().requires_grad_(True)
+def gradient_penalty(critic: nn.Module, photo: Tensor, fake: Tensor) -> Tensor:
+    """Return the gradient penalty of WGAN-GP (arXiv 1704.00028): gradients between photo and picture should have unit norm."""
+    mix = torch.rand(len(photo), 1, 1, 1, device=photo.device)
+    between = (mix * photo + (1 - mix) * fake).detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
 
 
 class PatchCritic(nn.Module):
-    """A discriminator of patches (arXiv 1611.07004): four strided convolutions, one score a patch."""
+    """Patch critic (arXiv 1611.07004): three strided convolutions, and one score per patch."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -106,4 +113,6 @@ class PatchCritic(nn.Module):
         self.body = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.body(x)
+        """Map float[N, 3, H, W] to scores float[N, 1, h, w]."""
+        scores: Tensor = self.body(x)
+        return scores

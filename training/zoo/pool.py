@@ -1,4 +1,4 @@
-"""Build many generators at once: one process a core, one file a generator, what is there already is kept."""
+"""Build generators in parallel processes, one file per generator. Finished generators are skipped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from training.photos import photo_split, read_index
+from training.data.sources import photo_split, read_index
 from training.zoo.build import Budget, Photos, build_one
 from training.zoo.files import read_entry
 from training.zoo.space import Config
@@ -23,7 +23,7 @@ _photos: Photos | None = None
 
 
 def prepare_photos(data: Path, out: Path, size: int) -> Path:
-    """Cut one `size` x `size` centre crop a photo, on the 16-pixel grid that its JPEG may have, into `out`/photos-SIZE.npz."""
+    """Write centre crops of all photos, aligned to the 16-pixel grid of JPEG, to `out`/photos-SIZE.npz, and return its path."""
     path = out / f"photos-{size}.npz"
     if path.exists():
         return path
@@ -42,7 +42,7 @@ def prepare_photos(data: Path, out: Path, size: int) -> Path:
 
 
 def leave_with_parent() -> None:
-    """End this process with its parent: killed work must not leave a worker that goes on computing beside the next one."""
+    """End this process when its parent ends, so that a killed build leaves no workers behind."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -71,7 +71,7 @@ def _is_built(config: Config, out: Path) -> bool:
         return False
     if read_entry(path)["config"] != asdict(config):
         raise ValueError(
-            f"{path} was built from another draw; give the count and seed that it was built with, or another folder"
+            f"{path} must match the drawn config; pass the count and seed that it was built with, or another folder"
         )
     return True
 
@@ -79,13 +79,13 @@ def _is_built(config: Config, out: Path) -> bool:
 def build_all(
     configs: Sequence[Config], photos: Path, budget: Budget, out: Path, workers: int, device: str
 ) -> Iterator[dict[str, object]]:
-    """Build the configs that have no file in `out` yet; yields each one's index entry as it is done.
+    """Build the configs that have no file in `out` yet, and yield the entry of each when it is finished.
 
     Raises:
-        ValueError: a file there is of another config: `out` holds another zoo.
+        ValueError: a file in `out` was built from another config.
     """
     context = multiprocessing.get_context("spawn")
-    for temporary in out.glob(".*.npz"):  # of builds that were killed
+    for temporary in out.glob(".*.npz"):  # left by killed builds
         temporary.unlink()
     waiting = [config for config in configs if not _is_built(config, out)]
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(photos,)) as pool:

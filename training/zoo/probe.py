@@ -1,4 +1,4 @@
-"""A quick probe: does anything linear in the pictures' spectra tell the insides of generators that it never saw?"""
+"""Linear probe: predict the parameters of unseen generators from the spectra of their pictures."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from training.dataset import Collection, Sample
-from training.index.lines import read
-from training.index.load import collect
+from training.data.dataset import Collection, Sample
+from training.data.index.load import collect
+from training.data.index.records import read
 from training.metrics import macro_f1, random_macro_f1
 
 TILE = 64
 
 
 def spectrum(pixels: np.ndarray) -> np.ndarray:
-    """Mean log amplitude of the high-pass residual's 64x64 tiles, one half-plane: uint8[H, W, 3] -> float32[64 * 33]."""
+    """Return the log amplitude of the high-pass residual, averaged over 64x64 tiles: uint8[H, W, 3] -> float32[64 * 33]."""
     grey = pixels.astype(np.float32).mean(-1)
     residual = grey - uniform_filter(grey, 3)
     rows, columns = (side // TILE for side in residual.shape)
@@ -29,15 +29,22 @@ def spectrum(pixels: np.ndarray) -> np.ndarray:
     return np.log(amplitude + 1).astype(np.float32).ravel()
 
 
-def _heads(collection: Collection, samples: list[Sample]) -> dict[str, np.ndarray]:
-    """The answers by label, one a sample."""
+def _labels(collection: Collection, samples: list[Sample]) -> dict[str, np.ndarray]:
+    """Return the true label of each sample, by parameter."""
     labels = [collection.sources[sample.source].labels for sample in samples]
-    answers = {name: np.array([label.discrete[name] for label in labels]) for name in ("up_sampling", "normalization")}
-    return answers | {"family": np.array([label.family for label in labels])}
+    labels_by_head = {
+        name: np.array([label.discrete[name] for label in labels]) for name in ("up_sampling", "normalization")
+    }
+    return labels_by_head | {"family": np.array([label.family for label in labels])}
 
 
 def run(index_file: Path, pictures: int = 30) -> dict[str, object]:
-    """Fit on training generators and photos, answer for test generators and photos; every figure beside the mode's."""
+    """Fit on pictures of training generators and evaluate on test generators, with the most frequent value as a baseline.
+
+    Args:
+        index_file: index of the dataset.
+        pictures: pictures per generator.
+    """
     index = read(index_file)
     zoo = {key for key, source in index.sources.items() if source.zoo and source.labels is not None}
     collection = collect(replace(index, entries=[entry for entry in index.entries if entry.source in zoo]))
@@ -49,19 +56,19 @@ def run(index_file: Path, pictures: int = 30) -> dict[str, object]:
             by_source.setdefault(sample.source, []).append(sample)
         parts[split] = [sample for members in by_source.values() for sample in members[:pictures]]
     features = {split: np.stack([spectrum(s.pixels) for s in samples]) for split, samples in parts.items()}
-    answers = {split: _heads(collection, samples) for split, samples in parts.items()}
+    labels_by_head = {split: _labels(collection, samples) for split, samples in parts.items()}
     heads = {}
-    for name, known in answers["train"].items():
+    for name, known in labels_by_head["train"].items():
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.001, max_iter=300))
-        said = model.fit(features["train"], known).predict(features["test"])
-        truth = answers["test"][name]
+        predicted = model.fit(features["train"], known).predict(features["test"])
+        truth = labels_by_head["test"][name]
         values, counts = np.unique(known, return_counts=True)
         mode = np.full(len(truth), values[counts.argmax()])
         heads[name] = {
-            "macro_f1": macro_f1(truth, said),
+            "macro_f1": macro_f1(truth, predicted),
             "mode_macro_f1": macro_f1(truth, mode),
             "random_macro_f1": random_macro_f1(known, truth),
-            "accuracy": float((said == truth).mean()),
+            "accuracy": float((predicted == truth).mean()),
             "mode_accuracy": float((mode == truth).mean()),
         }
     return {

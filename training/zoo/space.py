@@ -1,4 +1,4 @@
-"""The search space of the zoo: every choice a generator is drawn from, and the draw itself."""
+"""Search space of the zoo, and the draw of configs from it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ADVERSARIAL = ("adversarial", "hinge", "WGAN", "least_squares")
 
 @dataclass(frozen=True)
 class Space:
-    """The values each choice may take; a value named twice is drawn twice as often."""
+    """Values of each choice. A value that is listed twice is drawn twice as often."""
 
     width: tuple[int, ...] = (16, 24, 32)
     levels: tuple[int, ...] = (1, 2, 1, 2, 2)
@@ -36,7 +36,7 @@ class Space:
     spectral: tuple[bool, ...] = (False, False, True)
 
 
-# What the generators of a family differ in beyond the choices above.
+# Tasks or variants within a family.
 TASKS: dict[str, tuple[str, ...]] = {
     "vae": ("",),
     "gan": ("plain", "residual", "style"),
@@ -50,7 +50,7 @@ TASKS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Config:
-    """One generator to be: its family, its seed and one value from each choice of the space."""
+    """Config of one generator: family, seed, and one value of each choice."""
 
     name: str
     family: str
@@ -76,14 +76,14 @@ class Config:
 
 
 def _balanced(values: Sequence, count: int, rng: np.random.Generator) -> list:
-    """`count` draws in which each value comes as often as any other, in random order."""
+    """Draw `count` values in random order, each equally often."""
     return [values[i % len(values)] for i in rng.permutation(count)]
 
 
 def _settle(config: Config) -> Config:
-    """Resolve choices that exclude one another, as the family's own practice does."""
+    """Resolve incompatible choices, following common practice in the family."""
     if config.kernel == 7:
-        # A wide kernel on many channels would take a whole budget for its pictures alone.
+        # A wide kernel on many channels would spend the whole budget on generating pictures.
         config = replace(config, width=16)
     family, decodes = config.family, config.family == "vae" or config.task in ("tokens", "latent")
     if family == "gan":
@@ -93,7 +93,7 @@ def _settle(config: Config) -> Config:
             reconstruction="",
             skip={"plain": False, "residual": True}.get(config.task, config.skip),
             levels=1 + config.levels,
-            # Beside its adversary each gets one loss on statistics: an adversary alone collapses within a minute's training.
+            # An adversarial loss alone collapses within a minute of training, so a statistical loss is added.
             regulariser="MMD" if config.regulariser else "",
             spectral=config.spectral or not config.regulariser,
             last_nonlinearity="tanh" if config.last_nonlinearity == "none" else config.last_nonlinearity,
@@ -105,18 +105,18 @@ def _settle(config: Config) -> Config:
     if family not in ("translation", "attack") and config.task != "pixels":
         config = replace(config, down_sampling="none")
     if family in ("flow", "attack") or config.task in ("pixels", "sub_pixels"):
-        # What they minimise is given by what they are.
+        # The method defines the loss.
         config = replace(config, adversary="", spectral=False, last_nonlinearity="none")
     if family == "flow" or config.task == "sub_pixels":
         config = replace(config, reconstruction="", up_sampling="pixel_shuffle", levels=1)
     if config.task == "tokens":
-        # One token a 4x4 patch: the prior's cost grows with their number.
+        # One token per 4x4 patch, because the prior's cost grows with the number of tokens.
         config = replace(config, levels=2)
     if family == "translation":
-        # Most have skips, as most that are in use: without, a minute's training leaves a blur.
+        # Most have skips, like most networks in use. Without them, a minute of training leaves a blur.
         config = replace(config, skip=config.skip or config.seed % 2 == 0)
     if config.task == "cycle":
-        # Unpaired pictures can only be learnt from through an adversary; a step takes two networks and five passes.
+        # Unpaired training needs an adversary. A step takes two networks and five passes.
         config = replace(
             config,
             width=16,
@@ -126,10 +126,10 @@ def _settle(config: Config) -> Config:
             spectral=False,
         )
     if family == "attack":
-        # Gradients with respect to every pixel cost several passes a picture.
+        # Gradients with respect to pixels cost several passes per picture.
         config = replace(config, reconstruction="", up_sampling="none", width=16)
     if config.task == "pixels":
-        # Noise cannot be told through a bottleneck without skips, and every picture takes several passes.
+        # Noise cannot be predicted through a bottleneck without skips, and a picture takes several passes.
         config = replace(
             config,
             skip=True,
@@ -138,7 +138,7 @@ def _settle(config: Config) -> Config:
             reconstruction="L1" if config.reconstruction == "L1" else "L2",
         )
     if config.normalization == "instance":
-        # Instance norm takes a picture's own colours away; only a connection around it brings them back.
+        # Instance norm removes a picture's colours; only a connection around it restores them.
         config = replace(config, skip=True, task="residual" if config.task == "plain" else config.task)
     if config.reconstruction == "cross_entropy":
         config = replace(config, last_nonlinearity="sigmoid")
@@ -146,21 +146,27 @@ def _settle(config: Config) -> Config:
 
 
 def draw(count: int, seed: int, families: Sequence[str], rounds: int = 1) -> list[Config]:
-    """Draw `rounds` times `count` configs, each time balanced over families and, within a family, over the values of every choice.
+    """Draw configs, balanced over families and, within a family, over the values of every choice.
 
-    A family's draw does not depend on which other families are drawn, nor a round's on how many there are: a zoo can grow. A second
-    round is the first one of the next seed, under other names.
+    The draw of a family does not depend on the other families, and the draw of a round does not depend on the number of rounds, so that a
+    zoo can grow. Round i is the first round of seed + i, under other names.
+
+    Args:
+        count: generators per round.
+        seed: seed of the first round.
+        families: families to draw.
+        rounds: number of rounds.
     """
-    a_family = math.ceil(count / len(families))
-    return [config for i in range(rounds) for config in _round(count, seed + i, families, i * a_family)]
+    per_family = math.ceil(count / len(families))
+    return [config for i in range(rounds) for config in _round(count, seed + i, families, i * per_family)]
 
 
 def _round(count: int, seed: int, families: Sequence[str], first: int) -> list[Config]:
-    """One draw, whose names count from `first`."""
+    """Draw one round, with names numbered from `first`."""
     configs = []
-    for place, family in enumerate(families):
+    for position, family in enumerate(families):
         rng = np.random.default_rng([seed, list(FAMILIES).index(family)])
-        size = len(range(place, count, len(families)))
+        size = len(range(position, count, len(families)))
         choices = asdict(Space()) | {"task": TASKS[family]}
         columns = {name: _balanced(values, size, rng) for name, values in choices.items()}
         seeds = rng.integers(0, 2**31, size)
@@ -169,5 +175,5 @@ def _round(count: int, seed: int, families: Sequence[str], first: int) -> list[C
             configs.append(
                 _settle(Config(name=f"{family}-{first + i:03d}", family=family, seed=int(seeds[i]), **picked))
             )
-    # Families alternate, so that a build that is stopped early is balanced too.
+    # Families alternate, so that an interrupted build is balanced too.
     return sorted(configs, key=lambda config: (config.name.rsplit("-", 1)[1], families.index(config.family)))

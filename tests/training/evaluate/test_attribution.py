@@ -17,7 +17,7 @@ from export.calibration import (
     fit_same_generator,
 )
 from tests.training.evaluate.synthetic_predictions import DIMENSION, gallery, naming_from, predictions
-from training.dataset import Collection, Generator
+from training.data.dataset import Collection, Generator
 from training.evaluate.attribution import (
     MANY,
     attribution_metrics,

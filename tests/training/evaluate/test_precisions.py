@@ -13,7 +13,7 @@ from edgeparse.bundle import open_bundle
 from edgeparse.gallery import Gallery
 from tests.conftest import edit_manifest
 from tests.synthetic_collection import synthetic_collection
-from training.dataset import Collection
+from training.data.dataset import Collection
 from training.evaluate.precisions import points_lost_by_target, precision_rows
 from training.evaluate.results import bundle_identity, is_measured_on
 from training.evaluate.tasks import evaluate

@@ -12,11 +12,11 @@ import pytest
 from edgeparse.backends.select import create
 from edgeparse.bundle import default_folder, open_bundle
 from tests.synthetic_collection import synthetic_collection
-from training.dataset import Generator
+from training.data.dataset import Generator
+from training.data.index.records import Entry, Index, Place
 from training.evaluate import robustness
 from training.evaluate.robustness import EDITS, ZOO_PICTURES, measure_edits, select_entries
 from training.evaluate.run import SIZE_SPLITS
-from training.index.lines import Entry, Index, Place
 
 
 def test_edits_are_measured_on_zoo_and_public_pictures() -> None:

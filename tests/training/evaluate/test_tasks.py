@@ -12,7 +12,8 @@ import pytest
 from edgeparse.bundle import open_bundle
 from tests.conftest import edit_manifest
 from tests.synthetic_collection import synthetic_collection
-from training.dataset import Collection, Generator
+from training.data.dataset import Collection, Generator
+from training.data.index.records import Entry, Index, Place, source_key
 from training.evaluate import model_parsing
 from training.evaluate.attribution import (
     MANY,
@@ -22,7 +23,6 @@ from training.evaluate.predict import first_pictures
 from training.evaluate.results import write_result
 from training.evaluate.run import compact
 from training.evaluate.tasks import check_splits, select_entries
-from training.index.lines import Entry, Index, Place, source_key
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
 
 

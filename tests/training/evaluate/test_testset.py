@@ -14,15 +14,15 @@ from PIL import Image
 from edgeparse.backends.select import create
 from edgeparse.bundle import open_bundle
 from tests.conftest import noise
-from training.codecs import Jpeg
-from training.dataset import Generator, as_it_comes
+from training.data.augment import Jpeg
+from training.data.dataset import Generator, as_it_comes
+from training.data.index.load import collect
+from training.data.index.records import Entry, Index, Place, read
 from training.evaluate import testset
 from training.evaluate.model_parsing import Attributes
 from training.evaluate.predict import Predictions
 from training.evaluate.results import is_measured_on
 from training.evaluate.summary_metrics import VariantOutputs, degradations
-from training.index.lines import Entry, Index, Place, read
-from training.index.load import collect
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
 
 

@@ -15,16 +15,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.synthetic_collection import synthetic_collection
 from training import metrics
-from training.dataset import Collection, as_it_comes
+from training.data.dataset import Collection, as_it_comes
 from training.evaluate.targets import TARGETS
 from training.experiments import ablations, published_network
 from training.experiments.ablations import perform, prepare, smaller_zoo
 from training.experiments.study_runs import RUNS, Run
-from training.networks import Network, NetworkConfig
-from training.objectives import Proxies, Targets, Weights, heads
+from training.fit.losses import Proxies, Targets, Weights, training_losses
+from training.fit.train import load
+from training.fit.validation import Validation
+from training.model.network import Network, NetworkConfig
 from training.report import accuracy, sources
-from training.train import load
-from training.validation import Validation
 
 FEW = frozenset({"sd1", "glid-3-xl", "disco-diffusion", "ldm-fourier"})
 # The first run, of a small network.
@@ -55,15 +55,15 @@ def test_runs_change_what_they_describe() -> None:
     assert len({run.name for run in RUNS}) == len(RUNS)
     baseline = RUN.settings(5)
     assert baseline == ablations.Settings(megapixels=5)
-    assert run("no-twins").settings(5) == replace(baseline, twins=False)
-    assert run("no-public").settings(5) == replace(baseline, real_share=0.0)
+    assert run("no-twins").settings(5) == replace(baseline, paired=False)
+    assert run("no-public").settings(5) == replace(baseline, public_fraction=0.0)
     assert run("seed-2").settings(5) == replace(baseline, seed=2)
-    assert run("no-emphasis").settings(5) == replace(baseline, emphasis=0.0)
+    assert run("no-emphasis").settings(5) == replace(baseline, hard_example_weight=0.0)
     assert run("no-tones").settings(5) == replace(baseline, toned=0.0)
     assert run("no-muon").settings(5) == replace(baseline, muon=False)
     assert run("published").published_settings(3) == ablations.Settings(3, sizes=((1.0, 64),))
     assert run("published-adamw").published_settings(3) == ablations.Settings(
-        3, rate=5e-4, muon=False, sizes=((1.0, 64),)
+        3, lr=5e-4, muon=False, sizes=((1.0, 64),)
     )
     assert run("published-long").published_settings(3) == ablations.Settings(12, sizes=((1.0, 64),))
     for name in ("magnitude", "low-frequency", "repetitive", "symmetric"):
@@ -123,14 +123,14 @@ def test_published_network_trains_a_step() -> None:
     chosen += [s for s in collection.samples if collection.sources[s.source].name == "vae-000"][:2]
     given = torch.from_numpy(np.concatenate([published_network.frame(sample.pixels) for sample in chosen]))
     source = torch.tensor([sample.source for sample in chosen])
-    targets = Targets.of(collection.sources, torch.device("cpu"))
+    targets = Targets.from_sources(collection.sources, torch.device("cpu"))
     outputs = made(given)
     assert outputs["fingerprint"].shape == (3, 3, 64, 64)
     reference = Network(NetworkConfig(fen_width=16, fen_blocks=1, trunk=(16,), hidden=16, embedding=64))
     with torch.no_grad():
         shapes = {name: value.shape for name, value in reference.eval()(given).items()}
     assert {name: value.shape for name, value in outputs.items()} == shapes
-    loss = sum(heads(outputs, source, targets, Weights(), Proxies(collection.sources, 64)).values())
+    loss = sum(training_losses(outputs, source, targets, Weights(), Proxies(collection.sources, 64)).values())
     assert isinstance(loss, torch.Tensor)
     before = made.fen.layers[0][0].weight.detach().clone()  # type: ignore[index, union-attr]
     optimizer = torch.optim.AdamW(made.parameters(), 1e-3)

@@ -10,10 +10,10 @@ import numpy as np
 
 from tests.conftest import noise
 from tests.synthetic_collection import labels
-from training.codecs import Jpeg
-from training.dataset import Generator
+from training.data.augment import Jpeg
+from training.data.dataset import Generator
+from training.data.index.records import Entry, Index, Place
 from training.experiments import retrained_generators
-from training.index.lines import Entry, Index, Place
 from training.zoo.files import differences
 from training.zoo.space import Config, draw
 
@@ -23,7 +23,9 @@ JPEG = Jpeg(83, 2)
 def generator_file(path: Path, config: Config, twins: list[int]) -> Path:
     pictures = np.stack([noise(16, 16, twin) for twin in twins])
     entry = np.array(json.dumps({"config": asdict(config)}))
-    np.savez_compressed(path, differences=differences(pictures), twins=twins, splits=["test"] * len(twins), entry=entry)
+    np.savez_compressed(
+        path, differences=differences(pictures), paired=paired, splits=["test"] * len(twins), entry=entry
+    )
     return path
 
 

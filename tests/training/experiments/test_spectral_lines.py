@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from tests.synthetic_collection import PUBLIC, synthetic_collection
-from training import lines
-from training.dataset import Collection, Generator
+from training.data.dataset import Collection, Generator
+from training.data.folds import FOLDS
+from training.data.index.records import Entry, Index, Place
 from training.experiments import spectral_lines
-from training.folds import FOLDS
-from training.index.lines import Entry, Index, Place
+from training.fit import heads_lines
 
 
 def test_public_part_has_no_zoo() -> None:
@@ -31,14 +31,14 @@ def test_every_public_generator_is_evaluated_once_by_lines_not_fitted_on_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     learnt: list[set[str]] = []
-    fitted = lines.fitted
+    fitted = heads_lines.fit_lines
 
     def watched(collection: Collection, seed: int) -> dict:
         learnt.append({collection.sources[s.source].name for s in collection.samples if s.variants})
         return fitted(collection, seed)
 
-    monkeypatch.setattr(lines, "WINDOWS", 1)
-    monkeypatch.setattr(lines, "fitted", watched)
+    monkeypatch.setattr(heads_lines, "WINDOWS", 1)
+    monkeypatch.setattr(heads_lines, "fitted", watched)
     monkeypatch.setattr(spectral_lines, "read", lambda _path: Index({}, []))
     monkeypatch.setattr(spectral_lines, "collect", lambda _index: _without_zoo(synthetic_collection()))
     monkeypatch.setattr(spectral_lines, "RESULT", tmp_path / "lines.json")

@@ -1,0 +1,1 @@
+"""Pictures: their sources, index, splits, augmentation and batches."""

@@ -1,0 +1,1 @@
+"""Training: losses, optimizer, trainer, and the heads that are fitted last."""
