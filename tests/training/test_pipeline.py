@@ -15,8 +15,8 @@ from PIL import Image
 from edgeparse import Parser
 from edgeparse.bundle import open_bundle
 from export.__main__ import bundle as export_bundle
+from export.__main__ import fp16 as fp16_bundle
 from export.__main__ import refit as refit_bundle
-from export.__main__ import to_fp16 as fp16_bundle
 from tests.conftest import edit_manifest, noise
 from training.data.index import scan
 from training.data.index.command import main as index
