@@ -1,6 +1,7 @@
 """Denoising diffusion, in pixels or in the latent space of an autoencoder.
 
-A minute of training gives no sampler that paints a scene from noise. A picture therefore starts as in SDEdit (arXiv 2108.01073), from a photo
+A minute of training gives no sampler that paints a scene from noise. A picture therefore starts as in SDEdit (arXiv 2108.01073), from a
+photo
 with part of the noise added. The content comes from the photo, the details from the model.
 """
 

@@ -1,6 +1,7 @@
 """Normalising flows of affine couplings (arXiv 1605.08803) for super-resolution (as in arXiv 2006.14200).
 
-The 2x2 means of a photo are kept, and the flow generates the details between them from noise. The loss is the negative log likelihood. Up to
+The 2x2 means of a photo are kept, and the flow generates the details between them from noise. The loss is the negative log likelihood.
+Up to
 a constant this is the Kullback-Leibler divergence from data to model, so its label is KL.
 """
 

@@ -1,7 +1,8 @@
 """Unconditional spatial GANs (arXiv 1611.08207): a grid of noise becomes a texture of any size.
 
 As in the paper, a generator learns the texture of a few photos, which a small network can do in a minute. Plain ones are stacks as in DCGAN
-(arXiv 1511.06434), and residual ones have skips. Style-modulated ones (as in arXiv 1812.04948) map the mean of the noise to scales and shifts
+(arXiv 1511.06434), and residual ones have skips. Style-modulated ones (as in arXiv 1812.04948) map the mean of the noise to scales and
+shifts
 of all channels.
 """
 
