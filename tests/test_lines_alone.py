@@ -38,7 +38,7 @@ def test_every_public_generator_is_judged_once_by_lines_that_did_not_learn_from_
         return fitted(collection, seed)
 
     monkeypatch.setattr(heads_lines, "WINDOWS", 1)
-    monkeypatch.setattr(heads_lines, "fitted", watched)
+    monkeypatch.setattr(heads_lines, "fit_lines", watched)
     monkeypatch.setattr(lines_alone, "read", lambda _path: Index({}, []))
     monkeypatch.setattr(lines_alone, "collect", lambda _index: _without_zoo(made_collection()))
     monkeypatch.setattr(lines_alone, "RESULT", tmp_path / "lines.json")

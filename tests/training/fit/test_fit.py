@@ -558,7 +558,7 @@ def test_after_heavy_edits_the_answer_is_learnt_that_was_given_before_them(monke
     photos, pictures = seen(0), seen(1)
     before = said(photos)
     assert abs(before[64:].mean() - before[:64].mean()) > 0.2
-    monkeypatch.setattr(heads_outputs, "LABELS", 0.0)
+    monkeypatch.setattr(heads_outputs, "LABEL_WEIGHT", 0.0)
     made.load_state_dict(made.state_dict() | heads_outputs.fit_outputs(made, sources, pictures, photos, 0))
     assert said(photos)[64:].mean() == pytest.approx(before[:64].mean(), abs=0.05)
 
