@@ -94,13 +94,15 @@ def find(pixels: NDArray[np.uint8]) -> tuple[Message, int] | None:
     best: tuple[Message, int] | None = None
     blocks = _chroma_blocks(pixels)
     for centre in _CENTRES.values():
-        votes = np.abs(blocks + np.float32(2 * centre)).max(axis=1, initial=0) % _STEP > _STEP / 2
+        largest = np.abs(blocks + np.float32(2 * centre)).max(axis=1, initial=0)
+        # A zero bit lies at a quarter of a step and a one at three quarters: the sine is a soft vote.
+        votes = -np.sin(largest * np.float32(2 * np.pi / _STEP))
         for message in MESSAGES:
             length = len(message.bits)
             if len(votes) < 8 * length:
                 continue
             rows = votes[: len(votes) // length * length].reshape(-1, length)
-            decoded = rows.mean(axis=0) > 127 / 255
+            decoded = rows.mean(axis=0) > 0
             equal = int(np.sum(decoded == np.array(message.bits, bool)))
             if equal >= message.least and (best is None or equal / length > best[1] / len(best[0].bits)):
                 best = message, equal
