@@ -57,5 +57,5 @@ def from_fields(fields: dict[str, Any], where: str, raw: str) -> Signal | None:
         strength="medium" if label == "1" else "weak",
         raw=raw,
         meaning=_MEANING[label],
-        **{name: fields[name] for name in FIELDS if isinstance(fields.get(name), (str, int))},
+        details={name: fields[name] for name in FIELDS if isinstance(fields.get(name), (str, int))},
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from edgeparse.provenance import jumbf, source_types
+from edgeparse.provenance import cbor, jumbf, source_types
 from edgeparse.provenance.containers import Container
 from edgeparse.provenance.names import CAMERA_SIGNERS, EDITORS, GENERATORS, find_name
 from edgeparse.provenance.signals import Says, Signal, Strength, Verification, make_signal
@@ -32,8 +32,22 @@ _MAX_CHAIN = 8
 _MAX_FILE = 256 * 1024 * 1024
 _EDITS = frozenset(
     f"c2pa.{action}"
-    for action in "adjustedColor color_adjustments cropped drawing edited enhanced filtered orientation placed "
-    "redacted resized addedText removed unknown".split()
+    for action in [
+        "adjustedColor",
+        "color_adjustments",
+        "cropped",
+        "drawing",
+        "edited",
+        "enhanced",
+        "filtered",
+        "orientation",
+        "placed",
+        "redacted",
+        "resized",
+        "addedText",
+        "removed",
+        "unknown",
+    ]
 )
 # Failures that concern the certificate or a time stamp, not the signature or the picture.
 _TRUST_CODES = ("signingCredential.", "timeStamp.", "timeOfSigning.", "cawg.")
@@ -110,9 +124,7 @@ def read(container: Container, data: bytes, *, trust: str | None = None) -> list
     try:
         store = _verify(data, container, trust) or _from_jumbf(block.data)
     except ValueError as error:
-        return [
-            make_signal("c2pa", "other", block.where, verification="invalid", strength="weak", problem=str(error))
-        ]
+        return [make_signal("c2pa", "other", block.where, verification="invalid", strength="weak", problem=str(error))]
     return [_signal(store, block.where)]
 
 
@@ -150,7 +162,7 @@ def _signal(store: _Store, where: str) -> Signal:
         verification=verification,
         strength=strength,
         raw=raw,
-        **details,
+        details=details,
     )
 
 
@@ -197,7 +209,9 @@ def _own_statement(manifest: Manifest) -> tuple[Says, str, str | None]:
         name = find_name(action.agent, GENERATORS)
         if name:
             return "generated", name, None
-    edits = [a for a in manifest.actions if a.source and source_types.says_of(a.source) in ("generated", "edited with AI")]
+    edits = [
+        a for a in manifest.actions if a.source and source_types.says_of(a.source) in ("generated", "edited with AI")
+    ]
     if edits:
         # Photoshop also marks the opening of a file; the entry that names an agent says which tool it was.
         edit = next((action for action in edits if action.agent), edits[0])
@@ -294,7 +308,7 @@ def _signer(box: jumbf.Superbox) -> str:
         cose = signature.value() if signature else None
         if not isinstance(cose, list) or len(cose) < 2:
             return ""
-        protected = jumbf.cbor.decode(cose[0]) if isinstance(cose[0], bytes) and cose[0] else {}
+        protected = cbor.decode(cose[0]) if isinstance(cose[0], bytes) and cose[0] else {}
         for header in (protected, cose[1]):
             for key in ("33", "x5chain"):
                 chain = header.get(key) if isinstance(header, dict) else None
@@ -316,7 +330,7 @@ def _verify(data: bytes, container: Container, trust: str | None) -> _Store | No
     if mime is None or len(data) > _MAX_FILE:
         return None
     try:
-        import c2pa
+        import c2pa  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         return None
     try:

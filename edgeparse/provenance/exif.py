@@ -64,7 +64,7 @@ def read(container: Container) -> list[Signal]:
 
 def _block(found: Directories, block: Block, container: Container) -> list[Signal]:
     texts = {name: _text(found.main.get(tag), tag) for tag, name in _TEXT_TAGS.items()}
-    texts["UserComment"] = user_comment(found.photo.get(USER_COMMENT), big_endian=found.tiff.big_endian)
+    texts["UserComment"] = user_comment(found.photo.get(USER_COMMENT), big_endian=found.tiff.order == "big")
     size = (container.width, container.height)
     signals: list[Signal] = []
     for name, text in texts.items():

@@ -47,7 +47,8 @@ def credit_signal(kind: str, value: str, where: str) -> Signal | None:
 
 def _datasets(data: bytes) -> list[tuple[tuple[int, int], str]]:
     """Return record and dataset numbers with their text, up to the first damage."""
-    found, position = [], 0
+    found: list[tuple[tuple[int, int], str]] = []
+    position = 0
     while len(found) < _MAX_DATASETS and position + 5 <= len(data) and data[position] == 0x1C:
         size = int.from_bytes(data[position + 3 : position + 5], "big")
         if size & 0x8000:

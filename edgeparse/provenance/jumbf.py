@@ -121,7 +121,8 @@ def _der(data: bytes, position: int) -> tuple[int, bytes, int]:
 
 
 def _der_items(data: bytes) -> list[tuple[int, bytes]]:
-    items, position = [], 0
+    items: list[tuple[int, bytes]] = []
+    position = 0
     while position < len(data) and len(items) < 200:
         tag, content, position = _der(data, position)
         items.append((tag, content))

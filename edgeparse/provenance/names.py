@@ -93,17 +93,84 @@ EDITORS = {
     )
 }
 CAMERA_MAKERS = tuple(
-    "apple asus blackmagic canon casio concord dji dxo eastman epson fairphone fujifilm fuji garmin ge google gopro "
-    "hasselblad hewlett-packard hmd hp honor htc huawei hmd infinix insta360 jvc kodak konica kyocera leica lenovo lg "
-    "lumix mamiya microsoft minolta motorola nikon nokia nothing nvidia olympus om oneplus oppo panasonic parrot "
-    "pentax phase polaroid realme ricoh rollei samsung sanyo sharp sigma skydio sony tecno toshiba vivo vivitar "
-    "xiaomi yuneec zte".split()
+    [
+        "apple",
+        "asus",
+        "blackmagic",
+        "canon",
+        "casio",
+        "concord",
+        "dji",
+        "dxo",
+        "eastman",
+        "epson",
+        "fairphone",
+        "fujifilm",
+        "fuji",
+        "garmin",
+        "ge",
+        "google",
+        "gopro",
+        "hasselblad",
+        "hewlett-packard",
+        "hmd",
+        "hp",
+        "honor",
+        "htc",
+        "huawei",
+        "hmd",
+        "infinix",
+        "insta360",
+        "jvc",
+        "kodak",
+        "konica",
+        "kyocera",
+        "leica",
+        "lenovo",
+        "lg",
+        "lumix",
+        "mamiya",
+        "microsoft",
+        "minolta",
+        "motorola",
+        "nikon",
+        "nokia",
+        "nothing",
+        "nvidia",
+        "olympus",
+        "om",
+        "oneplus",
+        "oppo",
+        "panasonic",
+        "parrot",
+        "pentax",
+        "phase",
+        "polaroid",
+        "realme",
+        "ricoh",
+        "rollei",
+        "samsung",
+        "sanyo",
+        "sharp",
+        "sigma",
+        "skydio",
+        "sony",
+        "tecno",
+        "toshiba",
+        "vivo",
+        "vivitar",
+        "xiaomi",
+        "yuneec",
+        "zte",
+    ]
 )
 # Signers of content credentials that certify a capture.
 CAMERA_SIGNERS = ("canon", "fujifilm", "leica camera", "nikon", "panasonic", "sony", "pixel camera")
 
 # What may follow a whole name: "26.9.0", "/26.9.0 (Windows)", " v2.4.3", " CC 2019".
-_VERSION = re.compile(r"(?:[\s/_·-]*(?:v|version|cc|cs|pro|classic|express)?[\s./_-]*\(?[\d.]|\s*[(/]|$)", re.IGNORECASE)
+_VERSION = re.compile(
+    r"(?:[\s/_·-]*(?:v|version|cc|cs|pro|classic|express)?[\s./_-]*\(?[\d.]|\s*[(/]|$)", re.IGNORECASE
+)
 
 
 def find_name(value: str, table: dict[str, str]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -107,11 +108,12 @@ def make_signal(
     verification: Verification = "declared",
     strength: Strength | None = None,
     raw: object = "",
-    **details: object,
+    details: Mapping[str, object] | None = None,
+    **more: object,
 ) -> Signal:
     """Build a signal from untrusted text: cut, printable, with the strength that follows unless given.
 
-    Empty details are dropped.
+    `details` and further keyword arguments become the signal's details; empty ones are dropped.
     """
     shown = clean_text(name, NAME_LIMIT) if name else ""
     return Signal(
@@ -122,7 +124,7 @@ def make_signal(
         verification,
         strength or default_strength(says, verification),
         clean_text(raw),
-        {key: clean_text(value, 300) for key, value in details.items() if value},
+        {key: clean_text(value, 300) for key, value in {**(details or {}), **more}.items() if value},
     )
 
 

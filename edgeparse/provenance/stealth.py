@@ -159,4 +159,4 @@ def _signals(text: str, where: str) -> list[Signal]:
     if not found:
         return [make_signal("stealth", "generated", where, raw=text, note="hidden text of an unknown dialect")]
     first = found[0]
-    return [make_signal("stealth", "generated", where, name=first.name, raw=text, **first.details)]
+    return [make_signal("stealth", "generated", where, name=first.name, raw=text, details=first.details)]

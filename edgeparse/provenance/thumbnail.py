@@ -48,7 +48,9 @@ def read(container: Container, pixels: NDArray[np.uint8] | None) -> list[Signal]
         if likeness is not None and likeness < LEAST_CORRELATION:
             where = f"{block.where} IFD1 thumbnail"
             return [
-                make_signal("thumbnail", "human edit", where, raw=f"correlation {likeness:.2f}", likeness=f"{likeness:.2f}")
+                make_signal(
+                    "thumbnail", "human edit", where, raw=f"correlation {likeness:.2f}", likeness=f"{likeness:.2f}"
+                )
             ]
     return []
 
@@ -102,4 +104,5 @@ def _grid(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     total[1:, 1:] = image.astype(np.float64).cumsum(0).cumsum(1)
     corners = total[np.ix_(rows, columns)]
     areas = np.maximum(np.outer(np.diff(rows), np.diff(columns)), 1)
-    return (corners[1:, 1:] - corners[:-1, 1:] - corners[1:, :-1] + corners[:-1, :-1]) / areas
+    means: NDArray[np.float64] = (corners[1:, 1:] - corners[:-1, 1:] - corners[1:, :-1] + corners[:-1, :-1]) / areas
+    return means

@@ -124,7 +124,8 @@ def _chroma_blocks(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     squares = (rows[:, ::2] + rows[:, 1::2]).astype(np.float32)
     red, green, blue = squares[:, :, 0], squares[:, :, 1], squares[:, :, 2]
     band = (blue - (0.299 * red + 0.587 * green + 0.114 * blue)) * np.float32(0.492 / 2)
-    return band.reshape(down, 4, across, 4).transpose(0, 2, 1, 3).reshape(-1, 16)[:, 1:]
+    coefficients: NDArray[np.float32] = band.reshape(down, 4, across, 4).transpose(0, 2, 1, 3).reshape(-1, 16)[:, 1:]
+    return coefficients
 
 
 def _decode(data: bytes) -> NDArray[np.uint8] | None:

@@ -79,7 +79,7 @@ def _source_type(packet: Packet, where: str) -> list[Signal]:
                 strength="weak" if code == "compositeSynthetic" else None,
                 raw=code,
                 source_type=code,
-                **(details if ai else {}),
+                details=details if ai else None,
             )
         )
         if ai:
@@ -87,7 +87,9 @@ def _source_type(packet: Packet, where: str) -> list[Signal]:
     if system or fields["AIPromptInformation"]:
         place = "AISystemUsed" if system else "AIPromptInformation"
         signals.append(
-            make_signal("xmp", "generated", f"{where} Iptc4xmpExt:{place}", name=system, raw=system or "", **details)
+            make_signal(
+                "xmp", "generated", f"{where} Iptc4xmpExt:{place}", name=system, raw=system or "", details=details
+            )
         )
     return signals
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 MAX_ENTRIES = 1000
@@ -14,42 +15,42 @@ class Tiff:
     """A TIFF block that answers tags of a directory."""
 
     data: bytes
-    big_endian: bool
+    order: Literal["big", "little"]
     first: int
 
     def directory(self, offset: int) -> tuple[dict[int, bytes], int]:
         """Return a directory's raw values by tag, and the offset of the next directory (0: none)."""
-        order = "big" if self.big_endian else "little"
-        data, values = self.data, dict[int, bytes]()
+        data = self.data
+        values: dict[int, bytes] = {}
         if not 8 <= offset <= len(data) - 2:
             return values, 0
-        count = int.from_bytes(data[offset : offset + 2], order)
+        count = int.from_bytes(data[offset : offset + 2], self.order)
         for index in range(min(count, MAX_ENTRIES)):
             at = offset + 2 + 12 * index
             entry = data[at : at + 12]
             if len(entry) < 12:
                 return values, 0
-            size = _SIZES.get(int.from_bytes(entry[2:4], order), 0) * int.from_bytes(entry[4:8], order)
+            size = _SIZES.get(int.from_bytes(entry[2:4], self.order), 0) * int.from_bytes(entry[4:8], self.order)
             if not 0 < size <= _MAX_VALUE:
                 continue
-            start = at + 8 if size <= 4 else int.from_bytes(entry[8:12], order)
+            start = at + 8 if size <= 4 else int.from_bytes(entry[8:12], self.order)
             if start + size <= len(data):
-                values.setdefault(int.from_bytes(entry[:2], order), data[start : start + size])
+                values.setdefault(int.from_bytes(entry[:2], self.order), data[start : start + size])
         after = offset + 2 + 12 * count
-        return values, int.from_bytes(data[after : after + 4], order)
+        return values, int.from_bytes(data[after : after + 4], self.order)
 
     def integer(self, value: bytes | None) -> int:
         """Return a SHORT or LONG value, 0 when there is none."""
         if not value:
             return 0
         size = 2 if len(value) == 2 else 4
-        return int.from_bytes(value[:size], "big" if self.big_endian else "little")
+        return int.from_bytes(value[:size], self.order)
 
 
 def parse(data: bytes) -> Tiff | None:
     """Return a TIFF block, or None when the header is not TIFF's."""
     if data[:4] == b"II*\0":
-        return Tiff(data, False, int.from_bytes(data[4:8], "little"))
+        return Tiff(data, "little", int.from_bytes(data[4:8], "little"))
     if data[:4] == b"MM\0*":
-        return Tiff(data, True, int.from_bytes(data[4:8], "big"))
+        return Tiff(data, "big", int.from_bytes(data[4:8], "big"))
     return None

@@ -28,7 +28,9 @@ C2PA_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 def pixels(height: int = 48, width: int = 64, channels: int = 3, seed: int = 0) -> np.ndarray:
     """uint8[height, width, channels] of coloured texture."""
     rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+    coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).resize(
+        (width, height), Image.Resampling.BICUBIC
+    )
     image = np.clip(np.asarray(coarse) + rng.normal(0, 6, (height, width, 3)), 0, 255).astype(np.uint8)
     return np.dstack([image, np.full((height, width), 255, np.uint8)]) if channels == 4 else image
 
@@ -139,7 +141,15 @@ def heif(brand: bytes = b"heic", *, store: bytes = b"", exif: bytes = b"", xmp: 
 
 def tiff_file(tags: dict[int, bytes]) -> bytes:
     """A TIFF of one grey pixel with further tags."""
-    values = {256: b"\1\0", 257: b"\1\0", 258: b"\x08\0", 259: b"\1\0", 262: b"\1\0", 273: b"\x08\0\0\0", 279: b"\1\0\0\0"}
+    values = {
+        256: b"\1\0",
+        257: b"\1\0",
+        258: b"\x08\0",
+        259: b"\1\0",
+        262: b"\1\0",
+        273: b"\x08\0\0\0",
+        279: b"\1\0\0\0",
+    }
     entries, extra = b"", b""
     tags = dict(sorted({**values, **tags}.items()))
     base = 8 + 4 + 2 + 12 * len(tags) + 4
@@ -265,7 +275,11 @@ def superbox(label: str, *contents: bytes) -> bytes:
 
 
 def manifest(
-    label: str, actions: list[dict[str, Any]], *, generator: str = "maker/1", ingredients: tuple[dict[str, Any], ...] = ()
+    label: str,
+    actions: list[dict[str, Any]],
+    *,
+    generator: str = "maker/1",
+    ingredients: tuple[dict[str, Any], ...] = (),
 ) -> bytes:
     assertions = [superbox("c2pa.actions", box(b"cbor", cbor({"actions": actions})))]
     assertions += [superbox("c2pa.ingredient", box(b"cbor", cbor(item))) for item in ingredients]

@@ -122,7 +122,9 @@ PROSE = {
     "a prompt that is prose": build.png(build.text("prompt", "Answer this prompt")),
     "a workflow of something else": build.png(build.text("workflow", json.dumps({"nodes": [1, 2]}))),
     "other JSON": build.png(build.text("parameters", json.dumps({"gain": 3}))),
-    "screenshot comment": build.png(build.text(XMP_KEY, build.xmp("<exif:UserComment>Screenshot</exif:UserComment>").decode())),
+    "screenshot comment": build.png(
+        build.text(XMP_KEY, build.xmp("<exif:UserComment>Screenshot</exif:UserComment>").decode())
+    ),
     "file of another tool": build.png(build.text("Software", "Midjourney Downloader Pro Max")),
     "a generator in a caption": build.jpeg_exif(build.exif({0x010E: "Made with Stable Diffusion? No: a photo"})),
     "a camera in a prompt": build.png(build.text("Description", "photo taken with nikon d750")),
@@ -216,7 +218,9 @@ def test_xmp_look_alike(packet: bytes) -> None:
 
 
 def test_credit_line() -> None:
-    assert only(build.jpeg_xmp(build.xmp("<photoshop:Credit>Made with Google AI</photoshop:Credit>"))).name == "Google AI"
+    assert (
+        only(build.jpeg_xmp(build.xmp("<photoshop:Credit>Made with Google AI</photoshop:Credit>"))).name == "Google AI"
+    )
     signal = only(build.jpeg(build.iptc((110, "Made with Google AI"))))
     assert (signal.kind, signal.says, signal.where) == ("iptc", "generated", "JPEG APP13/IPTC 2:110 Credit")
     assert only(build.jpeg(build.iptc((110, "Edited with Google AI")))).says == "edited with AI"
@@ -307,7 +311,9 @@ def test_xai_pair() -> None:
     assert (signal.says, signal.name) == ("generated", "Grok (xAI)")
 
 
-@pytest.mark.parametrize("main", [{0x010E: SIGNED}, {0x013B: UUID}, {0x010E: SIGNED, 0x013B: "Ann"}, {0x010E: "Signature: me", 0x013B: UUID}])
+@pytest.mark.parametrize(
+    "main", [{0x010E: SIGNED}, {0x013B: UUID}, {0x010E: SIGNED, 0x013B: "Ann"}, {0x010E: "Signature: me", 0x013B: UUID}]
+)
 def test_half_of_the_xai_pair_means_nothing(main: dict[int, str]) -> None:
     assert provenance.read(build.jpeg_exif(build.exif(main))).signals == ()
 
@@ -361,7 +367,9 @@ def test_thumbnail_of_the_picture() -> None:
 @pytest.mark.parametrize("height", [256, 60])
 def test_stealth(alpha: bool, compressed: bool, height: int) -> None:
     image = build.pixels(height, 400, 4)
-    [signal] = provenance.read(build.encode(build.hide(A1111, alpha=alpha, compressed=compressed, image=image), "PNG")).signals
+    [signal] = provenance.read(
+        build.encode(build.hide(A1111, alpha=alpha, compressed=compressed, image=image), "PNG")
+    ).signals
     assert (signal.kind, signal.says) == ("stealth", "generated")
     assert signal.name == "Stable Diffusion web UI (AUTOMATIC1111)"
 
