@@ -31,23 +31,11 @@ _MAX_ACTIONS = 500
 _MAX_CHAIN = 8
 _MAX_FILE = 256 * 1024 * 1024
 _EDITS = frozenset(
-    f"c2pa.{action}"
-    for action in [
-        "adjustedColor",
-        "color_adjustments",
-        "cropped",
-        "drawing",
-        "edited",
-        "enhanced",
-        "filtered",
-        "orientation",
-        "placed",
-        "redacted",
-        "resized",
-        "addedText",
-        "removed",
-        "unknown",
-    ]
+    "c2pa." + action
+    for action in (
+        *("addedText", "adjustedColor", "color_adjustments", "cropped", "drawing", "edited", "enhanced", "filtered"),
+        *("orientation", "placed", "redacted", "removed", "resized", "unknown"),
+    )
 )
 # Failures that concern the certificate or a time stamp, not the signature or the picture.
 _TRUST_CODES = ("signingCredential.", "timeStamp.", "timeOfSigning.", "cawg.")
