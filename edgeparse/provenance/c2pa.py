@@ -255,7 +255,10 @@ def _from_jumbf(data: bytes) -> _Store:
     box = jumbf.parse(data)
     if box.label != "c2pa" or not box.children:
         raise jumbf.JumbfError(f"a C2PA manifest store was expected, got a box named {box.label[:40]!r}")
-    store = _Store(box.children[-1].label)
+    active = box.children[-1]
+    if active.child("c2pa.signature") is None:
+        raise jumbf.JumbfError(f"the manifest {active.label[:60]!r} must have a signature")
+    store = _Store(active.label)
     for child in box.children:
         store.manifests[child.label] = _manifest(child)
     return store
@@ -328,6 +331,7 @@ def _verify(data: bytes, container: Container, trust: str | None) -> _Store | No
         # The structural reader then says what is present, unverified.
         return None
     except c2pa.C2paError as error:
+        # Present, and broken: it must not count as merely unverified.
         store = _from_jumbf(container.of("c2pa")[-1].data)
         store.validation = Validation("unreadable", "unknown", "not checked", "not checked", (str(error)[:100],))
         return store

@@ -6,7 +6,6 @@ A camera's fields are weak support: every editor can write them.
 from __future__ import annotations
 
 import re
-import uuid
 from dataclasses import dataclass
 
 from edgeparse.provenance import aigc, parameters
@@ -28,6 +27,7 @@ _TEXT_TAGS = {
     XP_COMMENT: "XPComment",
 }
 _SIGNATURE = re.compile(r"Signature: [A-Za-z0-9+/]{60,}={0,2}\s*$")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _NAME_LENGTH = 80
 
 
@@ -137,11 +137,7 @@ def _software(text: str, where: str) -> list[Signal]:
 def _xai(texts: dict[str, str], where: str) -> list[Signal]:
     """Grok signs the description and puts a UUID into the artist; either alone means nothing."""
     artist = texts["Artist"].strip()
-    if not _SIGNATURE.match(texts["ImageDescription"]) or len(artist) != 36:
-        return []
-    try:
-        uuid.UUID(artist)
-    except ValueError:
+    if not _SIGNATURE.match(texts["ImageDescription"]) or not _UUID.fullmatch(artist):
         return []
     return [
         make_signal(

@@ -43,9 +43,9 @@ def is_ai(signal: Signal) -> bool:
     return signal.says in ("generated", "edited with AI", "watermark")
 
 
-def rank(signal: Signal) -> tuple[int, bool, bool]:
-    """Return a sort key: stronger first, then statements about AI, then named ones."""
-    return STRENGTHS.index(signal.strength), is_ai(signal), signal.name is not None
+def rank(signal: Signal) -> tuple[int, bool, bool, bool]:
+    """Return a sort key: stronger first, then AI before camera before edits, then named ones."""
+    return STRENGTHS.index(signal.strength), is_ai(signal), signal.says == "camera", signal.name is not None
 
 
 def main_signal(evidence: Evidence) -> Signal | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import zlib
@@ -137,9 +136,8 @@ def _payload(pixels: NDArray[np.uint8], *, alpha: bool) -> list[Signal]:
     raw = take(_BITS + 32, size)
     if _MAGIC[magic]:
         try:
-            with gzip.open(io.BytesIO(raw)) as stream:
-                raw = stream.read(_MAX_TEXT)
-        except (OSError, EOFError, zlib.error):
+            raw = zlib.decompressobj(wbits=31).decompress(raw, _MAX_TEXT)
+        except zlib.error:
             return []
     text = raw.decode("utf-8", "replace")
     where = f"PNG pixels, least significant bits of {'alpha' if alpha else 'RGB'} ({magic.decode()})"

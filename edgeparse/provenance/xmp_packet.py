@@ -54,7 +54,8 @@ def parse(data: bytes) -> Packet:
     parser.ExternalEntityRefHandler = _refuse
     try:
         parser.Parse(data.strip(b"\0 \r\n\t"), True)
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError) as error:
+        # An unknown encoding in the declaration is a LookupError.
         raise XmpError(f"the XMP packet is damaged: {error}") from error
     return builder.packet
 

@@ -280,23 +280,23 @@ def manifest(
     *,
     generator: str = "maker/1",
     ingredients: tuple[dict[str, Any], ...] = (),
+    signed: bool = True,
 ) -> bytes:
     assertions = [superbox("c2pa.actions", box(b"cbor", cbor({"actions": actions})))]
     assertions += [superbox("c2pa.ingredient", box(b"cbor", cbor(item))) for item in ingredients]
-    return superbox(
-        label,
-        superbox("c2pa.assertions", *assertions),
-        superbox("c2pa.claim", box(b"cbor", cbor({"claim_generator": generator}))),
-    )
+    claim = superbox("c2pa.claim", box(b"cbor", cbor({"claim_generator": generator})))
+    # Nothing is signed: the structural reader looks no further than the box.
+    signature = [superbox("c2pa.signature", box(b"cbor", cbor([b"", {}, None, b""])))] if signed else []
+    return superbox(label, superbox("c2pa.assertions", *assertions), claim, *signature)
 
 
 def store(*manifests: bytes) -> bytes:
     return superbox("c2pa", *manifests)
 
 
-def generated_store() -> bytes:
+def generated_store(*, signed: bool = True) -> bytes:
     action = {"action": "c2pa.created", "softwareAgent": "DALL·E", "digitalSourceType": DST + "trainedAlgorithmicMedia"}
-    return store(manifest("urn:uuid:1", [action]))
+    return store(manifest("urn:uuid:1", [action], signed=signed))
 
 
 def dumps(value: Any) -> str:

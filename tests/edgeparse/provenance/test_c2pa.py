@@ -94,7 +94,8 @@ def test_ingredients_that_name_each_other() -> None:
 @pytest.mark.usefixtures("without_extra")
 def test_damaged_store_is_invalid() -> None:
     store = build.generated_store()
-    for broken in (store[:60], store[:30] + b"\xff\xff\xff\xff" + store[34:]):
+    unsigned = build.generated_store(signed=False)
+    for broken in (unsigned, store[:60], store[:30] + b"\xff\xff\xff\xff" + store[34:]):
         signal = credentials(build.png(build.chunk(b"caBX", broken)))
         assert (signal.says, signal.verification, signal.strength) == ("other", "invalid", "weak")
 

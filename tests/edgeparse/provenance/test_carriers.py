@@ -409,6 +409,7 @@ def test_raw_values_are_cut() -> None:
         b"<a>" * 100_000,
         b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>" + b"<x:a>" * 500 + b"</x:a>" * 500 + b"</x:xmpmeta>",
         b"\xff\xfe\0",
+        b"<?xml version='1.0' encoding='UTF-6'?><x/>",
     ],
 )
 def test_hostile_xml_is_a_problem_of_its_reader_alone(packet: bytes) -> None:

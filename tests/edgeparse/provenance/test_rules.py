@@ -45,7 +45,9 @@ def test_contradictions() -> None:
     assert "Canon EOS R5" in clash
     assert "ComfyUI" in clash
     assert provenance.contradictions(Evidence("JPEG", (EDIT, CAMERA))) == ()
-    assert provenance.contradictions(Evidence("JPEG", (BROKEN,))) == ("content credentials that do not match this picture",)
+    assert provenance.contradictions(Evidence("JPEG", (BROKEN,))) == (
+        "content credentials that do not match this picture",
+    )
 
 
 def test_summary_keeps_evidence_and_pixels_apart() -> None:
@@ -72,7 +74,9 @@ def test_every_signal_has_a_line() -> None:
 
 
 def test_strengths_order_the_signals() -> None:
-    data = build.png(build.text("parameters", build.A1111), build.chunk(b"eXIf", build.exif(build.CAMERA, build.EXPOSURE)))
+    data = build.png(
+        build.text("parameters", build.A1111), build.chunk(b"eXIf", build.exif(build.CAMERA, build.EXPOSURE))
+    )
     assert [signal.strength for signal in provenance.read(data).signals] == ["medium", "weak"]
 
 
