@@ -27,7 +27,7 @@ class Credential:
 
 def credential(*, seconds: float = 86_400 * 300) -> Credential:
     """Make a root and a signing certificate that is valid for some seconds from now."""
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     root_name, name = _name("Throw-away Root"), _name("Throw-away Signer")
     root = (
