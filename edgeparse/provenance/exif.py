@@ -29,6 +29,7 @@ _TEXT_TAGS = {
 _SIGNATURE = re.compile(r"Signature: [A-Za-z0-9+/]{60,}={0,2}\s*$")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _NAME_LENGTH = 80
+_MAX_BLOCKS = 8
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def directories(data: bytes) -> Directories | None:
 def read(container: Container) -> list[Signal]:
     """Return the signals of every EXIF block."""
     signals: list[Signal] = []
-    for block in container.of("exif"):
+    for block in container.of("exif")[:_MAX_BLOCKS]:
         found = directories(block.data)
         if found:
             signals += _block(found, block, container)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _MAX_PAYLOAD = 1024 * 1024
 _MAX_TEXT = 4 * 1024 * 1024
-_MAX_PIXELS = 64_000_000
+_MAX_PIXELS = 16_000_000
 _LENGTH = 15
 _MAGIC = {b"stealth_pnginfo": False, b"stealth_pngcomp": True, b"stealth_rgbinfo": False, b"stealth_rgbcomp": True}
 _CHANNELS = {2: 3, 6: 4}

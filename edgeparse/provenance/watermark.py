@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 # The library refuses smaller pictures.
 MIN_PIXELS = 256 * 256
-_MAX_PIXELS = 64_000_000
+# Largest picture that is decoded here, in pixels; there is no limit on what the caller decoded.
+_MAX_PIXELS = 16_000_000
 # Blocks that vote; more only cost time. 12,000 blocks give each of 48 bits 250 votes.
 _MAX_BLOCKS = 12_000
 _STEP = 36.0
@@ -66,9 +67,9 @@ def read(container: Container, data: bytes, *, pixels: NDArray[np.uint8] | None 
         pixels: uint8[H, W, 3 or 4] in RGB order when the caller has decoded the picture.
     """
     area = container.width * container.height
-    if not container.lossless or not MIN_PIXELS <= area <= _MAX_PIXELS:
+    if not container.lossless or area < MIN_PIXELS:
         return []
-    if pixels is None:
+    if pixels is None and area <= _MAX_PIXELS:
         pixels = _decode(data)
     found = find(pixels) if pixels is not None else None
     if found is None:

@@ -7,9 +7,10 @@ from typing import Literal
 
 BlockKind = Literal["exif", "xmp", "iptc", "c2pa", "text", "comment"]
 
-# Largest metadata block in bytes, largest decompressed text, and most blocks of one file.
+# Largest metadata block in bytes, largest text, most text of one file, and most blocks of one file.
 MAX_BLOCK = 32 * 1024 * 1024
 MAX_TEXT = 4 * 1024 * 1024
+MAX_TEXTS = 16 * 1024 * 1024
 MAX_BLOCKS = 2000
 
 
@@ -55,6 +56,7 @@ class Container:
     blocks: list[Block] = field(default_factory=list)
     end: int | None = None
     damage: str | None = None
+    text_left: int = MAX_TEXTS
 
     def add(self, block: Block) -> None:
         """Append a block.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgeparse.provenance.containers.blocks import Block, Container, ContainerError
+from edgeparse.provenance.containers.blocks import MAX_BLOCK, Block, Container, ContainerError
 
 _C2PA = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
@@ -16,6 +16,8 @@ _BRANDS = {
 }
 _MAX_BOXES = 5000
 _MAX_ITEMS = 5000
+_MAX_METADATA_ITEMS = 8
+_MAX_EXTENTS = 64
 
 
 def walk(data: bytes) -> Container | None:
@@ -98,9 +100,9 @@ def _items(data: bytes, start: int, end: int, container: Container) -> None:
             idat = at
         elif kind == b"iprp":
             _sizes(data, at, stop, container)
-    for item, kind in kinds.items():
+    for item, kind in list(kinds.items())[:_MAX_METADATA_ITEMS]:
         method, extents = places.get(item, (2, []))
-        if method > 1:
+        if method > 1 or sum(size for _, size in extents) > MAX_BLOCK:
             continue
         base = idat if method else 0
         content = b"".join(data[base + at : base + at + size] for at, size in extents)
@@ -148,11 +150,14 @@ def _item_places(box: bytes) -> dict[int, tuple[int, list[tuple[int, int]]]]:
         take(2)
         base = take(base_size)
         extents = []
-        for _ in range(take(2)):
+        count = take(2)
+        if count > _MAX_EXTENTS:
+            raise ContainerError(f"an item must have at most {_MAX_EXTENTS} extents, got {count}")
+        for _ in range(count):
             if version:
                 take(index_size)
             extents.append((base + take(offset_size), take(length_size)))
-        places[item] = (method, extents[:64])
+        places[item] = (method, extents)
     return places
 
 

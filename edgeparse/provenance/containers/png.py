@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import zlib
 
-from edgeparse.provenance.containers.blocks import MAX_TEXT, Block, Container, ContainerError
+from edgeparse.provenance.containers.blocks import MAX_TEXT, MAX_TEXTS, Block, Container, ContainerError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _XMP_KEY = "XML:com.adobe.xmp"
@@ -55,7 +55,12 @@ def _text(kind: str, body: bytes, container: Container) -> None:
     if not separator or not 1 <= len(keyword) <= 79:
         return
     key = keyword.decode("latin-1")
-    value = _value(kind, rest)
+    limit = min(MAX_TEXT, container.text_left)
+    value = _value(kind, rest, limit)
+    # Text that is too large costs as much as the largest that is read.
+    container.text_left -= limit if value is None else len(value)
+    if container.text_left <= 0:
+        raise ContainerError(f"the text of a PNG file must be at most {MAX_TEXTS} bytes")
     if value is None:
         return
     where = f"PNG {kind} {key}"
@@ -71,20 +76,20 @@ def _text(kind: str, body: bytes, container: Container) -> None:
         container.add(Block("text", where, value, key))
 
 
-def _value(kind: str, rest: bytes) -> bytes | None:
+def _value(kind: str, rest: bytes, limit: int) -> bytes | None:
     """Return a text chunk's value in UTF-8, or None when it is damaged or too large."""
     if kind == "zTXt":
-        text = inflate(rest[1:]) if rest[:1] == b"\0" else None
+        text = inflate(rest[1:], limit) if rest[:1] == b"\0" else None
     elif kind == "iTXt":
         compressed, method = rest[:1], rest[1:2]
         parts = rest[2:].split(b"\0", 2)
         if len(parts) < 3:
             return None
         if compressed != b"\1":
-            return parts[2][:MAX_TEXT]
-        return inflate(parts[2]) if method == b"\0" else None
+            return parts[2][:limit]
+        return inflate(parts[2], limit) if method == b"\0" else None
     else:
-        text = rest[:MAX_TEXT]
+        text = rest[:limit]
     if text is None:
         return None
     # tEXt is Latin-1 by the standard; most generators write UTF-8 all the same.
@@ -95,7 +100,7 @@ def _value(kind: str, rest: bytes) -> bytes | None:
     return text
 
 
-def inflate(data: bytes, limit: int = MAX_TEXT) -> bytes | None:
+def inflate(data: bytes, limit: int) -> bytes | None:
     """Decompress zlib data; return None when it is damaged or larger than `limit` bytes."""
     stream = zlib.decompressobj()
     try:

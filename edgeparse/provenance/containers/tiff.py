@@ -24,6 +24,8 @@ class Tiff:
         values: dict[int, bytes] = {}
         if not 8 <= offset <= len(data) - 2:
             return values, 0
+        # Values do not overlap, so together they are no larger than the block.
+        left = len(data)
         count = int.from_bytes(data[offset : offset + 2], self.order)
         for index in range(min(count, MAX_ENTRIES)):
             at = offset + 2 + 12 * index
@@ -31,10 +33,11 @@ class Tiff:
             if len(entry) < 12:
                 return values, 0
             size = _SIZES.get(int.from_bytes(entry[2:4], self.order), 0) * int.from_bytes(entry[4:8], self.order)
-            if not 0 < size <= _MAX_VALUE:
+            if not 0 < size <= min(_MAX_VALUE, left):
                 continue
             start = at + 8 if size <= 4 else int.from_bytes(entry[8:12], self.order)
             if start + size <= len(data):
+                left -= size
                 values.setdefault(int.from_bytes(entry[:2], self.order), data[start : start + size])
         after = offset + 2 + 12 * count
         return values, int.from_bytes(data[after : after + 4], self.order)

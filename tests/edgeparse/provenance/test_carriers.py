@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+import tracemalloc
 import zlib
 
 import pytest
@@ -394,6 +396,26 @@ def test_compressed_text_that_grows_too_large_is_left_out() -> None:
     bomb = build.chunk(b"zTXt", b"parameters\0\0" + zlib.compress(b"a" * 50_000_000, 9))
     evidence = provenance.read(build.png(bomb, build.text("parameters", A1111)))
     assert says(evidence) == {"generated"}
+
+
+def test_many_bombs_cost_no_more_than_the_limit() -> None:
+    bomb = build.chunk(b"zTXt", b"parameters\0\0" + zlib.compress(b"a" * 3_900_000, 9))
+    data = build.png(*[bomb] * 1500)
+    values = {0x010E + n: b"x" for n in range(900)}
+    overlapping = bytearray(build.exif(values, {}) + b"y" * 30_000_000)
+    for entry in range(900):
+        at = 10 + 12 * entry
+        overlapping[at + 4 : at + 12] = (25_000_000).to_bytes(4, "little") + (12_000).to_bytes(4, "little")
+    extents = b"\0\0\0\0\0\0\xff\xff" + b"\0\1\0\0\xff\xff" * 5000
+    heif = build.heif()[:20] + build.box(b"meta", bytes(4) + build.box(b"iloc", extents))
+    start = time.perf_counter()
+    tracemalloc.start()
+    for hostile in (data, build.png(build.chunk(b"eXIf", bytes(overlapping))), heif):
+        assert provenance.read(hostile, decode=False).signals == ()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200_000_000
+    assert time.perf_counter() - start < 20
 
 
 def test_raw_values_are_cut() -> None:

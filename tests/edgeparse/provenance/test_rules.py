@@ -87,7 +87,8 @@ def test_a_reader_that_fails_costs_no_other_answer(monkeypatch: pytest.MonkeyPat
         raise MemoryError("too much")
 
     monkeypatch.setattr(exif, "read", fail)
-    evidence = provenance.read(build.png(build.text("parameters", build.A1111)))
+    data = build.png(build.text("parameters", build.A1111), build.chunk(b"eXIf", build.exif(build.CAMERA)))
+    evidence = provenance.read(data)
     assert [signal.says for signal in evidence.signals] == ["generated"]
     assert [(problem.reader, problem.message) for problem in evidence.problems] == [("exif", "MemoryError: too much")]
 
