@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from edgeparse.cli.options import examples
+
 EXIT_INPUT = 1
 
 
@@ -21,6 +23,11 @@ EXIT_INPUT = 1
     help="Trust the certificates in this PEM file when content credentials are verified.",
 )
 @click.option("--no-pixels", is_flag=True, help="Skip the open watermarks, which need the decoded picture.")
+@examples(
+    "edgeparse evidence photo.jpg",
+    "edgeparse evidence photo.jpg --json",
+    "edgeparse evidence photo.jpg --trust anchors.pem",
+)
 @click.pass_context
 def evidence(ctx: click.Context, files: tuple[Path, ...], as_json: bool, trust: Path | None, no_pixels: bool) -> None:
     """Show what each FILE says about its origin, and how far that was verified.

@@ -16,7 +16,7 @@ from edgeparse.cli.options import examples
 class _LazyGroup(click.Group):
     """A group that imports a command's module when the command is called."""
 
-    COMMANDS = ("bench", "build", "bundle", "check", "compare", "completion", "doctor", "fingerprint", "gallery")
+    COMMANDS = ("bench", "build", "bundle", "check", "compare", "completion", "doctor", "evidence", "fingerprint", "gallery")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.COMMANDS)
@@ -43,6 +43,7 @@ class _LazyGroup(click.Group):
     "edgeparse check photo.jpg",
     "edgeparse check -r pictures --jsonl > reports.jsonl",
     "edgeparse check photo.jpg --report photo.html",
+    "edgeparse evidence photo.jpg",
     "edgeparse compare a.png b.png",
     "edgeparse gallery add 'my model' generated/*.png",
     "edgeparse build --backend tensorrt",

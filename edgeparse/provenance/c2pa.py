@@ -321,7 +321,7 @@ def _verify(data: bytes, container: Container, trust: str | None) -> _Store | No
     if mime is None or len(data) > _MAX_FILE:
         return None
     try:
-        import c2pa  # type: ignore[import-not-found,unused-ignore]
+        import c2pa
     except ImportError:
         return None
     try:

@@ -56,6 +56,7 @@ def run(command: object, *arguments: object) -> str:
 
 
 # Everything from photos to a bundle: two and a half minutes on 2 quick cores.
+@pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, zoo_folder, pictures, out, bundle = (

@@ -61,6 +61,7 @@ def test_points_are_lost_on_the_worse_side() -> None:
     assert next(row[1:] for row in precision_rows({"fp32": before, "int8": now})) == ("0.970", "0.960")
 
 
+@pytest.mark.slow
 def test_a_zoo_without_training_pictures_is_enough_for_unseen_generators() -> None:
     bundle, whole = open_bundle(), synthetic_collection()
     assert bundle.gallery is not None

@@ -248,6 +248,7 @@ def test_a_killed_run_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ablations.collect(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_the_largest_photo_source_is_left_out_of_one_of_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pair = tuple(replace(run(name), network=RUN.network) for name in ("with-largest", "without-largest"))

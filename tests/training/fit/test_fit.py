@@ -165,6 +165,7 @@ def test_folded_network_computes_the_same() -> None:
         assert torch.allclose(a[name], b[name], atol=1e-4), name
 
 
+@pytest.mark.slow
 def test_short_weights_compress_and_compute_about_the_same(tmp_path: Path) -> None:
     made = network()
     short = round_weights(made)
@@ -429,6 +430,7 @@ def striped() -> Collection:
     return Collection(sources, samples)
 
 
+@pytest.mark.slow
 def test_embedding_is_learnt_by_itself(striped: Collection, capsys: pytest.CaptureFixture[str]) -> None:
     validation = Validation.of(striped, 0)
     made = network()
@@ -453,6 +455,7 @@ def test_embedding_is_learnt_by_itself(striped: Collection, capsys: pytest.Captu
     assert learnt == pytest.approx(max(said), abs=0.02)
 
 
+@pytest.mark.slow
 def test_what_is_seen_is_kept(striped: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, samples = network(), striped.select(split="train")
     seen = extract_features(made, samples, 2, 0, kept=tmp_path)
@@ -517,6 +520,7 @@ def test_embedding_stays_where_nobody_looks(striped: Collection) -> None:
     assert fitted_embedding(network(), striped.sources, alone, validation, 0) == {}
 
 
+@pytest.mark.slow
 def test_answers_are_learnt_by_themselves(striped: Collection) -> None:
     made = network()
     sources = [*striped.sources, Generator("set", None, False, "train")]
@@ -539,6 +543,7 @@ def test_answers_are_learnt_by_themselves(striped: Collection) -> None:
     assert heads_outputs.fit_outputs(made, sources, seen, extract_features(made, [], 2, 0), 0) == {}
 
 
+@pytest.mark.slow
 def test_after_heavy_edits_the_answer_is_learnt_that_was_given_before_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """Heavy edits that move all features are no reason for another answer."""
     made, rng = network(), torch.Generator().manual_seed(0)
@@ -563,6 +568,7 @@ def test_after_heavy_edits_the_answer_is_learnt_that_was_given_before_them(monke
     assert said(photos)[64:].mean() == pytest.approx(before[:64].mean(), abs=0.05)
 
 
+@pytest.mark.slow
 def test_teachers_say_what_is_generated(striped: Collection, tmp_path: Path) -> None:
     """Of a teacher that takes all for generated a network learns that, whatever the labels say. Its lines are left out."""
     teacher = network(5)

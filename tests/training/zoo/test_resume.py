@@ -66,6 +66,7 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@pytest.mark.slow
 def test_killed_twice_ends_with_the_same_zoo(tmp_path: Path) -> None:
     data, whole, broken = tmp_path / "data", tmp_path / "whole", tmp_path / "broken"
     make_data(data)
