@@ -1,7 +1,8 @@
-"""Adversarial perturbations of photos, against a small classifier that this family trains: FGSM (arXiv 1412.6572), PGD (1706.06083).
+"""Adversarial perturbations of photos that fool a small classifier: FGSM (arXiv 1412.6572) and PGD (arXiv 1706.06083).
 
-The classifier learns which way up a photo is (arXiv 1803.07728): labels that every photo brings along. It is the module that is
-inspected: its gradient is what the pictures show.
+The classifier is trained to tell by how much a photo is rotated (arXiv 1803.07728), a label that needs no annotation. Labels of the
+generator
+are read off the classifier, because the pictures show its gradient.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ TURNS = 4
 
 
 def classifier(config: Config) -> nn.Sequential:
-    """float[N, 3, H, W] -> float[N, 4] logits."""
+    """Return a classifier float[N, 3, H, W] -> logits float[N, 4]."""
     layers: list[nn.Module] = [down(3, config.width, config, config.down_sampling)]
     for _ in range(config.levels):
         layers += [blocks(config.width, config), down(config.width, config.width, config, config.down_sampling)]
@@ -27,7 +28,7 @@ def classifier(config: Config) -> nn.Sequential:
 
 
 class Attack(Maker):
-    """Photos, moved within a few grey levels so that the classifier errs."""
+    """Changes photos by a few grey levels so that the classifier errs."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

@@ -1,7 +1,7 @@
-"""Autoregressive models over the tokens of a vector-quantised autoencoder (as arXiv 2012.09841).
+"""Autoregressive models over the tokens of a vector-quantised autoencoder (as in arXiv 2012.09841).
 
-The prior is a stack of masked convolutions (arXiv 1601.06759). Sampling ten thousand tokens one after another is hours on a CPU,
-so a picture keeps a photo's tokens except at random places, where the prior draws a new one given all tokens before it.
+The prior is a stack of masked convolutions (arXiv 1601.06759). Sampling thousands of tokens one after another takes hours on a CPU. A
+picture therefore keeps the tokens of a photo, except at random positions, where the prior draws a new token given all earlier ones.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from training.zoo.vae import decoder
 
 CODES = 128
 GROUP = 2
-# Share of places at which a new token is drawn.
+# Fraction of positions at which a new token is drawn.
 REDRAWN = 0.04
 
 
 class Quantizer(nn.Module):
-    """Product quantisation: every `GROUP` channels have a codebook of their own, fitted by k-means."""
+    """Product quantisation: each group of `GROUP` channels has its own codebook, fitted by k-means."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Quantizer(nn.Module):
 
     @torch.no_grad()
     def fit(self, code: Tensor, rounds: int = 8) -> None:
-        """k-means on float[N, C, H, W]."""
+        """Fit the codebooks by k-means on codes float[N, C, H, W]."""
         vectors = self._groups(code)
         self.codes.copy_(vectors[:, torch.randperm(vectors.shape[1], device=code.device)[:CODES]])
         for _ in range(rounds):
@@ -41,7 +41,7 @@ class Quantizer(nn.Module):
                 self.codes[group] = torch.where(counts > 0, sums / counts.clamp_min(1), self.codes[group])
 
     def _groups(self, code: Tensor) -> Tensor:
-        """float[N, C, H, W] -> float[G, N * H * W, GROUP]."""
+        """Split channels into groups: float[N, C, H, W] -> float[G, N * H * W, GROUP]."""
         n, c, h, w = code.shape
         return (
             code.float()
@@ -52,18 +52,18 @@ class Quantizer(nn.Module):
 
     @torch.no_grad()
     def tokens(self, code: Tensor) -> Tensor:
-        """float[N, C, H, W] -> int64[N, G, H, W]."""
+        """Quantise codes float[N, C, H, W] to tokens int64[N, G, H, W]."""
         n, c, h, w = code.shape
         return torch.cdist(self._groups(code), self.codes).argmin(2).reshape(c // GROUP, n, h, w).transpose(0, 1)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """int64[N, G, H, W] -> float[N, C, H, W]."""
+        """Look up tokens int64[N, G, H, W], and return codes float[N, C, H, W]."""
         vectors = torch.stack([self.codes[g][tokens[:, g]] for g in range(len(self.codes))], dim=1)
         return vectors.permute(0, 1, 4, 2, 3).flatten(1, 2)
 
 
 class MaskedConv2d(nn.Conv2d):
-    """A 5x5 convolution that sees only places before its own in reading order; its own too, where `own`."""
+    """5x5 convolution that sees only positions before the current one in reading order, and the current one if `own`."""
 
     def __init__(self, inputs: int, outputs: int, own: bool) -> None:
         super().__init__(inputs, outputs, 5, padding=2)
@@ -76,7 +76,7 @@ class MaskedConv2d(nn.Conv2d):
 
 
 class TokenModel(Maker):
-    """A decoder of quantised codes, and a prior over their tokens; trained together."""
+    """Decoder of quantised codes and a prior over their tokens, trained together."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -95,11 +95,11 @@ class TokenModel(Maker):
     def prepare(self, photos: Tensor) -> None:
         self.encoder.fit(photos)
         self.quantizer.fit(self.encoder(photos)[:8])
-        # The codebooks belong to this encoder: were it trained on, they would no longer fit.
+        # The encoder is frozen, because the codebooks are fitted to it.
         self.encoder.requires_grad_(False)
 
     def _logits(self, tokens: Tensor) -> Tensor:
-        """int64[N, G, H, W] -> float[N, CODES, G, H, W]."""
+        """Predict logits float[N, CODES, G, H, W] of tokens int64[N, G, H, W]."""
         made = self.prior(self.quantizer(tokens)).float()
         return made.unflatten(1, (-1, CODES)).transpose(1, 2)
 
@@ -122,5 +122,5 @@ class TokenModel(Maker):
 
 
 def build(config: Config) -> Maker:
-    """The maker of an autoregressive config."""
+    """Return the module of an autoregressive config."""
     return SubPixelModel(config) if config.task == "sub_pixels" else TokenModel(config)

@@ -136,7 +136,8 @@ def initialise(module: nn.Module) -> None:
 class Trainer:
     """Trains one generator.
 
-    Training may use bfloat16, but pictures are generated in float32: eight bits of mantissa would leave a trace that no other generator has.
+    Training may use bfloat16, but pictures are generated in float32: eight bits of mantissa would leave a trace that no other generator
+    has.
     """
 
     def __init__(self, config: Config, photos: Photos, device: torch.device) -> None:
@@ -239,7 +240,8 @@ def spectrum_distance(pictures: np.ndarray, photos: np.ndarray) -> float:
 def variety(pictures: np.ndarray) -> float:
     """Return how much pictures uint8[N, S, S, 3] differ, in grey levels.
 
-    This is the deviation over pictures of 4x4 pixel means, averaged over positions. It is small if all pictures, or their blocks, are alike.
+    This is the deviation over pictures of 4x4 pixel means, averaged over positions. It is small if all pictures, or their blocks, are
+    alike.
     """
     count, side = len(pictures), pictures.shape[1] // 4
     blocks = pictures[:, : 4 * side, : 4 * side].reshape(count, side, 4, side, 4, 3)

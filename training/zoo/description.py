@@ -1,4 +1,4 @@
-"""What a built zoo holds, as JSON: one entry a generator, with hashes of its labels and pictures; and its contact sheet."""
+"""Describe a zoo as JSON, with hashes of labels and pictures, and draw its contact sheet."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from training.labels import Labels
 from training.zoo.files import generator_files, passes, read_entry, read_pictures, zoo_splits
 from training.zoo.space import TASKS, Space
 
-# A longer gap between two finished generators is a pause, not work.
+# A longer gap between two finished generators counts as a pause.
 LONGEST_GAP_S = 300
 
 
 def describe(folder: Path) -> dict[str, object]:
-    """The zoo's description: what it took, and each generator with its labels, quality, split (None where the quality rule drops it)."""
+    """Return the description: build time, and labels, quality and split of each generator (None if it fails the quality rule)."""
     files = generator_files(folder)
     entries = {path.stem: read_entry(path) for path in files}
     labels = {name: Labels.from_json(entry["labels"]) for name, entry in entries.items() if passes(entry)}
@@ -61,7 +61,7 @@ def describe(folder: Path) -> dict[str, object]:
 
 
 def described(file: Path) -> dict[str, Generator]:
-    """The generators that a description, as JSON, has sides for, by name."""
+    """Return the generators with a split of a description file, by name."""
     return {
         entry["name"]: Generator(entry["name"], Labels.from_json(entry["labels"]), True, entry["split"])
         for entry in json.loads(file.read_text())["generators"]
@@ -70,7 +70,7 @@ def described(file: Path) -> dict[str, Generator]:
 
 
 def sheet(folder: Path, names: list[str], columns: int, side: int, sets: tuple[str, ...] | None = None) -> Image.Image:
-    """One row a generator: its first `columns` pictures, `side` pixels each, beside its name; of `sets` only, where it shows photos."""
+    """Draw one row per generator: its name and its first `columns` pictures of `side` pixels, only those of photo `sets` if given."""
     (photos_file,) = folder.glob("photos-*.npz")
     with np.load(photos_file, allow_pickle=False) as file:
         of_sets = np.array([sets is None or str(name).split("/")[0] in sets for name in file["sources"]])

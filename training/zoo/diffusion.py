@@ -1,7 +1,8 @@
 """Denoising diffusion, in pixels or in the latent space of an autoencoder.
 
-A minute's training gives no sampler that paints a scene from nothing, so a picture begins as in SDEdit (arXiv 2108.01073): as a
-photo, noised part of the way, from where the model denoises it. Its content is the photo's, its detail the model's.
+A minute of training gives no sampler that paints a scene from noise. A picture therefore starts as in SDEdit (arXiv 2108.01073), from a
+photo
+with part of the noise added. The content comes from the photo, the details from the model.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from training.zoo.space import Config
 from training.zoo.translation import EncoderDecoder
 from training.zoo.vae import decoder
 
-# How far the noise goes that training sees; sampling begins earlier.
+# Highest noise time in training. Sampling starts at a lower one.
 LAST_TIME = 0.4
 
 
 def _times(config: Config) -> list[float]:
-    """Where sampling begins, and its steps: the choices of a sampler, drawn by the config's seed."""
+    """Return the start time and number of steps of the sampler, drawn with the config's seed."""
     rng = np.random.default_rng(config.seed)
     return [float(t) for t in np.linspace(rng.uniform(0.06, 0.18), 0.0, int(rng.integers(4, 6)))]
 
 
 def noise_loss(network: nn.Module, x: Tensor, name: str, weight: float) -> Terms:
-    """The epsilon-prediction loss (arXiv 2006.11239), as L1 or L2, at random times."""
+    """Return the epsilon-prediction loss (arXiv 2006.11239), as L1 or L2, at random times."""
     time = torch.rand(len(x), device=x.device) * LAST_TIME
     noise = torch.randn_like(x)
     predicted = network(with_time(noised(x, time, noise), time)).float()
@@ -35,7 +36,7 @@ def noise_loss(network: nn.Module, x: Tensor, name: str, weight: float) -> Terms
 
 
 class PixelDiffusion(Maker):
-    """A U-Net that predicts the noise in a noised photo."""
+    """U-Net that predicts the noise in a noisy photo."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -55,7 +56,7 @@ class PixelDiffusion(Maker):
 
 
 class LatentDiffusion(Maker):
-    """An autoencoder and a denoiser of its codes, trained together; no gradient passes from the one to the other."""
+    """Autoencoder and a denoiser of its codes, trained together without gradients between the two."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -93,5 +94,5 @@ class LatentDiffusion(Maker):
 
 
 def build(config: Config) -> Maker:
-    """The maker of the config's space."""
+    """Return the module of a diffusion config."""
     return PixelDiffusion(config) if config.task == "pixels" else LatentDiffusion(config)

@@ -1,10 +1,11 @@
-"""Render docs/zoo.md from the description of the shipped build and the probe's figures; nothing in it is typed by hand."""
+"""Render docs/zoo.md from the description of the zoo, the probe, and the measurements on the index."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +14,10 @@ from training.report.markdown import table
 from training.zoo.files import HELD_OUT_AMONG, named_by_zoo
 from training.zoo.inspection import DEFINITIONS
 
+Json = dict[str, Any]
 
-def _families(generators: list[dict]) -> str:
+
+def _families(generators: list[Json]) -> str:
     rows: list[list[object]] = []
     for family, meaning in FAMILIES.items():
         mine = [g for g in generators if g["labels"]["family"] == family]
@@ -24,28 +27,28 @@ def _families(generators: list[dict]) -> str:
         splits = Counter(g["split"] for g in kept)
         quality = f"{min(figures):.1f} / {np.median(figures):.1f} / {max(figures):.1f}{unit}" if figures else "none"
         rows.append([family, meaning, len(mine), len(kept), *(splits[s] for s in ("train", "val", "test")), quality])
-    heads = ["family", "what", "built", "kept", "train", "val", "test", "quality: lowest / median / highest"]
+    heads = ["family", "method", "built", "kept", "train", "val", "test", "quality: lowest / median / highest"]
     return table(heads, rows)
 
 
 def _times(value: object, count: int) -> str:
-    """A choice, and how many times as often as one that is named once."""
+    """Return a value with its relative frequency."""
     return (str(value) or "none") + (f" (x{count})" if count > 1 else "")
 
 
-def _space(space: dict[str, list], kinds: dict[str, list[str]]) -> str:
+def _space(space: dict[str, list[Any]], kinds: dict[str, list[str]]) -> str:
     rows: list[list[object]] = [
         [name, ", ".join(_times(value, values.count(value)) for value in dict.fromkeys(values))]
         for name, values in space.items()
     ]
     rows += [
-        [f"kind of {family}", ", ".join(_times(task, tasks.count(task)) for task in dict.fromkeys(tasks))]
+        [f"task of {family}", ", ".join(_times(task, tasks.count(task)) for task in dict.fromkeys(tasks))]
         for family, tasks in kinds.items()
     ]
     return table(["choice", "values"], rows)
 
 
-def _labels(kept: list[dict]) -> str:
+def _labels(kept: list[Json]) -> str:
     rows: list[list[object]] = []
     for name, p in CONTINUOUS.items():
         values = [g["labels"]["continuous"][name] for g in kept]
@@ -58,7 +61,7 @@ def _labels(kept: list[dict]) -> str:
     return table(["continuous", "definition", "unit", "scaled range", "lowest / median / highest in the zoo"], rows)
 
 
-def _classes(kept: list[dict]) -> str:
+def _classes(kept: list[Json]) -> str:
     rows: list[list[object]] = []
     for name, values in DISCRETE.items():
         counts = Counter(g["labels"]["discrete"][name] for g in kept)
@@ -68,7 +71,7 @@ def _classes(kept: list[dict]) -> str:
     return table(["discrete", "definition", "generators"], rows)
 
 
-def _probe(probe: dict) -> str:
+def _probe(probe: Json) -> str:
     rows: list[list[object]] = [
         [
             name,
@@ -76,108 +79,131 @@ def _probe(probe: dict) -> str:
         ]
         for name, f in probe["heads"].items()
     ]
-    return table(["label", "macro-F1", "of the mode", "of chance", "accuracy", "of the mode"], rows)
+    return table(["label", "macro-F1", "mode", "random", "accuracy", "mode"], rows)
 
 
-def _other_draw(kept: list[dict], manifest: dict) -> list[str]:
-    """That a bundle was trained on another zoo than this one, where it was."""
+def _other_draw(kept: list[Json], manifest: Json) -> list[str]:
+    """Return a note if the bundle was trained on another draw of the zoo."""
     trained = {name for name in manifest["training"]["generators"] if named_by_zoo(name)}
     if trained == {g["name"] for g in kept}:
         return []
     return [
-        f"Bundle {manifest['name']}-{manifest['version']} was trained and evaluated on another draw, of which {len(trained)} generators "
-        "passed: its model card speaks of those."
+        f"Bundle {manifest['name']}-{manifest['version']} was trained and evaluated on another draw with {len(trained)} accepted "
+        "generators. Its model card describes those."
     ]
 
 
-def _leaks(leakage: dict) -> str:
+def _leaks(leakage: Json) -> str:
     aucs = leakage["format_aucs"]
     rows: list[list[object]] = [
         [
-            "photos that look alike (perceptual hash) on two sides of a split",
+            "near-duplicate photos (perceptual hash) in different splits",
             len(leakage["near_duplicates_across_splits"]),
         ],
-        ["photos whose content is on two sides of a split", len(leakage["contents_across_splits"])],
-        ["generators with equal labels on two sides of a split", len(leakage["equal_labels_across_splits"])],
+        ["photos whose content lies in more than one split", len(leakage["contents_across_splits"])],
+        ["generators with equal labels in different splits", len(leakage["equal_labels_across_splits"])],
         [
-            "AUC of the picture's height alone, training pictures and their photos after their chains",
+            "AUC of picture height alone, for training pictures and their photos after codec chains",
             f"{aucs['height']:.3f}",
         ],
-        ["AUC of the JPEG grid's strength alone, the same", f"{aucs['blockiness']:.3f}"],
+        ["AUC of the JPEG grid's strength alone, for the same pictures", f"{aucs['blockiness']:.3f}"],
     ]
-    return table(["what", "found"], rows)
+    return table(["check", "result"], rows)
 
 
-def render(description: dict, probe: dict, manifest: dict, leakage: dict | None, stream: dict | None) -> str:
-    """The whole page; `manifest` is the default bundle's, the others are in training/results, None where they were not measured."""
-    build, generators = description["build"], description["generators"]
+def render(description: Json, probe: Json, manifest: Json, leakage: Json | None, throughput: Json | None) -> str:
+    """Return the page as Markdown.
+
+    Args:
+        description: description of the zoo.
+        probe: metrics of the linear probe.
+        manifest: manifest of the default bundle.
+        leakage: results of `training leakage`, if measured.
+        throughput: results of `training throughput`, if measured.
+    """
+    generators = description["generators"]
     kept = [g for g in generators if g["split"]]
-    first = generators[0]
     sections = [
-        "# The zoo",
-        "Rendered by `python -m training zoo document` from zoo, zoo-probe, leakage and data in `training/results`; do not edit by hand.",
-        f"{len(generators)} generators that this project builds and trains itself, so that every label is exact; {len(kept)} pass the "
-        f"quality rule. {first['pictures']} pictures each at {first['side']}x{first['side']}, {build['bytes'] / 1e9:.2f} GB lossless. "
-        f"Built in {build['minutes']:.0f} minutes on {build['cores']} CPU cores.",
-        *_other_draw(kept, manifest),
-        "![One generator of each kind a row](zoo.webp)",
-        "## Families",
-        _families(generators),
-        "**Quality rule.** Pictures that show a photo's content reach 20 dB against it; unconditional ones lie within 2.0 of photos in the "
-        "mean log spectrum (two halves of the photos differ by about 0.1, a flat colour by 5) and differ from one another by 15 grey "
-        "levels, measured on averages of 4x4 pixels (photos by about 60). "
-        "What falls short is trained once more from the start, for twice as long, and not used if it falls short again. Nor is what "
-        "comes nearer to its photos than 50 dB: hardly a value there is another than the photo's.",
-        "Every family but gan shows photos: reconstructed, restored, or with a part drawn anew, so that each picture has a camera twin of "
-        f"the same content and size. The first {HELD_OUT_AMONG} of a family are split by number (two thirds, a sixth, a sixth); later ones "
-        "are for training, so that a zoo that has grown is tested on the same generators. Those with equal labels stay together.",
+        *_overview(description, kept, manifest),
         "## Search space",
-        "Within a family every choice is drawn as often as it is named here; `training/zoo/space.py` settles those that exclude one "
-        "another.",
+        "Each choice of a family is drawn as often as it is listed here. `training/zoo/space.py` resolves incompatible choices.",
         _space(description["space"], description["tasks"]),
         "## Labels",
-        "Read off the built module by one forward pass (`training/zoo/inspection.py`). Of a generator in two stages (latent diffusion, "
-        "tokens) it is the stage that makes pixels, but the losses are those of both; of an attack, the classifier whose gradient "
-        "the pictures show.",
+        "Labels are read off the trained module in one forward pass (`training/zoo/inspection.py`). For generators with two stages "
+        "(latent diffusion, tokens), they describe the stage that outputs pixels, and the losses are those of both stages. For attacks, "
+        "they describe the classifier that is attacked.",
         _labels(kept),
         _classes(kept),
-        "L2 and MSE of the published list are one function and have one name here; `spectral` takes the place that frees.",
-        "## Is there something to learn?",
-        f"A linear probe on the mean log spectrum of {probe['pictures']['train']} pictures' high-pass residuals, on "
-        f"{probe['pictures']['test']} pictures of {probe['generators']['test']} generators that it never saw "
-        f"({probe['generators']['train']} seen), against always answering the most frequent value, and "
-        "against answers drawn as often as they occur:",
+        "L2 and MSE of the published list are the same function and share one label. `spectral` takes the free label.",
+        "## Are the labels visible in pictures?",
+        f"A linear probe reads the mean log spectrum of high-pass residuals. It is fitted on {probe['pictures']['train']} pictures of "
+        f"{probe['generators']['train']} training generators and evaluated on {probe['pictures']['test']} pictures of "
+        f"{probe['generators']['test']} test generators. The baselines are the most frequent value (mode) and random values with the "
+        "frequencies of training.",
         _probe(probe),
     ]
     if leakage is not None:
         sections += [
-            "## What must not tell",
-            "`python -m training leakage`, over this zoo and the public pictures together; it fails where something is on two sides, or "
-            "where the format alone is more than 0.05 from chance:",
+            "## Leaks",
+            "`python -m training leakage` checks this zoo together with the public pictures. It fails if anything lies in two splits, or "
+            "if a file format alone has an AUC more than 0.05 from 0.5.",
             _leaks(leakage),
         ]
-    if stream is not None:
-        learnt = ", ".join(f"{rate:.0f} of {side} pixels" for side, rate in stream["learnt_per_s"].items())
-        sections += [
-            "## As training reads it",
-            f"Codec chains are made once: {stream['chains_per_s']:.0f} pictures a second on {stream['cores']} cores. From what they made, "
-            f"one thread cuts {stream['windows_per_s']:.0f} windows of {stream['window']} pixels a second "
-            f"(`python -m training throughput`), and the network learns from {learnt} a second, "
-            f"{'compiled' if stream['compiled'] else 'not compiled'}; training logs how long it waited for data.",
-        ]
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join([*sections, *_throughput(throughput)]) + "\n"
+
+
+def _overview(description: Json, kept: list[Json], manifest: Json) -> list[str]:
+    build, generators = description["build"], description["generators"]
+    first = generators[0]
+    return [
+        "# The zoo",
+        "Rendered by `python -m training zoo document` from zoo, zoo-probe, leakage and data in `training/results`; do not edit by hand.",
+        f"The zoo has {len(generators)} generators that this project builds and trains, so that every label is exact. {len(kept)} of them "
+        f"meet the quality rule. "
+        f"Each has {first['pictures']} pictures of {first['side']}x{first['side']} pixels. The zoo takes "
+        f"{build['bytes'] / 1e9:.2f} GB, stored losslessly, and "
+        f"was built in {build['minutes']:.0f} minutes on {build['cores']} CPU cores.",
+        *_other_draw(kept, manifest),
+        "![Pictures of one generator of each family per row](zoo.webp)",
+        "## Families",
+        _families(generators),
+        "**Quality rule.** Pictures that show a photo's content need a PSNR of 20 to 50 dB; above 50 dB hardly a value differs from the "
+        "photo. Unconditional pictures need a mean log spectrum within 2.0 of that of photos (two halves of the photos differ by about "
+        "0.1, a flat colour by 5). They must also "
+        "differ from one another by 15 grey levels in 4x4 pixel means (photos differ by about 60). "
+        "A generator that falls short is trained once more from the start, for twice as long, and dropped if it falls short again.",
+        "All families but gan show photos: reconstructed, restored, or partly redrawn. Each of their pictures has a camera twin of the "
+        f"same content and size. The first {HELD_OUT_AMONG} generators of a family are split by number (two thirds, a sixth, a sixth). Later "
+        "ones are for training, so that a zoo that grows is tested on the same generators. Generators with equal labels share a split.",
+    ]
+
+
+def _throughput(throughput: Json | None) -> list[str]:
+    if throughput is None:
+        return []
+    learnt = ", ".join(f"{rate:.0f} of {side} pixels" for side, rate in throughput["learnt_per_s"].items())
+    return [
+        "## Throughput",
+        f"Codec chains run once before training: {throughput['chains_per_s']:.0f} pictures/s on {throughput['cores']} cores. One thread "
+        f"then cuts {throughput['windows_per_s']:.0f} windows/s of {throughput['window']} pixels (`python -m training throughput`). The "
+        f"{'compiled' if throughput['compiled'] else 'uncompiled'} network trains on these windows per second: {learnt}.",
+    ]
 
 
 def rendered(results: Path, bundle: Path) -> str:
-    """The page about what is in the folder `results`, and the bundle in another."""
+    """Return the page about the JSON files in the folder `results` and a bundle.
 
-    def kept(name: str) -> dict | None:
+    Raises:
+        FileNotFoundError: the description or the probe is missing.
+    """
+
+    def load(name: str) -> Json | None:
         path = results / f"{name}.json"
         return json.loads(path.read_text()) if path.exists() else None
 
-    description, probe = kept("zoo"), kept("zoo-probe")
+    description, probe = load("zoo"), load("zoo-probe")
     if description is None or probe is None:
         raise FileNotFoundError(
-            f"{results} has no zoo.json or zoo-probe.json; `python -m training zoo document` writes them"
+            f"{results} must hold zoo.json and zoo-probe.json; run `python -m training zoo document`"
         )
-    return render(description, probe, json.loads((bundle / "bundle.json").read_text()), kept("leakage"), kept("data"))
+    return render(description, probe, json.loads((bundle / "bundle.json").read_text()), load("leakage"), load("data"))

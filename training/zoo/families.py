@@ -1,4 +1,4 @@
-"""The registry of families: what makes and trains a generator of each. The order is that of `training.labels.FAMILIES`."""
+"""Registry of families, in the order of `training.labels.FAMILIES`."""
 
 from __future__ import annotations
 

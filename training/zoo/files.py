@@ -67,7 +67,8 @@ _PATTERN = ("train", "train", "test", "train", "train", "val")
 def zoo_splits(labels: dict[str, Labels], fold: int = 0) -> dict[str, str]:
     """Return the split of every zoo generator, balanced over families.
 
-    Of the first `HELD_OUT_AMONG` generators of a family, two thirds are for training, and one sixth each for validation and test. Later ones
+    Of the first `HELD_OUT_AMONG` generators of a family, two thirds are for training, and one sixth each for validation and test. Later
+    ones
     are for training. The number in the name decides, so that adding generators moves no other. Generators with equal labels share a split.
 
     Args:

@@ -1,8 +1,8 @@
-"""Normalising flows of affine couplings (arXiv 1605.08803), as super-resolution (as arXiv 2006.14200): a photo's 2x2 means are kept,
-and the flow makes the detail between them out of noise.
+"""Normalising flows of affine couplings (arXiv 1605.08803) for super-resolution (as in arXiv 2006.14200).
 
-The loss is the negative log-likelihood: the Kullback-Leibler divergence from the data to the model, up to a constant, and so
-labelled KL.
+The 2x2 means of a photo are kept, and the flow generates the details between them from noise. The loss is the negative log likelihood.
+Up to
+a constant this is the Kullback-Leibler divergence from data to model, so its label is KL.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DETAILS = 9
 
 
 class Coupling(nn.Module):
-    """Scales and shifts one part of the details by what a small network makes of the other part and of the means."""
+    """Affine coupling: a small network predicts scale and shift of one part from the other part and the means."""
 
     def __init__(self, config: Config, first: bool) -> None:
         super().__init__()
@@ -45,20 +45,20 @@ class Coupling(nn.Module):
         return 2 * torch.tanh(scale / 2), shift
 
     def forward(self, details: Tensor, means: Tensor) -> Tensor:
-        """Towards the picture."""
+        """Map noise to details."""
         kept, changed = self._split(details)
         scale, shift = self._scale_shift(kept, means)
         return self._join(kept, changed * scale.exp() + shift)
 
     def encode(self, details: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
-        """(towards the noise, log determinant a value)."""
+        """Map details to noise, and return it with the log determinant per value."""
         kept, changed = self._split(details)
         scale, shift = self._scale_shift(kept, means)
         return self._join(kept, (changed - shift) * (-scale).exp()), -scale
 
 
 class Flow(nn.Module):
-    """Noise for the details and the means, float[N, 9 + 3, H/2, W/2] -> the picture."""
+    """Map noise and means, float[N, 9 + 3, H/2, W/2], to a picture float[N, 3, H, W]."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -76,15 +76,15 @@ class Flow(nn.Module):
         return self.shuffle(torch.einsum("kb,nkchw->ncbhw", self.haar, bands).flatten(1, 2))
 
     def split(self, photo: Tensor) -> tuple[Tensor, Tensor]:
-        """(details float[N, 9, H/2, W/2], means float[N, 3, H/2, W/2]) of a picture."""
+        """Split a picture into details float[N, 9, H/2, W/2] and means float[N, 3, H/2, W/2]."""
         pixels = F.pixel_unshuffle(photo.float(), 2).unflatten(1, (3, 4))
         bands = torch.einsum("kb,ncbhw->nkchw", self.haar, pixels)
         return bands[:, 1:].flatten(1, 2), bands[:, 0] / 2
 
     def negative_log_likelihood(self, photo: Tensor) -> Tensor:
-        """Mean over values, in nats, of the details given the means."""
+        """Return the negative log likelihood of details given means, in nats, averaged over values."""
         details, means = self.split(photo)
-        # Eight-bit values are steps; noise within the step makes them a density.
+        # Dequantises: noise within the step of eight-bit values makes them continuous.
         details = details + (torch.rand_like(details) - 0.5) * (2 / 255)
         code = details * (-self.scale).exp()
         log_determinant = (-self.scale).expand_as(code).mean()
@@ -95,7 +95,7 @@ class Flow(nn.Module):
 
 
 class SuperResolutionFlow(Maker):
-    """Detail drawn by a flow, at the temperature that the config's seed draws."""
+    """Details drawn from a flow, at a temperature that the config's seed draws."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -103,7 +103,7 @@ class SuperResolutionFlow(Maker):
         self.temperature = float(np.random.default_rng(config.seed).uniform(0.5, 0.9))
 
     def prepare(self, photos: Tensor) -> None:
-        # Couplings begin as the identity (arXiv 1807.03039).
+        # Couplings start as the identity (arXiv 1807.03039).
         for coupling in self.generator.couplings:
             nn.init.zeros_(coupling.network[-1].weight)
 

@@ -1,8 +1,9 @@
 """Unconditional spatial GANs (arXiv 1611.08207): a grid of noise becomes a texture of any size.
 
-As there, one generator learns the texture of a handful of photos: that is what a small network can learn in a minute. Plain ones are
-a DCGAN's (arXiv 1511.06434) stack, residual ones have skips, and style-modulated ones (as arXiv 1812.04948) pass the noise's mean
-through a mapping network whose output scales and shifts every level's channels.
+As in the paper, a generator learns the texture of a few photos, which a small network can do in a minute. Plain ones are stacks as in DCGAN
+(arXiv 1511.06434), and residual ones have skips. Style-modulated ones (as in arXiv 1812.04948) map the mean of the noise to scales and
+shifts
+of all channels.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from training.zoo.vae import decoder
 
 
 class StyleGenerator(nn.Module):
-    """Noise float[N, latent, h, w] -> the picture, each level's channels modulated by a style."""
+    """Generator from noise float[N, latent, h, w] to a picture; a style modulates the channels of each level."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -38,7 +39,7 @@ class StyleGenerator(nn.Module):
         self.last = to_picture(width, config)
 
     def forward(self, noise: Tensor) -> Tensor:
-        # The mean over places has 1 / sqrt(places) of the noise's deviation.
+        # The mean over n positions has 1 / sqrt(n) of the noise's deviation.
         places = noise.shape[2] * noise.shape[3]
         style = self.mapping(noise.mean((2, 3)) * places**0.5)
         x = self.first(noise)
@@ -49,7 +50,7 @@ class StyleGenerator(nn.Module):
 
 
 class TextureGAN(Maker):
-    """A generator that knows photos only through its adversary."""
+    """Generator that is trained on photos through its adversary only."""
 
     sees_photos = False
 
@@ -58,12 +59,12 @@ class TextureGAN(Maker):
         self.generator = StyleGenerator(config) if config.task == "style" else decoder(config, config.latent)
 
     def given(self, photo: Tensor) -> tuple[Tensor, Terms]:
-        """Noise for as many pictures of the same size."""
+        """Return noise for pictures of the number and size of the photos."""
         side = [length // 2**self.config.levels for length in photo.shape[2:]]
         return torch.randn(len(photo), self.config.latent, *side, device=photo.device), []
 
     def likeness(self, picture: Tensor, photo: Tensor) -> Terms:
-        """Unpaired pictures can match photos only in their statistics: of patches, and of the average spectrum."""
+        """Compare statistics, because pictures are unpaired: of patches, and the mean spectrum."""
         terms: Terms = []
         if self.config.regulariser == "MMD":
             terms.append(("MMD", 2.0 * losses.patch_mmd(picture, photo)))

@@ -1,7 +1,7 @@
-"""Autoregressive models over pixels, in parallel at a scale (arXiv 1703.03664): of every 2x2 pixels the first is a photo's, and the
-others are drawn one after another, each from a discretised logistic (arXiv 1701.05517) given all before it.
+"""Autoregressive models over pixels, parallel within a scale (arXiv 1703.03664).
 
-Pixel after pixel, a picture of 192 x 192 would take 36,864 passes; so it takes three.
+The first pixel of each 2x2 comes from a photo. The other three are drawn one after another from discretised logistics (arXiv 1701.05517). A
+picture takes three passes; drawing every pixel in turn would take 36,864 for 192x192.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from training.zoo.blocks import ACTIVATIONS, blocks
 from training.zoo.space import Config
 
 DRAWN = 3
-# Improbable values are not drawn (as arXiv 1904.09751): one speckle leads to the next.
+# Improbable values are not drawn (as in arXiv 1904.09751), because one speckle leads to the next.
 TAIL = 0.1
-# Ten grey levels: where nothing can be known a wider logistic would fit better, and would be drawn as coloured snow.
+# Largest scale, ten grey levels. A wider logistic would fit unpredictable areas better, but is sampled as coloured noise.
 WIDEST = -2.5
-# Half a grey level, where the range is [-1, 1].
+# Half a grey level in the range [-1, 1].
 HALF_LEVEL = 1 / 255
 
 
 def _network(config: Config, inputs: int) -> nn.Sequential:
-    """float[N, inputs, h, w] -> mean and logarithm of the scale of three channels, float[N, 6, h, w]."""
+    """Return a network float[N, inputs, h, w] -> mean and log scale of three channels, float[N, 6, h, w]."""
     pad = config.kernel // 2
     return nn.Sequential(
         nn.Conv2d(inputs, config.width, config.kernel, padding=pad),
@@ -36,7 +36,7 @@ def _network(config: Config, inputs: int) -> nn.Sequential:
 
 
 class SubPixels(nn.Module):
-    """The first of every 2x2 pixels, float[N, 3, H/2, W/2] in [-1, 1] -> the picture, float[N, 3, H, W]."""
+    """Map the first pixel of each 2x2, float[N, 3, H/2, W/2] in [-1, 1], to a picture float[N, 3, H, W]."""
 
     def __init__(self, config: Config, temperature: float) -> None:
         super().__init__()
@@ -45,9 +45,9 @@ class SubPixels(nn.Module):
         self.shuffle = nn.PixelShuffle(2)
 
     def distribution(self, known: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """(mean, logarithm of the scale), float[N, 3, h, w] each, of the pixels that follow the `known` ones."""
+        """Predict mean and log scale, float[N, 3, h, w] each, of the pixels after the `known` ones."""
         shift, log_scale = self.networks[len(known) - 1](torch.cat(known, dim=1)).float().chunk(2, dim=1)
-        # Begins as the last pixel again, a few grey levels wide.
+        # Starts as a copy of the last pixel, a few grey levels wide.
         return known[-1] + shift, (log_scale - 3.5).clamp(-6, WIDEST)
 
     def forward(self, first: Tensor) -> Tensor:
@@ -60,12 +60,12 @@ class SubPixels(nn.Module):
 
 
 def split(photo: Tensor) -> list[Tensor]:
-    """float[N, 3, H, W] -> the four pixels of every 2x2, each float[N, 3, H/2, W/2], in reading order."""
+    """Split float[N, 3, H, W] into the four pixels of each 2x2 in reading order, float[N, 3, H/2, W/2] each."""
     return list(F.pixel_unshuffle(photo, 2).unflatten(1, (3, 4)).unbind(2))
 
 
 def cross_entropy(mean: Tensor, log_scale: Tensor, pixel: Tensor) -> Tensor:
-    """Of the grey levels in [-1, 1] under a discretised logistic: mean over values, in nats."""
+    """Return the cross-entropy of grey levels in [-1, 1] under a discretised logistic, in nats, averaged over values."""
     inverse = (-log_scale).exp()
     above = torch.sigmoid(inverse * (pixel - mean + HALF_LEVEL)).where(pixel < 1 - HALF_LEVEL, 1.0)
     below = torch.sigmoid(inverse * (pixel - mean - HALF_LEVEL)).where(pixel > -1 + HALF_LEVEL, 0.0)
@@ -73,14 +73,14 @@ def cross_entropy(mean: Tensor, log_scale: Tensor, pixel: Tensor) -> Tensor:
 
 
 class SubPixelModel(Maker):
-    """Pixels drawn at the temperature that the config's seed draws."""
+    """Pixels drawn at a temperature that the config's seed draws."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.generator = SubPixels(config, float(np.random.default_rng(config.seed).uniform(0.4, 0.8)))
 
     def prepare(self, photos: Tensor) -> None:
-        # Each pixel begins as a copy of the one before it.
+        # Each pixel starts as a copy of the one before.
         for network in self.generator.networks:
             nn.init.zeros_(network[-1].weight)
 

@@ -1,6 +1,6 @@
-"""Image-to-image networks: an encoder-decoder, with U-Net skips or without, that restores what was taken from a photo.
+"""Image-to-image networks: encoder-decoders, with or without U-Net skips, that restore degraded photos.
 
-Most learn from pairs; one task learns, as CycleGAN (arXiv 1703.10593) does, from unpaired pictures and the way back.
+Most are trained on pairs. The task `cycle` is trained on unpaired pictures and the way back, as CycleGAN (arXiv 1703.10593).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from training.zoo.space import Config
 
 
 class EncoderDecoder(nn.Module):
-    """float[N, inputs, H, W] -> float[N, 3, H, W]; H and W multiples of 2**levels."""
+    """Encoder-decoder float[N, inputs, H, W] -> float[N, 3, H, W], with H and W multiples of 2**levels."""
 
     def __init__(self, config: Config, inputs: int = 3) -> None:
         super().__init__()
@@ -54,9 +54,9 @@ class EncoderDecoder(nn.Module):
 
 
 def condition(config: Config, photo: Tensor) -> Tensor:
-    """What the network is given: the photo with its colour, detail or cleanness taken away. Same shape, [-1, 1]."""
+    """Degrade a photo float[N, 3, H, W] in [-1, 1]: remove colour, detail or sharpness, or add noise."""
     if config.task == "colour":
-        # A quarter of the colour stays: a minute's training cannot guess a photo's colours from grey.
+        # A quarter of the colour stays, because colours cannot be learnt from grey in a minute of training.
         grey = photo.mean(1, keepdim=True)
         return grey + 0.25 * (photo - grey)
     if config.task == "super_resolution":
@@ -67,7 +67,7 @@ def condition(config: Config, photo: Tensor) -> Tensor:
 
 
 class Translation(Maker):
-    """A network that is given what is left of a photo and makes the photo again."""
+    """Network that restores a photo from its degraded version."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -81,7 +81,7 @@ class Translation(Maker):
 
 
 class Cycle(Translation):
-    """From faded pictures to photos and back; no faded picture is ever held against its own photo."""
+    """Networks from faded pictures to photos and back (unpaired): no faded picture is compared with its own photo."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -112,5 +112,5 @@ class Cycle(Translation):
 
 
 def build(config: Config) -> Maker:
-    """The maker of a translation config."""
+    """Return the module of a translation config."""
     return Cycle(config) if config.task == "cycle" else Translation(config)

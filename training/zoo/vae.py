@@ -1,4 +1,4 @@
-"""Autoencoders, variational or not. The generator is the decoder; the encoder only gives it photos to make again."""
+"""Autoencoders, variational or not. The generator is the decoder; the encoder only provides codes of photos."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.zoo.space import Config
 
 
 def decoder(config: Config, inputs: int) -> nn.Sequential:
-    """`inputs` channels at 1/2**levels of the size -> the picture."""
+    """Return a decoder of `inputs` channels at 1/2**levels of the size to a picture."""
     width = config.width
     layers: list[nn.Module] = [
         nn.Conv2d(inputs, width, config.kernel, padding=config.kernel // 2),
@@ -24,7 +24,7 @@ def decoder(config: Config, inputs: int) -> nn.Sequential:
 
 
 class Autoencoder(Maker):
-    """A decoder that makes photos again from a code, regularised (KL, MMD) or not."""
+    """Decoder that reconstructs photos from codes, optionally regularised (KL, MMD)."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -38,7 +38,7 @@ class Autoencoder(Maker):
     def given(self, photo: Tensor) -> tuple[Tensor, Terms]:
         code = self.encoder(photo)
         if self.config.regulariser == "KL":
-            # Begins nearly without noise, or nothing gets through to learn from.
+            # Starts almost without noise; otherwise no signal reaches the decoder.
             log_variance = self.log_variance.expand_as(code)
             drawn = code + torch.randn_like(code) * (0.5 * log_variance).exp()
             return drawn, [("KL", 1e-4 * losses.kl(code.float(), log_variance))]

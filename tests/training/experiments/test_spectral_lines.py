@@ -38,7 +38,7 @@ def test_every_public_generator_is_evaluated_once_by_lines_not_fitted_on_it(
         return fitted(collection, seed)
 
     monkeypatch.setattr(heads_lines, "WINDOWS", 1)
-    monkeypatch.setattr(heads_lines, "fitted", watched)
+    monkeypatch.setattr(heads_lines, "fit_lines", watched)
     monkeypatch.setattr(spectral_lines, "read", lambda _path: Index({}, []))
     monkeypatch.setattr(spectral_lines, "collect", lambda _index: _without_zoo(synthetic_collection()))
     monkeypatch.setattr(spectral_lines, "RESULT", tmp_path / "lines.json")

@@ -367,12 +367,12 @@ def test_lines_do_not_take_what_has_no_colour_for_a_photo(monkeypatch: pytest.Mo
     assert made.lines is not None
     assert made.by_lines is not None
     said = {}
-    for heavy in (0, 4):
-        monkeypatch.setattr(heads_lines, "HEAVY", heavy)
+    for strong in (0, 4):
+        monkeypatch.setattr(heads_lines, "STRONG_VARIANTS", strong)
         made.load_state_dict(fit_lines(Collection(sources, samples), 0), strict=False)
         unseen = np.stack([augment.grey(picture(1000 + i, True)) for i in range(12)])
         with torch.no_grad():
-            said[heavy] = float(made.by_lines(made.lines(to_unit_range(torch.from_numpy(unseen)))).mean())
+            said[strong] = float(made.by_lines(made.lines(to_unit_range(torch.from_numpy(unseen)))).mean())
     assert said[0] < -2
     assert said[4] > said[0] / 2
 
@@ -558,7 +558,7 @@ def test_after_heavy_edits_the_answer_is_learnt_that_was_given_before_them(monke
     photos, pictures = seen(0), seen(1)
     before = said(photos)
     assert abs(before[64:].mean() - before[:64].mean()) > 0.2
-    monkeypatch.setattr(heads_outputs, "LABELS", 0.0)
+    monkeypatch.setattr(heads_outputs, "LABEL_WEIGHT", 0.0)
     made.load_state_dict(made.state_dict() | heads_outputs.fit_outputs(made, sources, pictures, photos, 0))
     assert said(photos)[64:].mean() == pytest.approx(before[:64].mean(), abs=0.05)
 

@@ -101,9 +101,9 @@ def test_what_leaks_and_how_fast_data_comes_is_shown_where_it_was_measured(tmp_p
     for name, measured in (("leakage", leaks), ("data", stream)):
         (tmp_path / f"{name}.json").write_text(json.dumps(measured))
     page = rendered(tmp_path, default_folder())
-    assert "| photos whose content is on two sides of a split | 1 |" in page
+    assert "| photos whose content lies in more than one split | 1 |" in page
     assert "0.512" in page
-    assert "151 pictures a second on 2 cores" in page
-    assert "801 of 64 pixels, 240 of 128 pixels a second, compiled" in page
+    assert "151 pictures/s on 2 cores" in page
+    assert "compiled network trains on these windows per second: 801 of 64 pixels, 240 of 128 pixels" in page
     with pytest.raises(FileNotFoundError, match="zoo document"):
         rendered(tmp_path / "none", default_folder())
