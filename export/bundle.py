@@ -33,12 +33,12 @@ from export.fp16 import to_fp16
 from export.onnx_export import export, output_names, parity, round_weights, with_constants
 from export.tf32 import max_output_shift
 from export.variants import tf32_safe_variants, write_variants
-from training.data.dataset import Collection, some
+from training.data.dataset import Collection, random_subset
 from training.evaluate.attribution import same_generator_metrics
 from training.evaluate.model_parsing import parsing_metrics
 from training.evaluate.predict import Predictions, predict, with_photo_content
 from training.evaluate.tasks import check_splits, detection_metrics
-from training.fit.train import NOT_SAID
+from training.fit.warm_start import TRAINING_DEFAULTS
 from training.labels import CONTINUOUS
 from training.model.network import WINDOW, Network, NetworkConfig
 
@@ -96,7 +96,7 @@ def build(
             },
             "training": {
                 **{key: stored[key] for key in ("config", "steps", "kept_step", "minutes", "seed", "hardware")},
-                **{key: stored.get(key, none) for key, none in NOT_SAID.items()},
+                **{key: stored.get(key, none) for key, none in TRAINING_DEFAULTS.items()},
                 "init_from": stored.get("init_from"),
                 "generators": stored["generators"],
                 "zoo_generators": stored["zoo_generators"],
@@ -265,8 +265,8 @@ def _fit(folder: Path, manifest: dict[str, Any], collection: Collection) -> None
 
 def calibration_windows(collection: Collection, count: int = 256) -> np.ndarray:
     """Return windows of training pictures, half of them photos, uint8[count, 128, 128, 3]."""
-    chosen = some(collection.select(split="train", camera=True), count // 2, np.random.default_rng(1))
-    chosen += some(
+    chosen = random_subset(collection.select(split="train", camera=True), count // 2, np.random.default_rng(1))
+    chosen += random_subset(
         collection.select(split="train", camera=False, source_split="train"),
         count - count // 2,
         np.random.default_rng(2),

@@ -1,8 +1,7 @@
-"""What pictures go through on their way to a reader: resizing, blur, noise, JPEG and WebP. The same for both classes.
+"""Random processing of pictures: resizing, blur, noise, JPEG and WebP, with the same distribution for both classes.
 
-A detector that sees only JPEG photos and lossless generated pictures learns the file format, so every picture,
-camera or generated, is sent through a chain drawn from one distribution. And one that never saw photos that were enlarged, or much
-noise, takes these for traces of a generator, so that some are sent through edits that few pictures have gone through.
+A detector trained on JPEG photos and lossless generated pictures learns the file format, so every picture passes a chain from one
+distribution. A detector that never saw enlarged or noisy photos takes these for generated, so some pictures also pass rare, strong edits.
 """
 
 from __future__ import annotations
@@ -15,23 +14,23 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 Pixels = np.ndarray
-# A random change of a picture: one edit, or a chain of them.
+# A random edit, or a chain of them.
 Change = Callable[[Pixels, np.random.Generator], Pixels]
 
-# By how much a random chain may scale a picture.
+# Range of the scale factor of a random chain.
 SCALES = (0.55, 1.25)
 _FILTERS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 
 
 class Jpeg(NamedTuple):
-    """How a JPEG was compressed: quality from 1 to 100 as of libjpeg, and subsampling, 0: 4:4:4, 1: 4:2:2, 2: 4:2:0."""
+    """JPEG settings: libjpeg quality from 1 to 100, and subsampling (0 for 4:4:4, 1 for 4:2:2, 2 for 4:2:0)."""
 
     quality: int
     subsampling: int
 
 
 def encoded(pixels: Pixels, format: str, quality: int, subsampling: int = 2) -> bytes:
-    """A file in JPEG or WebP of uint8[H, W, 3]. `subsampling` (0: 4:4:4, 2: 4:2:0) is JPEG's."""
+    """Encode uint8[H, W, 3] as a JPEG or WebP file. `subsampling` (0 for 4:4:4, 2 for 4:2:0) applies to JPEG."""
     buffer = io.BytesIO()
     options = {"subsampling": subsampling} if format == "JPEG" else {"method": 2}
     Image.fromarray(pixels).save(buffer, format, quality=quality, **options)
@@ -39,7 +38,7 @@ def encoded(pixels: Pixels, format: str, quality: int, subsampling: int = 2) -> 
 
 
 def encode(pixels: Pixels, format: str, quality: int, subsampling: int = 2) -> Pixels:
-    """Through JPEG or WebP and back; uint8[H, W, 3] -> the same shape."""
+    """Compress uint8[H, W, 3] as JPEG or WebP, and decode it to the same shape."""
     with Image.open(io.BytesIO(encoded(pixels, format, quality, subsampling))) as image:
         return np.asarray(image.convert("RGB"))
 
@@ -52,27 +51,27 @@ def resize(pixels: Pixels, factor: float, resample: Image.Resampling = Image.Res
 
 
 def blur(pixels: Pixels, sigma: float) -> Pixels:
-    """Gaussian blur, sigma in pixels."""
+    """Apply Gaussian blur with sigma in pixels."""
     return np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(sigma)))
 
 
 def noise(pixels: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
-    """Gaussian noise, sigma in grey levels of 255."""
+    """Add Gaussian noise with sigma in grey levels (0 to 255)."""
     return np.clip(pixels + rng.normal(0, sigma, pixels.shape), 0, 255).round().astype(np.uint8)
 
 
 def grey(pixels: Pixels) -> Pixels:
-    """Without colour, still in three channels."""
+    """Remove the colour. The result still has three channels."""
     return np.asarray(Image.fromarray(pixels).convert("L").convert("RGB"))
 
 
 def social_media(pixels: Pixels) -> Pixels:
-    """Longest side at most 1080 pixels, then JPEG q75."""
+    """Shrink the longest side to at most 1080 pixels, then compress as JPEG q75."""
     factor = min(1.0, 1080 / max(pixels.shape[:2]))
     return encode(resize(pixels, factor) if factor < 1 else pixels, "JPEG", 75)
 
 
-# The conditions of every robustness table, in its order.
+# The conditions of the robustness tables, in their order.
 CONDITIONS: dict[str, Callable[[Pixels], Pixels]] = {
     "clean": lambda p: p,
     "JPEG q90": lambda p: encode(p, "JPEG", 90),
@@ -87,28 +86,28 @@ CONDITIONS: dict[str, Callable[[Pixels], Pixels]] = {
 
 
 def random_chain(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """One random way to the reader. Often JPEG twice: a photo comes as JPEG, and a second one must not tell the classes apart."""
-    pixels = _begun(pixels, rng)
+    """Apply a random chain. Often compresses twice: photos are JPEG already, so a second compression must not separate the classes."""
+    pixels = _maybe_shift_and_compress(pixels, rng)
     if rng.random() < 0.35:
         pixels = resize(pixels, float(rng.uniform(*SCALES)), _FILTERS[rng.integers(len(_FILTERS))])
     if rng.random() < 0.1:
         pixels = blur(pixels, float(rng.uniform(0.3, 1.0)))
     if rng.random() < 0.1:
         pixels = noise(pixels, float(rng.uniform(0.5, 4)), rng)
-    return _saved(pixels, rng)
+    return _maybe_save(pixels, rng)
 
 
 def strong_chain(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """One random way with edits of a kind or strength that `random_chain` has none of: one of `EDITS`, seldom two."""
-    pixels = _begun(pixels, rng)
+    """Apply a random chain with one of `EDITS`, seldom two. `random_chain` has no edits of these kinds or strengths."""
+    pixels = _maybe_shift_and_compress(pixels, rng)
     for edit in rng.permutation(len(EDITS))[: 1 + (rng.random() < 0.3)]:
         pixels = EDITS[edit](pixels, rng)
-    return _saved(pixels, rng)
+    return _maybe_save(pixels, rng)
 
 
-def _begun(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+def _maybe_shift_and_compress(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     if rng.random() < 0.3:
-        # Moves the JPEG grid off the window's corner.
+        # Shifts the JPEG grid relative to the picture.
         top, left = rng.integers(0, 8, 2)
         pixels = pixels[top:, left:]
     if rng.random() < 0.35:
@@ -116,7 +115,7 @@ def _begun(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     return pixels
 
 
-def _saved(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+def _maybe_save(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     last = rng.random()
     if last < 0.5:
         pixels = encode(pixels, "JPEG", int(rng.integers(60, 98)), int(rng.choice([0, 2])))
@@ -125,43 +124,43 @@ def _saved(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     return pixels
 
 
-def _enlarged(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """A part, as large as the whole was: a digital zoom, which up-samples as generators do at their end; mostly by a simple factor."""
+def _enlarge(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Enlarge a part to the size of the whole, often by a simple factor. Such a digital zoom up-samples as the end of a generator does."""
     factor = float(rng.choice([1.5, 2, 3]) if rng.random() < 0.5 else rng.uniform(1.25, 3))
     height, width = (max(1, round(side / factor)) for side in pixels.shape[:2])
     top, left = rng.integers(0, pixels.shape[0] - height + 1), rng.integers(0, pixels.shape[1] - width + 1)
-    return resize(pixels[top : top + height, left : left + width], factor, _some_filter(rng))
+    return resize(pixels[top : top + height, left : left + width], factor, _random_filter(rng))
 
 
-def _without_detail(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Made smaller and as large as before."""
+def _lose_detail(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Shrink the picture and enlarge it again."""
     height, width = pixels.shape[:2]
     factor = 0.5 if rng.random() < 0.5 else float(rng.uniform(0.33, 0.8))
-    smaller = resize(pixels, factor, _some_filter(rng))
-    return np.asarray(Image.fromarray(smaller).resize((width, height), _some_filter(rng)))
+    smaller = resize(pixels, factor, _random_filter(rng))
+    return np.asarray(Image.fromarray(smaller).resize((width, height), _random_filter(rng)))
 
 
-def _noisy(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """As of little light, where a camera's software has often smoothed what there is."""
+def _add_noise(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Add the noise of low light. Camera software often smooths it, so some are blurred too."""
     noisy = noise(pixels, float(np.exp(rng.uniform(np.log(4), np.log(24)))), rng)
     return blur(noisy, float(rng.uniform(0.3, 1.0))) if rng.random() < 0.4 else noisy
 
 
-def _median(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+def _median_filter(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     return np.asarray(Image.fromarray(pixels).filter(ImageFilter.MedianFilter(int(rng.choice([3, 5])))))
 
 
-def _some_filter(rng: np.random.Generator) -> Image.Resampling:
-    """One with which pictures are enlarged, by repeating pixels too."""
+def _random_filter(rng: np.random.Generator) -> Image.Resampling:
+    """Return a random filter, including nearest neighbour."""
     return (*_FILTERS, Image.Resampling.NEAREST)[rng.integers(len(_FILTERS) + 1)]
 
 
-# Those of a heavy chain.
+# Edits of `strong_chain`.
 EDITS: tuple[Change, ...] = (
-    _enlarged,
-    _without_detail,
+    _enlarge,
+    _lose_detail,
     lambda pixels, rng: blur(pixels, float(rng.uniform(1, 2.5))),
-    _noisy,
-    _median,
+    _add_noise,
+    _median_filter,
     lambda pixels, rng: grey(pixels),
 )

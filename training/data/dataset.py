@@ -1,7 +1,7 @@
-"""The pictures that networks are trained and evaluated on, with their labels, and what codecs make of them.
+"""Pictures and their labels in memory, and their random codec chains.
 
-Decoding and re-encoding are slower than the network, so every picture's random chains are made once, kept in memory as uint8,
-and windows are cut from those (`training.data.sampler`).
+Decoding and encoding are slower than the network. Each picture's random chains are therefore computed once and kept as uint8, and
+windows are cut from the results (`training.data.sampler`).
 """
 
 from __future__ import annotations
@@ -16,40 +16,54 @@ from training.data import augment
 from training.labels import Labels
 from training.model.network import WINDOW
 
+# Chains per content. Chain 0 changes nothing; the others are random.
+CHAINS = 10
+
 
 @dataclass
 class Generator:
-    """A generator, or one source of camera photos (`labels` None)."""
+    """A generator, or a source of camera photos (`labels` is None)."""
 
     name: str
     labels: Labels | None
     zoo: bool
     split: str
 
-    def shows_photos(self) -> bool:
-        """Whether it is a generator whose pictures have photos' content. Every picture of a GAN of the zoo shows the texture that it
-        learned, by which anybody can tell it from another's."""
+    def has_photo_content(self) -> bool:
+        """Return whether this is a generator whose pictures show the content of photos.
+
+        A GAN of the zoo shows the texture it was trained on, and that texture alone tells it from other generators.
+        """
         return self.labels is not None and self.labels.family != "gan"
 
 
 @dataclass
 class Sample:
-    """One picture. `photo` names the photo whose content it shows, where it shows one; `jpeg` is how a picture that comes lossless from
-    its generator is to be saved: as that photo was, or as some photo of training was, else the file format tells the classes apart."""
+    """One picture.
+
+    Attributes:
+        pixels: uint8[H, W, 3].
+        source: index into `Collection.sources`.
+        split: "train", "val" or "test".
+        photo: name of the photo whose content the picture shows, if any.
+        made: whether a generator stored the picture losslessly. Photos are seldom lossless.
+        jpeg: compression to apply to a lossless picture, taken from its photo or from some training photo. Without it, the file format
+            would separate the classes.
+        variants: the picture after some of its content's chains, each uint8[H, W, 3].
+        chains: the chain of each variant. A picture and its photo share chains.
+    """
 
     pixels: np.ndarray
     source: int
     split: str
     photo: str | None = None
-    # As a generator made it: lossless, as photos seldom come.
     made: bool = False
     jpeg: augment.Jpeg | None = None
     variants: list[np.ndarray] = field(default_factory=list)
-    # Which of its content's chains each variant went through; a picture and its photo share them.
     chains: list[int] = field(default_factory=list)
 
     def content(self) -> str:
-        """What it shows: the photo's name, or a hash of the pixels."""
+        """Return an identifier of the content: the photo's name, or a hash of the pixels."""
         return self.photo or hashlib.sha256(self.pixels.tobytes()).hexdigest()
 
 
@@ -63,7 +77,7 @@ class Collection:
     def select(
         self, *, split: str, camera: bool | None = None, zoo: bool | None = None, source_split: str | None = None
     ) -> list[Sample]:
-        """Samples of a split, narrowed by class, by zoo or public, and by the split of their source."""
+        """Return samples of a split, filtered by class, by zoo or public, and by the split of their source. None means any."""
         chosen = []
         for sample in self.samples:
             source = self.sources[sample.source]
@@ -77,37 +91,36 @@ class Collection:
         return chosen
 
 
-def some(samples: list[Sample], count: int, rng: np.random.Generator) -> list[Sample]:
-    """At most `count` of the samples, in random order."""
+def random_subset(samples: list[Sample], count: int, rng: np.random.Generator) -> list[Sample]:
+    """Return at most `count` samples in random order."""
     return [samples[i] for i in rng.permutation(len(samples))[:count]]
 
 
-def as_it_comes(sample: Sample) -> np.ndarray:
-    """A picture's pixels in the form that photos come in."""
+def photo_encoded(sample: Sample) -> np.ndarray:
+    """Return the pixels, uint8[H, W, 3], with the compression that photos have."""
     return sample.pixels if sample.jpeg is None else augment.encode(sample.pixels, "JPEG", *sample.jpeg)
 
 
-def through_chain(sample: Sample, seed: int, chain: augment.Change = augment.random_chain) -> np.ndarray:
-    """The pixels, in the form that photos come in, after the chain of that seed."""
-    return chain(as_it_comes(sample), np.random.default_rng(seed))
+def apply_chain(sample: Sample, seed: int, chain: augment.Change = augment.random_chain) -> np.ndarray:
+    """Return the pixels, uint8[H, W, 3], with the compression that photos have, after a chain with this seed."""
+    return chain(photo_encoded(sample), np.random.default_rng(seed))
 
 
-def _chains(job: tuple[Sample, list[int | None]]) -> list[np.ndarray]:
+def _apply_chains(job: tuple[Sample, list[int | None]]) -> list[np.ndarray]:
     sample, seeds = job
-    return [as_it_comes(sample) if seed is None else through_chain(sample, seed) for seed in seeds]
-
-
-# Chains of one content; every picture of it takes some of these. The first does nothing, the others are random.
-CHAINS = 10
+    return [photo_encoded(sample) if seed is None else apply_chain(sample, seed) for seed in seeds]
 
 
 def chain_seed(content: str, chain: int, seed: int) -> int:
-    """The seed of one of a content's chains; the same for a photo and everything made from it."""
+    """Return the seed of one of a content's chains. A photo and all pictures made from it get the same seed."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{content}/{chain}".encode()).digest()[:8], "big") >> 1
 
 
 def add_variants(samples: list[Sample], count: int, seed: int) -> None:
-    """Send every sample through `count` of its content's chains, so that neither a twin's codec nor its content tells it from its photo."""
+    """Apply `count` of its content's chains to every sample.
+
+    A generated picture and its photo get chains with the same seeds, so that neither codec nor content separates them.
+    """
     rng = np.random.default_rng(seed)
     jobs: list[tuple[Sample, list[int | None]]] = []
     for sample in samples:
@@ -115,19 +128,21 @@ def add_variants(samples: list[Sample], count: int, seed: int) -> None:
         sample.chains = [int(chain) for chain in rng.permutation(CHAINS)[:count]]
         jobs.append((sample, [chain_seed(content, chain, seed) if chain else None for chain in sample.chains]))
     with ProcessPoolExecutor() as pool:
-        for sample, variants in zip(samples, pool.map(_chains, jobs, chunksize=32), strict=True):
+        for sample, variants in zip(samples, pool.map(_apply_chains, jobs, chunksize=32), strict=True):
             sample.variants = variants
 
 
-def extended(pixels: np.ndarray, size: int) -> np.ndarray:
-    """At least `size` pixels a side: a picture that is too small is extended by reflection, as the runtime does."""
-    short = [max(0, size - side) for side in pixels.shape[:2]]
-    return np.pad(pixels, ((0, short[0]), (0, short[1]), (0, 0)), mode="symmetric") if any(short) else pixels
+def pad_to(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Extend a picture uint8[H, W, 3] to at least `size` pixels a side by reflection, as the runtime does."""
+    missing = [max(0, size - side) for side in pixels.shape[:2]]
+    if not any(missing):
+        return pixels
+    return np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
 
 
 def crop(pixels: np.ndarray, rng: np.random.Generator, size: int = WINDOW) -> np.ndarray:
-    """A random window, uint8[size, size, 3], of the `extended` picture, mirrored and transposed at random."""
-    pixels = extended(pixels, size)
+    """Cut a random window, uint8[size, size, 3], mirrored and transposed at random. Small pictures are padded (`pad_to`)."""
+    pixels = pad_to(pixels, size)
     top = rng.integers(0, pixels.shape[0] - size + 1)
     left = rng.integers(0, pixels.shape[1] - size + 1)
     window = pixels[top : top + size, left : left + size]

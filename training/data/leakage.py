@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from training import metrics
-from training.data.dataset import CHAINS, Collection, add_variants, some
+from training.data.dataset import CHAINS, Collection, add_variants, random_subset
 from training.data.index.load import load
 from training.data.sampler import Batches
 
@@ -78,7 +78,7 @@ def format_aucs(collection: Collection, seed: int = 0, pictures: int = 600) -> d
     rng = np.random.default_rng(seed)
     generated_twins = collection.select(split="train", camera=False, zoo=True, source_split="train")
     generated_twins = [sample for sample in generated_twins if sample.photo is not None]
-    generated_pictures = some(generated_twins, pictures, rng)
+    generated_pictures = random_subset(generated_twins, pictures, rng)
     names = {sample.photo for sample in generated_pictures}
     photos = [s for s in collection.select(split="train", camera=True, zoo=True) if s.photo in names]
     add_variants(generated_pictures, 4, seed)
@@ -107,15 +107,16 @@ def main(index: Path) -> None:
     Writes training/results/leakage.json.
     """
     collection = load(index)
-    findings = {
+    aucs = format_aucs(collection)
+    findings: dict[str, object] = {
         "near_duplicates_across_splits": near_duplicates(collection),
         "contents_across_splits": shared_contents(collection),
         "equal_labels_across_splits": shared_labels(collection),
-        "format_aucs": format_aucs(collection),
+        "format_aucs": aucs,
     }
     click.echo(json.dumps(findings, indent=1))
     RESULT.write_text(json.dumps(findings, indent=1) + "\n")
     leaks = [name for name, value in findings.items() if isinstance(value, list) and value]
-    leaks += [name for name, auc in findings["format_aucs"].items() if abs(auc - 0.5) > TOLERANCE]
+    leaks += [name for name, auc in aucs.items() if abs(auc - 0.5) > TOLERANCE]
     if leaks:
         raise click.ClickException(f"leaks: {', '.join(leaks)}")

@@ -39,7 +39,7 @@ def centroids(predictions: Predictions, collection: Collection) -> Gallery:
 def build_cohort(predict: Callable[[list[Sample]], Predictions], collection: Collection) -> np.ndarray:
     """Return unit vectors, float32[B, D], of the training generators that show photo content."""
     known = collection.select(split="train", camera=False, source_split="train")
-    photo_content = [sample for sample in known if collection.sources[sample.source].shows_photos()]
+    photo_content = [sample for sample in known if collection.sources[sample.source].has_photo_content()]
     return centroids(predict(first_pictures(photo_content, COHORT_PICTURES)), collection).vectors
 
 

@@ -14,7 +14,7 @@ from edgeparse import windows
 from edgeparse.backends.base import Backend
 from edgeparse.postprocess import unit
 from training.data import augment
-from training.data.dataset import Collection, Sample, as_it_comes, chain_seed, through_chain
+from training.data.dataset import Collection, Sample, apply_chain, chain_seed, photo_encoded
 from training.labels import DISCRETE
 
 HEADS = ["embedding", "generated", "family", "continuous", *DISCRETE, "losses"]
@@ -95,11 +95,11 @@ def predict(
 
     def prepare(sample: Sample) -> np.ndarray:
         if condition in CHAINS:
-            pixels = through_chain(sample, evaluation_seed(sample, draw), CHAINS[condition])
+            pixels = apply_chain(sample, evaluation_seed(sample, draw), CHAINS[condition])
         elif condition == "as stored":
             pixels = sample.pixels
         else:
-            pixels = augment.CONDITIONS[condition](as_it_comes(sample))
+            pixels = augment.CONDITIONS[condition](photo_encoded(sample))
         return frame(pixels)
 
     rows: dict[str, list[np.ndarray]] = {name: [] for name in outputs}
@@ -123,4 +123,4 @@ def first_pictures(samples: Sequence[Sample], count: int) -> list[Sample]:
 
 def with_photo_content(predictions: Predictions, collection: Collection) -> Predictions:
     """Keep the pictures of generators that show photo content, so that content does not reveal the generator."""
-    return predictions.take(np.array([collection.sources[i].shows_photos() for i in predictions.source], bool))
+    return predictions.take(np.array([collection.sources[i].has_photo_content() for i in predictions.source], bool))

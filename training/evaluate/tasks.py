@@ -139,7 +139,7 @@ class _Evaluator:
             enrolled = run(first_pictures(known, known_zoo[0]), "mixed")
             self.zoo_gallery = centroids(with_photo_content(enrolled, collection), collection)
         unseen = collection.select(split="train", camera=False, zoo=True, source_split=split)
-        photo_content = [sample for sample in unseen if collection.sources[sample.source].shows_photos()]
+        photo_content = [sample for sample in unseen if collection.sources[sample.source].has_photo_content()]
         self.other_photos = first_pictures(photo_content, many)
         self.families = {
             i: source.labels.family or ""
@@ -236,7 +236,7 @@ def select_entries(index: Index, split: str, known_zoo: tuple[int, int, int] = K
         if source.split not in (split, "train") or entry.split not in (split, "train"):
             return False
         unseen = source.split == split
-        if not source.zoo or (unseen and (entry.split == split or not source.shows_photos())):
+        if not source.zoo or (unseen and (entry.split == split or not source.has_photo_content())):
             return entry.split == split
         counts[entry.source, entry.split] += 1
         limit = MANY if unseen else max(queries) if entry.split == split else in_gallery

@@ -39,7 +39,7 @@ from export.calibration import (
 )
 from export.onnx_export import export
 from export.shrinkage import Shrinkage
-from training.data.dataset import Collection, as_it_comes
+from training.data.dataset import Collection, photo_encoded
 from training.data.folds import refold, unseen_photos
 from training.data.index.load import load
 from training.evaluate.predict import HEADS, predict
@@ -112,7 +112,7 @@ def prepare(collection: Collection, run: Run) -> None:
         add_training_variants(collection, VARIANTS, run.seed)
     else:
         for sample in trained:
-            sample.chains, sample.variants = [0], [as_it_comes(sample)]
+            sample.chains, sample.variants = [0], [photo_encoded(sample)]
     if run.shrinks:
         for sample in trained:
             sample.variants = [published_network.frame(pixels)[0] for pixels in sample.variants]
@@ -128,7 +128,7 @@ def build_network(run: Run) -> Network | published_network.PublishedNetwork:
 
 def train_network(run: Run, collection: Collection, settings: Settings, folder: Path, device: torch.device) -> None:
     """Train the run's network; `folder` gets the files of `training train`."""
-    validation = Validation.of(collection, run.seed, run.cut)
+    validation = Validation.from_collection(collection, run.seed, run.cut)
     prepare(collection, run)
     network = build_network(run)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

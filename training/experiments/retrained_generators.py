@@ -39,7 +39,7 @@ def choose(index: Index) -> dict[str, list[Entry]]:
     """Return test pictures of the first test generators of every family that shows photos, by the generator's key."""
     by_family: dict[str | None, list[str]] = {}
     for key, source in sorted(index.sources.items()):
-        if source.zoo and source.split == "test" and source.labels and source.shows_photos():
+        if source.zoo and source.split == "test" and source.labels and source.has_photo_content():
             by_family.setdefault(source.labels.family, []).append(key)
     keys = {key for members in by_family.values() for key in members[:PER_FAMILY]}
     entries: dict[str, list[Entry]] = {key: [] for key in sorted(keys)}

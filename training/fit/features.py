@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from training.data import augment
-from training.data.dataset import Sample, crop, through_chain
-from training.data.tones import curves, random_tones, toned
+from training.data.dataset import Sample, apply_chain, crop
+from training.data.tones import apply_curves, curves, draw_tones
 from training.device import supports_fast_bfloat16
 from training.model.network import Network, feature_count
 
@@ -64,6 +64,11 @@ class Scale:
         """Change a layer on standardised features so that it gives the same outputs on raw features."""
         layer.weight.div_(self.deviation)
         layer.bias.sub_(layer.weight @ self.mean)
+
+
+def first_linear(layer: nn.Module) -> nn.Linear:
+    """Return the first linear layer of a hidden layer."""
+    return next(part for part in layer.modules() if isinstance(part, nn.Linear))
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ def extract_features(
     features = torch.empty((sum(sizes), feature_count(network.config)), dtype=torch.float16)
     with ProcessPoolExecutor() as pool:
         for (strong, epoch, source), rows in tqdm(
-            zip(jobs, features.split(sizes), strict=True), total=len(jobs), desc="features of a source"
+            zip(jobs, torch.split(features, sizes), strict=True), total=len(jobs), desc="features of a source"
         ):
             digest = digests[source]
             # These file names are those of runs that exist.
@@ -196,7 +201,7 @@ def compute_features(compute: Pooling, windows: np.ndarray, device: torch.device
 def _windows_of(job: tuple[Sample, list[int], augment.Change]) -> np.ndarray:
     sample, seed, chain = job
     rng = np.random.default_rng(seed)
-    pixels = through_chain(sample, int(rng.integers(2**62)), chain)
+    pixels = apply_chain(sample, int(rng.integers(2**62)), chain)
     windows = [crop(pixels, rng) for _ in range(WINDOWS)]
-    tones = zip(windows, curves(random_tones(rng, WINDOWS)), rng.random(WINDOWS) < TONED, strict=True)
-    return np.stack([toned(window, curve) if changed else window for window, curve, changed in tones])
+    tones = zip(windows, curves(draw_tones(rng, WINDOWS)), rng.random(WINDOWS) < TONED, strict=True)
+    return np.stack([apply_curves(window, curve) if changed else window for window, curve, changed in tones])

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.data.dataset import Generator
-from training.fit.features import WindowFeatures, compute_features
+from training.fit.features import WindowFeatures, compute_features, first_linear
 from training.fit.losses import Proxies, supervised_contrastive_loss
 from training.fit.trainer import Average, Best
 from training.fit.validation import Validation
@@ -99,7 +99,7 @@ def _train(
             best.consider({} if auc is None else {"same_generator": auc}, step, average)
             click.echo(f"embedding: step {step} of {steps}, loss {loss.item():.3f}, validation AUC {auc}", err=True)
     layers.load_state_dict(best.values)
-    scale.fold_into(hidden[0])
+    scale.fold_into(first_linear(hidden))
     return layers.eval()
 
 

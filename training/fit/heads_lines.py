@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from training.data import augment
-from training.data.dataset import Collection, Sample, as_it_comes, crop
+from training.data.dataset import Collection, Sample, crop, photo_encoded
 from training.model.network import to_unit_range
 from training.model.spectral import SpectralLines
 
@@ -52,7 +52,7 @@ def fit_lines(collection: Collection, seed: int) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _features(lines: SpectralLines, sample: Sample, rng: np.random.Generator) -> np.ndarray:
-    edited = [augment.strong_chain(as_it_comes(sample), rng) for _ in range(STRONG_VARIANTS)]
+    edited = [augment.strong_chain(photo_encoded(sample), rng) for _ in range(STRONG_VARIANTS)]
     windows = np.stack([crop(pixels, rng) for pixels in (*sample.variants, *edited) for _ in range(WINDOWS)])
     features: np.ndarray = lines(to_unit_range(torch.from_numpy(windows))).numpy()
     return features

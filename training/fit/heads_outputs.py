@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from training.data.dataset import Generator
-from training.fit.features import WindowFeatures
+from training.fit.features import WindowFeatures, first_linear
 from training.fit.losses import Targets, Weights, head_losses
 from training.fit.trainer import Average
 from training.model.network import Network
@@ -51,8 +51,9 @@ def fit_outputs(
     torch.manual_seed(seed)
     rng, device = np.random.default_rng(seed), network.device
     scale = generated.scale(device)
-    layers = nn.ModuleDict({"hidden": copy.deepcopy(network.hidden), "heads": copy.deepcopy(network.heads)}).train()
-    scale.remove_from(layers["hidden"][0])
+    hidden_layer, heads = copy.deepcopy(network.hidden), copy.deepcopy(network.heads)
+    layers = nn.ModuleDict({"hidden": hidden_layer, "heads": heads}).train()
+    scale.remove_from(first_linear(hidden_layer))
     dropout = nn.Dropout(DROPOUT)
     targets, weights = Targets.from_sources(sources, device), Weights()
     optimizer = torch.optim.AdamW(layers.parameters(), LR, weight_decay=WEIGHT_DECAY)
@@ -70,15 +71,16 @@ def fit_outputs(
         source = torch.from_numpy(np.concatenate([generated.source[rows], photos.source[photo]])).to(device)
         before = torch.cat([generated_before[rows], photos_before[photo]]).to(device)
         wanted = LABEL_WEIGHT * targets.generated[source] + (1 - LABEL_WEIGHT) * before
-        hidden = dropout(layers["hidden"](scale(features)))
-        outputs = {name: head(hidden) for name, head in layers["heads"].items()}
+        hidden = dropout(hidden_layer(scale(features)))
+        outputs = {name: head(hidden) for name, head in heads.items()}
         optimizer.zero_grad()
-        torch.stack(list(head_losses(outputs, source, targets, weights, wanted).values())).sum().backward()
+        loss = torch.stack(list(head_losses(outputs, source, targets, weights, wanted).values())).sum()
+        torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
         average.update(layers, step)
     fitted = average.network
-    scale.fold_into(fitted["hidden"][0])
+    scale.fold_into(first_linear(fitted.get_submodule("hidden")))
     return {name: value.cpu() for name, value in fitted.state_dict().items()}
 
 
@@ -86,5 +88,6 @@ def fit_outputs(
 def _probabilities(network: Network, features: WindowFeatures) -> Tensor:
     """Return the network's probability of "generated" for the unedited picture of each window, float32[N], on the CPU."""
     layers = nn.Sequential(network.hidden, network.heads["generated"])
-    parts = [layers(part.to(network.device).float())[:, 0].sigmoid().cpu() for part in features.features.split(BATCH)]
+    batches = torch.split(features.features, BATCH)
+    parts = [layers(part.to(network.device).float())[:, 0].sigmoid().cpu() for part in batches]
     return torch.cat(parts)[features.unedited]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +56,7 @@ class Targets:
     def from_sources(sources: list[Generator], device: torch.device) -> Targets:
         """Build the targets on a device."""
 
-        def stack(rows: list, kind: torch.dtype) -> Tensor:
+        def stack(rows: Sequence[object], kind: torch.dtype) -> Tensor:
             return torch.as_tensor(np.array(rows), dtype=kind, device=device)
 
         labels = [source.labels for source in sources]
@@ -108,12 +108,13 @@ def fingerprint_constraints(fingerprint: Tensor, weights: Weights) -> Tensor:
     low = spectrum[:, centre, centre]
     high = spectrum.clone()
     high[:, centre, centre] = 0
-    return (
+    total: Tensor = (
         weights.magnitude * grey.square().mean()
         + weights.low_frequency * low.square().mean()
         - weights.repetitive * high.flatten(1).amax(1).mean()
         + weights.symmetric * F.mse_loss(spectrum, spectrum.transpose(1, 2))
     )
+    return total
 
 
 def supervised_contrastive_loss(embedding: Tensor, source: Tensor, temperature: float = 0.1) -> Tensor:

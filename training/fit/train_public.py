@@ -29,7 +29,7 @@ from training.data.stream import CAMERA, NOT_ASKED, Batch, Store, Stream
 from training.device import supports_fast_bfloat16
 from training.evaluate.left_out import DURING_TRAINING, evaluate
 from training.fit.losses import Targets, Weights, fingerprint_constraints, head_losses, supervised_contrastive_loss
-from training.fit.trainer import Average, keep_freed_memory, optimizers_of
+from training.fit.trainer import Average, build_optimizers, keep_freed_memory
 from training.fit.warm_start import load_weights
 from training.model.network import WINDOW, Network, NetworkConfig
 
@@ -122,7 +122,7 @@ class PublicTrainer:
         self.network, self.settings, self.targets = network, settings, targets
         self.device = network.device
         self.average = Average(network, settings.average)
-        self.optimizers = optimizers_of(network, settings.lr)
+        self.optimizers = build_optimizers(network, settings.lr)
         self.hardness = Hardness(len(sets), settings.hardness)
         self.step, self.seconds, self.windows = 0, 0.0, 0
         self._mixed = torch.tensor([one.mixed for one in sets], device=self.device)

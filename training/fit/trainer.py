@@ -1,4 +1,4 @@
-"""A network while it learns: one step after another, from batches that others make."""
+"""Training steps of a network, and the state that they change."""
 
 from __future__ import annotations
 
@@ -16,16 +16,21 @@ import torch
 from torch import Tensor, nn
 
 from training.data.dataset import Generator
-from training.device import supports_fast_bfloat16
+from training.device import supports_fast_bfloat16, to_channels_last
 from training.fit.losses import Proxies, Targets, Weights, detection_losses, training_losses
 from training.fit.optimizer import Muon
 
-# Muon's steps have the size of the layer, Adam's that of a weight.
+# Learning rate of Muon in relation to AdamW's. A step of Muon scales with the layer, one of AdamW with a weight.
 MUON_LR_FACTOR = 10.0
 
 
 class Average:
-    """Exponential moving average of a network's values, batch-norm statistics included."""
+    """Exponential moving average of a network's values, including batch-norm statistics.
+
+    Args:
+        network: network to copy.
+        decay: weight of the average in an update; lower in the first steps.
+    """
 
     def __init__(self, network: nn.Module, decay: float = 0.995) -> None:
         self.network = copy.deepcopy(network).eval()
@@ -34,41 +39,47 @@ class Average:
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
-        for mine, theirs in zip(self.network.state_dict().values(), network.state_dict().values(), strict=True):
-            if mine.dtype.is_floating_point:
-                mine.lerp_(theirs, 1 - decay)
+        for average, value in zip(self.network.state_dict().values(), network.state_dict().values(), strict=True):
+            if average.dtype.is_floating_point:
+                average.lerp_(value, 1 - decay)
             else:
-                mine.copy_(theirs)
+                average.copy_(value)
 
 
 @dataclass
 class Best:
-    """The moving average that validation scored highest so far: the mean of its figures there, the step, and the network's values."""
+    """The moving average with the highest validation score so far.
+
+    Attributes:
+        score: mean of the validation scores.
+        step: step at which the values were taken.
+        values: state dict of the network.
+    """
 
     score: float = -math.inf
     step: int = 0
     values: dict[str, Tensor] = field(default_factory=dict)
 
-    def consider(self, figures: dict[str, float], step: int, average: Average) -> None:
-        """Keep these values where they are no worse; without figures the latest are kept."""
-        score = float(np.mean(list(figures.values()))) if figures else 0.0
+    def consider(self, scores: dict[str, float], step: int, average: Average) -> None:
+        """Keep the values of an average if its mean score is at least the highest. Without scores, the latest values are kept."""
+        score = float(np.mean(list(scores.values()))) if scores else 0.0
         if score >= self.score:
-            kept = {name: value.detach().clone() for name, value in average.network.state_dict().items()}
-            self.score, self.step, self.values = score, step, kept
+            values = {name: value.detach().clone() for name, value in average.network.state_dict().items()}
+            self.score, self.step, self.values = score, step, values
 
 
-class Learner:
-    """A network, where it is, with all that changes beside it: its moving average, the generators' proxies, the optimizers.
+class Trainer:
+    """Trains a network on its device, and keeps its moving average, the proxies of generators and the optimizers.
 
     Args:
-        network: uint8 windows [N, S, S, 3] -> every raw output by name, as `Network`.
-        sources: all there are.
-        lr: the highest learning rate.
-        muon: whether the weights of hidden layers are trained with it, or with AdamW as all others.
-        compiled: whether TorchInductor makes the steps faster, which takes it a minute a size of windows and a C++ compiler.
-        teachers: networks, which are brought to where it is, from whose mean logit it learns what is generated, in place of the labels:
-            these are learnt by heart long before generators are told apart.
-        hard_labels_for_zoo: whether it learns of the zoo's generators, which are many, from the labels all the same.
+        network: maps windows uint8[N, S, S, 3] to raw outputs by name. Its `config.embedding` is the size of the embedding.
+        sources: all sources of the collection.
+        lr: peak learning rate.
+        weights: weights of the losses.
+        muon: train weights of hidden layers with Muon. Otherwise AdamW trains all weights.
+        compiled: compile the network with TorchInductor. Takes about a minute per window size, and a C++ compiler.
+        teachers: networks whose mean logit replaces the labels of detection. Labels are memorised long before generators are told apart.
+        hard_labels_for_zoo: use labels for zoo generators even with teachers, because there are many of them.
     """
 
     def __init__(
@@ -84,66 +95,73 @@ class Learner:
         hard_labels_for_zoo: bool = False,
     ) -> None:
         keep_freed_memory()
-        # What is computed in float32 is that because the traces are finer than ten bits.
+        # The traces are finer than the ten bits of TF32.
         torch.backends.cudnn.allow_tf32 = False
         self.network, self.weights = network, weights
         self.device = next(network.parameters()).device
         self.average = Average(network)
         self.targets = Targets.from_sources(sources, self.device)
-        labelled = [hard_labels_for_zoo and source.zoo and source.labels is not None for source in sources]
-        self._labelled = torch.tensor(labelled, device=self.device)
-        self.proxies = Proxies(sources, network.config.embedding).to(self.device)
-        self.optimizers = optimizers_of(network, lr, muon, self.proxies)
+        use_labels = [hard_labels_for_zoo and source.zoo and source.labels is not None for source in sources]
+        self._use_labels = torch.tensor(use_labels, device=self.device)
+        config: Any = network.config
+        self.proxies = Proxies(sources, config.embedding).to(self.device)
+        self.optimizers = build_optimizers(network, lr, muon, self.proxies)
         self.steps = 0
-        placed = [teacher.to(self.device, memory_format=torch.channels_last) for teacher in teachers]
+        networks = [network, *(to_channels_last(teacher, self.device) for teacher in teachers)]
         self._compute, *self._teachers = (
-            torch.compile(one, dynamic=False) if compiled else one for one in (network, *placed)
+            torch.compile(module, dynamic=False) if compiled else module for module in networks
         )
 
     @property
     def hardware(self) -> str:
-        """What it learns on, in words."""
+        """Name of the GPU, or number of CPU cores."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else f"{os.cpu_count()} CPU cores"
 
     def step(
-        self, windows: np.ndarray | Tensor, source: np.ndarray, share: float
+        self, windows: np.ndarray | Tensor, source: np.ndarray, lr_factor: float
     ) -> tuple[dict[str, float], np.ndarray]:
-        """Learn from windows, uint8[N, S, S, 3], of these sources, int64[N], at this share of the highest rate.
+        """Take one training step.
 
-        Returns every weighted term of the objective by name, and each window's detection loss, float32[N].
+        Args:
+            windows: uint8[N, S, S, 3].
+            source: source of each window, int64[N].
+            lr_factor: learning rate as a fraction of the peak.
+
+        Returns:
+            The weighted losses by name, and the detection loss of each window, float32[N].
         """
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
-            group["lr"] = share * group["highest"]
+            group["lr"] = lr_factor * group["highest"]
         self.network.train()
-        origins = torch.from_numpy(source).to(self.device)
-        seen = torch.as_tensor(windows).to(self.device)
+        sources = torch.from_numpy(source).to(self.device)
+        batch = torch.as_tensor(windows).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=supports_fast_bfloat16(self.device)):
-            outputs = self._compute(seen)
-        taught = self._taught(seen, origins)
-        terms: dict[str, Tensor] = training_losses(outputs, origins, self.targets, self.weights, self.proxies, taught)
-        missed = detection_losses(outputs, origins, self.targets).detach().cpu().numpy()
+            outputs = self._compute(batch)
+        soft_labels = self._soft_labels(batch, sources)
+        terms = training_losses(outputs, sources, self.targets, self.weights, self.proxies, soft_labels)
+        detection = detection_losses(outputs, sources, self.targets).detach().cpu().numpy()
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()
+        torch.autograd.backward(torch.stack(list(terms.values())).sum())
         nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
         for optimizer in self.optimizers:
             optimizer.step()
         self.average.update(self.network, self.steps)
         self.steps += 1
-        return {name: float(term.detach()) for name, term in terms.items()}, missed
+        return {name: float(term.detach()) for name, term in terms.items()}, detection
 
     @torch.no_grad()
-    def _taught(self, windows: Tensor, origins: Tensor) -> Tensor | None:
-        """How likely the teachers take each window for generated, or what the labels say, float32[N]; None without teachers."""
+    def _soft_labels(self, windows: Tensor, sources: Tensor) -> Tensor | None:
+        """Return the detection targets, float32[N], from the teachers or the labels. None without teachers."""
         if not self._teachers:
             return None
         with torch.autocast(self.device.type, torch.bfloat16, enabled=supports_fast_bfloat16(self.device)):
             logits = [teacher(windows)["generated"][:, 0].float() for teacher in self._teachers]
-        said = torch.stack(logits).mean(0).sigmoid()
-        return torch.where(self._labelled[origins], self.targets.generated[origins], said)
+        probability = torch.stack(logits).mean(0).sigmoid()
+        return torch.where(self._use_labels[sources], self.targets.generated[sources], probability)
 
     def state(self) -> dict[str, Any]:
-        """All that `restore` needs; tensors and plain values."""
+        """Return the state for `restore`, as tensors and plain values."""
         return {
             "network": self.network.state_dict(),
             "proxies": self.proxies.state_dict(),
@@ -153,19 +171,19 @@ class Learner:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from where `state` was taken."""
+        """Restore the result of `state`."""
         self.network.load_state_dict(state["network"])
         self.proxies.load_state_dict(state["proxies"])
         self.average.network.load_state_dict(state["average"])
-        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(kept)
+        for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(values)
         self.steps = state["step"]
 
 
 def keep_freed_memory() -> None:
-    """Where the C library is glibc, have it keep what is freed for the next step, and not return and fetch gigabytes of pages in each.
+    """Let glibc keep freed memory, so that a step does not return gigabytes of pages to the system and fetch them again.
 
-    Worth 30 % of the speed at 128 pixels on 2 cores, and half in eager mode; nothing at 64.
+    On 2 cores, training at 128 pixels is 30% faster, and in eager mode by half. At 64 pixels there is no difference.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -174,26 +192,41 @@ def keep_freed_memory() -> None:
         mallopt(trim_threshold, -1)
 
 
-def optimizers_of(
+def build_optimizers(
     network: nn.Module, lr: float, muon: bool = True, proxies: Proxies | None = None
 ) -> list[torch.optim.Optimizer]:
-    """Muon, where wanted, for the weights of hidden layers; AdamW at `lr` for the answers' layers, norms, biases and proxies.
+    """Return the optimizers: Muon for weights of hidden layers, and AdamW for output layers, norms, biases and proxies.
 
-    Each group knows its `highest` rate.
+    Each parameter group stores its peak learning rate as "highest".
+
+    Args:
+        network: network to train.
+        lr: peak learning rate of AdamW.
+        muon: use Muon. Otherwise AdamW trains the hidden layers too.
+        proxies: proxies of generators, if any.
     """
-    hidden, answers, plain = [], [], []
+    hidden: list[Tensor] = []
+    decayed: list[Tensor] = []
+    not_decayed: list[Tensor] = []
     for name, value in network.named_parameters():
         if not value.requires_grad:
             continue
-        of_answer = name.startswith(("heads.", "embedding."))
-        (plain if value.ndim < 2 else answers if of_answer or not muon else hidden).append(value)
-    # Only their direction counts: to shrink them would be to move them faster.
-    plain += [] if proxies is None else list(proxies.parameters())
-    adam = torch.optim.AdamW([{"params": answers, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], lr)
-    # A fifth of a small step's time went into Muon's products in float32.
-    fast = supports_fast_bfloat16(next(network.parameters()).device)
-    of_hidden = [Muon(hidden, MUON_LR_FACTOR * lr, precision=torch.bfloat16 if fast else torch.float32)] if muon else []
-    optimizers: list[torch.optim.Optimizer] = [*of_hidden, adam]
+        if value.ndim < 2:
+            not_decayed.append(value)
+        elif name.startswith(("heads.", "embedding.")) or not muon:
+            decayed.append(value)
+        else:
+            hidden.append(value)
+    # Only the direction of a proxy matters. Weight decay would shrink proxies, which raises their effective learning rate.
+    not_decayed += [] if proxies is None else list(proxies.parameters())
+    groups = [{"params": decayed, "weight_decay": 0.02}, {"params": not_decayed, "weight_decay": 0.0}]
+    optimizers: list[torch.optim.Optimizer] = []
+    if muon:
+        # In float32, Muon's matrix products took a fifth of the time of a small step.
+        fast = supports_fast_bfloat16(next(network.parameters()).device)
+        precision = torch.bfloat16 if fast else torch.float32
+        optimizers.append(Muon(hidden, MUON_LR_FACTOR * lr, precision=precision))
+    optimizers.append(torch.optim.AdamW(groups, lr))
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["highest"] = group["lr"]
     return optimizers

@@ -75,7 +75,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map float[N, C, H, W] to the same shape."""
-        return F.relu(x + self.body(x))
+        total: Tensor = x + self.body(x)
+        return F.relu(total)
 
 
 def pixel_shuffle(x: Tensor) -> Tensor:
@@ -107,7 +108,8 @@ class FEN(nn.Module):
         )
         # Traces lie in high frequencies. Zero-mean filters detect them from the start, and batch norm amplifies the response.
         with torch.no_grad():
-            self.stem[0].weight -= self.stem[0].weight.mean((2, 3), keepdim=True)
+            weight = self._first().weight
+            weight -= weight.mean((2, 3), keepdim=True)
         self.blocks = nn.Sequential(*(Residual(width) for _ in range(config.fen_blocks)))
         self.last = nn.Conv2d(width, self.LAST, 3, padding=1)
 
@@ -121,16 +123,22 @@ class FEN(nn.Module):
         last = self.last(features)
         return pixel_shuffle(last[:, : self.FINGERPRINT]), torch.cat([features, last], dim=1)
 
+    def _first(self) -> nn.Conv2d:
+        convolution = self.stem[0]
+        assert isinstance(convolution, nn.Conv2d)
+        return convolution
+
     def _first_in_bfloat16(self, x: Tensor) -> Tensor:
         """Compute the first convolution under bfloat16 autocast without rounding the pixels.
 
         The 8-bit significand of bfloat16 cannot hold neighbouring values of x, but it holds (pixel - 128) / 128 exactly. This convolves
         those values, with weights and an offset that give the same result. Only the padding differs, by half a grey level.
         """
-        convolution = self.stem[0]
+        convolution = self._first()
         exact = x * (127.5 / 128) - 0.5 / 128
         offset = convolution.weight.sum((1, 2, 3)) * (0.5 / 127.5)
-        y = F.conv2d(exact, convolution.weight * (128 / 127.5), stride=convolution.stride, padding=convolution.padding)
+        weight = convolution.weight * (128 / 127.5)
+        y = F.conv2d(exact, weight, stride=convolution.stride, padding=2)
         return y + offset[:, None, None]
 
 

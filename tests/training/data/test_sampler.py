@@ -11,9 +11,9 @@ import torch
 from tests.conftest import noise
 from training.data import augment
 from training.data.dataset import CHAINS, Collection, Generator, Sample, add_variants
-from training.data.online_augment import Renewal
-from training.data.sampler import Batches, Cuts, DeviceStore, HostStore, grown
-from training.data.tones import random_tones
+from training.data.online_augment import OnlineAugmenter
+from training.data.sampler import Batches, Cuts, DeviceStore, HostStore, max_pixels
+from training.data.tones import draw_tones
 from training.labels import Labels
 
 
@@ -43,7 +43,7 @@ def test_a_device_cuts_the_windows_that_the_host_cuts() -> None:
         rng.random(count) < 0.5,
         rng.random(count) < 0.5,
         rng.random(count) < 0.5,
-        random_tones(rng, count),
+        draw_tones(rng, count),
     )
     for size in (64, 128):
         # Of other sizes than those before.
@@ -76,10 +76,10 @@ def test_a_share_of_renewed_chains_has_heavy_edits(monkeypatch: pytest.MonkeyPat
     # Other processes are forked from here.
     monkeypatch.setattr(augment, "strong_chain", lambda pixels, rng: np.zeros_like(pixels))
     for strong, least, most in ((0.0, 0.0, 0.0), (0.5, 0.3, 0.7), (1.0, 1.0, 1.0)):
-        with Renewal(a_collection(), 1, strong=strong, workers=2) as renewal:
+        with OnlineAugmenter(a_collection(), 1, strong=strong, workers=2) as augmenter:
             made: list[np.ndarray] = []
             while len(made) < 100:
-                made += [pixels for _, pixels in renewal.take()]
+                made += [pixels for _, pixels in augmenter.take()]
                 time.sleep(0.02)
         assert least <= np.mean([not pixels.any() for pixels in made]) <= most
 
@@ -88,11 +88,11 @@ def test_renewed_variants_are_other_chains_of_the_same_pictures_and_twins_stay_t
     collection = a_collection()
     before = [variant for sample in collection.samples for variant in sample.variants]
     first = [chain == 0 for sample in collection.samples for chain in sample.chains]
-    with Renewal(collection, 1, workers=2) as renewal:
-        batches = Batches(collection, 1, generators=1, pictures=6, public_fraction=0.0, renewal=renewal)
+    with OnlineAugmenter(collection, 1, workers=2) as augmenter:
+        batches = Batches(collection, 1, generators=1, pictures=6, public_fraction=0.0, augmenter=augmenter)
         kept: dict[int, np.ndarray] = {}
         while len(kept) < len(first) - sum(first):
-            kept |= dict(renewal.take())
+            kept |= dict(augmenter.take())
             time.sleep(0.02)
         batches._store.replace(list(kept.items()))
         alike = 0
@@ -105,4 +105,4 @@ def test_renewed_variants_are_other_chains_of_the_same_pictures_and_twins_stay_t
     changed = [not np.array_equal(before[i], pixels) for i, pixels in kept.items()]
     # A chain may do nothing, or the same.
     assert np.mean(changed) > 0.8
-    assert all(pixels.shape[0] * pixels.shape[1] <= grown(collection.samples[0]) for pixels in kept.values())
+    assert all(pixels.shape[0] * pixels.shape[1] <= max_pixels(collection.samples[0]) for pixels in kept.values())

@@ -7,14 +7,14 @@ import numpy as np
 from tests.conftest import noise
 from training.data.dataset import Collection, Generator, Sample
 from training.data.sampler import Batches
-from training.data.tones import curves, random_tones, toned
+from training.data.tones import apply_curves, curves, draw_tones
 from training.labels import Labels
 
 
 def test_every_channel_goes_through_its_own_curve() -> None:
     window = noise(16, 16)
     curve = np.stack([np.arange(256), 255 - np.arange(256), np.full(256, 7)], axis=1).astype(np.uint8)
-    got = toned(window, curve)
+    got = apply_curves(window, curve)
     assert got.dtype == np.uint8
     assert np.array_equal(got[..., 0], window[..., 0])
     assert np.array_equal(got[..., 1], 255 - window[..., 1])
@@ -22,7 +22,7 @@ def test_every_channel_goes_through_its_own_curve() -> None:
 
 
 def test_curves_keep_the_order_of_values_and_differ() -> None:
-    drawn = curves(random_tones(np.random.default_rng(0), 50))
+    drawn = curves(draw_tones(np.random.default_rng(0), 50))
     assert (np.diff(drawn.astype(int), axis=1) >= 0).all()
     middles = drawn[:, 128].astype(float)
     assert middles.std() > 10

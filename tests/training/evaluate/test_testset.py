@@ -15,7 +15,7 @@ from edgeparse.backends.select import create
 from edgeparse.bundle import open_bundle
 from tests.conftest import noise
 from training.data.augment import Jpeg
-from training.data.dataset import Generator, as_it_comes
+from training.data.dataset import Generator, photo_encoded
 from training.data.index.load import collect
 from training.data.index.records import Entry, Index, Place, read
 from training.evaluate import testset
@@ -83,7 +83,7 @@ def test_archive_round_trip_gives_the_evaluated_pixels(index: Index, tmp_path: P
     for mine, theirs in zip(again.samples, before, strict=True):
         assert (mine.photo, mine.split, mine.made) == (theirs.photo, "test", False)
         # The same pixels as in an evaluation on all pictures, and no second JPEG.
-        assert np.array_equal(as_it_comes(mine), as_it_comes(theirs))
+        assert np.array_equal(photo_encoded(mine), photo_encoded(theirs))
     # The first one's photo is lossless, the second one's a JPEG.
     with zipfile.ZipFile(tmp_path / "testset.zip") as archive:
         assert {"002-vae-001.webp", "003-vae-001.jpg"} <= set(archive.namelist())

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.synthetic_collection import synthetic_collection
 from training import metrics
-from training.data.dataset import Collection, as_it_comes
+from training.data.dataset import Collection, photo_encoded
 from training.evaluate.targets import TARGETS
 from training.experiments import ablations, published_network
 from training.experiments.ablations import perform, prepare, smaller_zoo
@@ -93,7 +93,7 @@ def test_clean_and_shrunk_variants() -> None:
     assert trained
     for sample in trained:
         (variant,) = sample.variants
-        assert np.array_equal(variant, as_it_comes(sample))
+        assert np.array_equal(variant, photo_encoded(sample))
     shrunk = few()
     prepare(shrunk, run("published"))
     shapes = {variant.shape for sample in shrunk.samples for variant in sample.variants}

@@ -37,9 +37,9 @@ from training.fit.losses import (
 )
 from training.fit.optimizer import Muon, orthogonalize
 from training.fit.train import Settings, add_training_variants, train
-from training.fit.trainer import Learner, optimizers_of
+from training.fit.trainer import Trainer, build_optimizers
 from training.fit.validation import Validation
-from training.fit.warm_start import fitting, load_weights
+from training.fit.warm_start import load_weights, matching_weights
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
 from training.model.network import Network, NetworkConfig, feature_count, pixel_shuffle, to_unit_range
 from training.model.spectral import BlockSpectrum, SpectralLines, _residuals
@@ -272,7 +272,7 @@ def test_muon_moves_every_direction_equally_far(shape: tuple[int, int]) -> None:
 
 def test_answers_are_left_to_adam() -> None:
     made = network()
-    muon, adam = optimizers_of(made, 1e-3)
+    muon, adam = build_optimizers(made, 1e-3)
     names = {id(value): name for name, value in made.named_parameters()}
     hidden = {names[id(value)] for group in muon.param_groups for value in group["params"]}
     others = {names[id(value)] for group in adam.param_groups for value in group["params"]}
@@ -284,7 +284,7 @@ def test_answers_are_left_to_adam() -> None:
         "fen.stem.1.weight",
     } <= others
     assert {*names.values()} - hidden - others == {"by_lines.weight", "by_lines.bias"}
-    (alone,) = optimizers_of(made, 1e-3, muon=False)
+    (alone,) = build_optimizers(made, 1e-3, muon=False)
     assert sum(len(group["params"]) for group in alone.param_groups) == len(names) - 2
 
 
@@ -403,8 +403,8 @@ def test_an_embedding_that_is_learnt_anew_may_be_wider(tmp_path: Path) -> None:
     from_file, from_values = (Network(replace(before.config, compared=96, embedding=24)) for _ in range(2))
     with pytest.raises(ValueError, match=r"learn the embedding anew \(--head-epochs\)"):
         load_weights(from_file, model, windows(8, 20))
-    load_weights(from_file, model, windows(8, 20), anew=True)
-    from_values.load_state_dict(fitting(from_values, before.state_dict()))
+    load_weights(from_file, model, windows(8, 20), new_embedding=True)
+    from_values.load_state_dict(matching_weights(from_values, before.state_dict()))
     for begun in (from_file, from_values):
         with torch.no_grad():
             a, b = before(given), begun.eval()(given)
@@ -413,7 +413,7 @@ def test_an_embedding_that_is_learnt_anew_may_be_wider(tmp_path: Path) -> None:
             assert torch.allclose(a[name], b[name], atol=1e-4), name
     # Other layers may not.
     with pytest.raises(ValueError, match=r"hidden\.0"):
-        load_weights(Network(replace(before.config, hidden=48)), model, windows(8, 20), anew=True)
+        load_weights(Network(replace(before.config, hidden=48)), model, windows(8, 20), new_embedding=True)
 
 
 @pytest.fixture
@@ -432,7 +432,7 @@ def striped() -> Collection:
 
 @pytest.mark.slow
 def test_embedding_is_learnt_by_itself(striped: Collection, capsys: pytest.CaptureFixture[str]) -> None:
-    validation = Validation.of(striped, 0)
+    validation = Validation.from_collection(striped, 0)
     made = network()
     seen = extract_features(made, striped.select(split="train"), 6, 0)
     # Two more looks after heavy edits, and two windows each time.
@@ -511,7 +511,7 @@ def test_embedding_learns_from_fewer_edited_windows() -> None:
 
 
 def test_embedding_stays_where_nobody_looks(striped: Collection) -> None:
-    validation = Validation.of(striped, 0)
+    validation = Validation.from_collection(striped, 0)
     shared = Network(replace(network().config, compared=0)).eval()
     seen = extract_features(shared, striped.select(split="train"), 1, 0)
     assert fitted_embedding(shared, striped.sources, seen, validation, 0) == {}
@@ -615,10 +615,10 @@ def test_the_zoo_may_be_learnt_from_labels_beside_teachers(hard_labels_for_zoo: 
         Generator("public", labels_of_a_vae(), False, "train"),
         Generator("g0", labels_of_a_vae(), True, "train"),
     ]
-    learner = Learner(
+    trainer = Trainer(
         network(), sources, lr=1e-3, weights=Weights(), teachers=[teacher], hard_labels_for_zoo=hard_labels_for_zoo
     )
-    taught = learner._taught(torch.from_numpy(windows(4)), torch.arange(4))
+    taught = trainer._soft_labels(torch.from_numpy(windows(4)), torch.arange(4))
     assert taught is not None
     said = 1 / (1 + np.exp(4))
     assert taught.tolist() == pytest.approx([said, said, said, 1.0 if hard_labels_for_zoo else said], abs=1e-3)
@@ -737,16 +737,16 @@ def test_what_is_missed_is_drawn_more_often() -> None:
     samples = [Sample(noise(64, 64, i), i, "train", variants=[noise(64, 64, i)], chains=[0]) for i in range(4)]
     batches = Batches(Collection(sources, samples), 0, generators=1, pictures=1, hard_example_weight=4.0)
     batches.size = 32
-    assert np.allclose(batches.zoo_shares(), 1 / 3)
+    assert np.allclose(batches.zoo_probabilities(), 1 / 3)
     for _ in range(200):
-        batches.missed(np.array([1, 1, 2, 3]), np.array([0.0, 0.0, np.log(2), 5.0]))
-    shares = batches.zoo_shares()
+        batches.update_losses(np.array([1, 1, 2, 3]), np.array([0.0, 0.0, np.log(2), 5.0]))
+    shares = batches.zoo_probabilities()
     assert np.allclose(shares, np.array([1, 5, 5]) / 11)
     drawn = np.array([batches()[1][0] for _ in range(400)])
     assert 0.04 < np.mean(drawn == 1) < 0.15
     plain = Batches(Collection(sources, samples), 0, generators=1, pictures=1)
-    plain.missed(np.array([1]), np.array([0.0]))
-    assert np.allclose(plain.zoo_shares(), 1 / 3)
+    plain.update_losses(np.array([1]), np.array([0.0]))
+    assert np.allclose(plain.zoo_probabilities(), 1 / 3)
 
 
 def test_zoo_splits_are_disjoint_and_balanced() -> None:

@@ -58,7 +58,7 @@ def test_validation_takes_only_what_training_does_not_see() -> None:
         for source in range(len(sources))
         for place, split in enumerate(("train", "val", "test"))
     ]
-    validation = Validation.of(Collection(sources, samples), 0)
+    validation = Validation.from_collection(Collection(sources, samples), 0)
     assert {kind: windows.shape for kind, windows in validation.windows.items()} == dict.fromkeys(
         ("camera", "zoo", "public"), (PER_PICTURE, 128, 128, 3)
     )

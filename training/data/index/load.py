@@ -78,4 +78,4 @@ def _read_archive(file: Path, numbers: list[int | None]) -> np.ndarray:
     for number in numbers:
         if number is None or number >= len(pictures):
             raise ValueError(f"picture number must be below {len(pictures)} for {file}, got {number}; {REBUILD_HINT}")
-    return pictures[numbers]
+    return np.asarray(pictures[np.array(numbers, np.int64)])

@@ -121,8 +121,8 @@ def _add_zoo(index: Index, folder: Path, whole: Mapping[str, Generator] | None) 
         with np.load(path, allow_pickle=False) as file:
             picture_splits, twins = file["splits"], file["twins"]
         for i, (split, twin) in enumerate(zip(picture_splits, twins, strict=True)):
-            group, photo = (groups[twin], Place(photos[0], int(twin))) if twin >= 0 else (None, None)
-            index.entries.append(Entry(Place(path, i), key, str(split), group, photo, made=True))
+            content, photo = (groups[twin], Place(photos[0], int(twin))) if twin >= 0 else (None, None)
+            index.entries.append(Entry(Place(path, i), key, str(split), content, photo, made=True))
     for source in (whole or {}).values():
         if source.split == "train":
             _add(index, source)
