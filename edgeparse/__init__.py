@@ -4,15 +4,21 @@
     >>> report = Parser().parse("photo.jpg")
     >>> report.verdict, report.probability_generated
 
-Importing this package loads neither an inference library nor Pillow; they are loaded when first needed.
+Importing this package loads neither an inference library nor Pillow; they are loaded when first needed. It switches off the telemetry
+of ONNX Runtime, unless the environment variable `ORT_DISABLE_TELEMETRY` is set.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+# ONNX Runtime 1.32 writes a device id and sends telemetry unless this is set before it is imported. Processes that this one starts
+# inherit it. A value that the user chose stays.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from edgeparse.compare import Comparison

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,9 +22,29 @@ PRECISION = "f32"
 INSTALL = 'pip install "openvino>=2025.0"'
 
 
-def _library() -> Any:
+@contextlib.contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """Hide Intel's telemetry package: `import openvino` would write a client id into the home folder and report the use.
+
+    OpenVINO then uses its own stub. A package that the application has imported already stays.
+    """
+    name = "openvino_telemetry"
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
     try:
-        import openvino
+        yield
+    finally:
+        del sys.modules[name]
+
+
+def _library() -> Any:
+    if (loaded := sys.modules.get("openvino")) is not None:
+        return loaded
+    try:
+        with _without_telemetry():
+            import openvino
     except ImportError as error:
         raise BackendError(f"OpenVINO cannot be imported ({error}); run {INSTALL}") from error
     return openvino
