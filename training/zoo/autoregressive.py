@@ -26,6 +26,7 @@ class Quantizer(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.codes: Tensor
         self.register_buffer("codes", torch.zeros(channels // GROUP, CODES, GROUP))
 
     @torch.no_grad()
@@ -69,6 +70,7 @@ class MaskedConv2d(nn.Conv2d):
         super().__init__(inputs, outputs, 5, padding=2)
         mask = torch.zeros(5, 5)
         mask.flatten()[: 12 + own] = 1
+        self.mask: Tensor
         self.register_buffer("mask", mask)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -100,8 +102,8 @@ class TokenModel(Maker):
 
     def _logits(self, tokens: Tensor) -> Tensor:
         """Predict logits float[N, CODES, G, H, W] of tokens int64[N, G, H, W]."""
-        made = self.prior(self.quantizer(tokens)).float()
-        return made.unflatten(1, (-1, CODES)).transpose(1, 2)
+        logits: Tensor = self.prior(self.quantizer(tokens)).float()
+        return torch.unflatten(logits, 1, (-1, CODES)).transpose(1, 2)
 
     def given(self, photo: Tensor) -> tuple[Tensor, Terms]:
         return self.quantizer(self.quantizer.tokens(self.encoder(photo))), []

@@ -85,6 +85,7 @@ class PatchEncoder(nn.Module):
         # Components without variance, such as the colour of grey photos, are not amplified to unit variance.
         weight = (vectors[:, -self.latent :] * values[-self.latent :].clamp_min(1e-5).rsqrt()).T.flip(0)
         self.project.weight.copy_(weight.reshape(self.project.weight.shape))
+        assert self.project.bias is not None
         self.project.bias.copy_(-(weight @ patches.mean(0)))
 
     def forward(self, photo: Tensor) -> Tensor:

@@ -55,7 +55,8 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map float[N, C, H, W] to the same shape."""
-        return x * self.gate(self.pool(x).flatten(1))[:, :, None, None]
+        gate: Tensor = self.gate(self.pool(x).flatten(1))
+        return x * gate[:, :, None, None]
 
 
 class Block(nn.Module):
@@ -75,8 +76,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map float[N, C, H, W] to the same shape."""
-        y = self.body(x)
-        return y if self.join is None else self.join(x, y)
+        y: Tensor = self.body(x)
+        joined: Tensor = y if self.join is None else self.join(x, y)
+        return joined
 
 
 def blocks(channels: int, config: Config) -> nn.Sequential:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from training.device import supports_fast_bfloat16
+from training.device import supports_fast_bfloat16, to_channels_last
 from training.labels import Labels
 from training.zoo import losses
 from training.zoo.base import Terms
@@ -122,7 +122,8 @@ def initialise(module: nn.Module) -> None:
                 / (part.stride[0] ** 2 if isinstance(part, nn.ConvTranspose2d) else 1)
             )
             nn.init.normal_(part.weight, std=(2.0 / fan_in) ** 0.5)
-            nn.init.zeros_(part.bias)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
         if (
             type(part) is nn.Conv2d
             and part.stride == (1, 1)
@@ -148,9 +149,9 @@ class Trainer:
         maker = REGISTRY[config.family](config)
         initialise(maker)
         self.sample = _Sampler(photos, None if maker.sees_photos else TEXTURES, maker.low, device, config.seed)
-        self.maker = maker.to(device, memory_format=torch.channels_last)
+        self.maker = to_channels_last(maker, device)
         maker.prepare(torch.cat([self.sample() for _ in range(FITTED_ON // BATCH)]))
-        self.critic = losses.PatchCritic().to(device, memory_format=torch.channels_last) if config.adversary else None
+        self.critic = to_channels_last(losses.PatchCritic(), device) if config.adversary else None
         self.summed: list[str] = []
 
     def terms(self, photo: Tensor) -> tuple[Tensor | None, Terms]:
@@ -166,7 +167,7 @@ class Trainer:
         """Return the multiply-accumulates of one forward pass over a batch, including the critic."""
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             self.terms(self.sample())
-        return counter.get_total_flops() / 2
+        return float(counter.get_total_flops()) / 2
 
     def train(self, steps: int) -> None:
         """Train with Adam and a one-cycle learning rate. The critic, if any, takes one step per step."""
@@ -184,9 +185,9 @@ class Trainer:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=supports_fast_bfloat16(self.device)):
                 picture, terms = self.terms(photo)
             self.summed = sorted({*self.summed, *(name for name, _ in terms)})
-            loss = sum(term for name, term in terms if name != self.config.adversary or step >= critic_from)
+            used = [term for name, term in terms if name != self.config.adversary or step >= critic_from]
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(sum(used[1:], start=used[0]))
             nn.utils.clip_grad_norm_(values, 1.0)
             optimizer.step()
             schedule.step()
@@ -201,7 +202,7 @@ class Trainer:
         if self.config.adversary == "WGAN" and step % 4 == 0:
             loss = loss + 10.0 * losses.gradient_penalty(self.critic, photo, picture)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
 
     @torch.no_grad()
@@ -217,7 +218,8 @@ class Trainer:
     @torch.no_grad()
     def given(self) -> Tensor:
         """Return the generator's input for one patch."""
-        return self.maker.given(self.sample()[:1])[0]
+        patch: Tensor = self.sample()[:1]
+        return self.maker.given(patch)[0]
 
     @torch.no_grad()
     def labels(self) -> Labels:

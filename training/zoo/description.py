@@ -8,6 +8,7 @@ import os
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -21,7 +22,7 @@ from training.zoo.space import TASKS, Space
 LONGEST_GAP_S = 300
 
 
-def describe(folder: Path) -> dict[str, object]:
+def describe(folder: Path) -> dict[str, Any]:
     """Return the description: build time, and labels, quality and split of each generator (None if it fails the quality rule)."""
     files = generator_files(folder)
     entries = {path.stem: read_entry(path) for path in files}

@@ -172,9 +172,10 @@ def _overview(description: Json, kept: list[Json], manifest: Json) -> list[str]:
         "0.1, a flat colour by 5). They must also "
         "differ from one another by 15 grey levels in 4x4 pixel means (photos differ by about 60). "
         "A generator that falls short is trained once more from the start, for twice as long, and dropped if it falls short again.",
-        "All families but gan show photos: reconstructed, restored, or partly redrawn. Each of their pictures has a camera twin of the "
-        f"same content and size. The first {HELD_OUT_AMONG} generators of a family are split by number (two thirds, a sixth, a sixth). Later "
-        "ones are for training, so that a zoo that grows is tested on the same generators. Generators with equal labels share a split.",
+        "All families but gan show photos: reconstructed, restored, or partly redrawn. Each of their pictures has a camera twin of "
+        f"the same content and size. The first {HELD_OUT_AMONG} generators of a family are split by number (two thirds, a sixth, a sixth). "
+        "Later ones are for training, so that a zoo that grows is tested on the same generators. "
+        "Generators with equal labels share a split.",
     ]
 
 

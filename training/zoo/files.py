@@ -46,8 +46,8 @@ def falls_short(entry: dict[str, Any]) -> bool:
     """
     quality = entry["quality"]
     if "psnr_db" in quality:
-        return quality["psnr_db"] < 20.0
-    return quality["spectrum_distance"] > 2.0 or entry["variety"] < 15.0
+        return bool(quality["psnr_db"] < 20.0)
+    return bool(quality["spectrum_distance"] > 2.0 or entry["variety"] < 15.0)
 
 
 def passes(entry: dict[str, Any]) -> bool:

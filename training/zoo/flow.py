@@ -1,8 +1,7 @@
 """Normalising flows of affine couplings (arXiv 1605.08803) for super-resolution (as in arXiv 2006.14200).
 
 The 2x2 means of a photo are kept, and the flow generates the details between them from noise. The loss is the negative log likelihood.
-Up to
-a constant this is the Kullback-Leibler divergence from data to model, so its label is KL.
+Up to a constant this is the Kullback-Leibler divergence from data to model, so its label is KL.
 """
 
 from __future__ import annotations
@@ -62,9 +61,11 @@ class Flow(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
+        self.haar: Tensor
         self.register_buffer("haar", _HAAR.clone())
         self.scale = nn.Parameter(torch.full((1, DETAILS, 1, 1), -2.0))
-        self.couplings = nn.ModuleList(Coupling(config, i % 2 == 0) for i in range(config.blocks_per_level + 3))
+        couplings = [Coupling(config, i % 2 == 0) for i in range(config.blocks_per_level + 3)]
+        self.couplings = nn.ModuleList(couplings)
         self.shuffle = nn.PixelShuffle(2)
 
     def forward(self, given: Tensor) -> Tensor:
@@ -72,12 +73,13 @@ class Flow(nn.Module):
         for coupling in self.couplings:
             details = coupling(details, means)
         details = details * self.scale.exp()
-        bands = torch.cat([2 * means[:, None], details.unflatten(1, (3, 3))], dim=1)
-        return self.shuffle(torch.einsum("kb,nkchw->ncbhw", self.haar, bands).flatten(1, 2))
+        bands = torch.cat([2 * means[:, None], torch.unflatten(details, 1, (3, 3))], dim=1)
+        picture: Tensor = self.shuffle(torch.einsum("kb,nkchw->ncbhw", self.haar, bands).flatten(1, 2))
+        return picture
 
     def split(self, photo: Tensor) -> tuple[Tensor, Tensor]:
         """Split a picture into details float[N, 9, H/2, W/2] and means float[N, 3, H/2, W/2]."""
-        pixels = F.pixel_unshuffle(photo.float(), 2).unflatten(1, (3, 4))
+        pixels = torch.unflatten(F.pixel_unshuffle(photo.float(), 2), 1, (3, 4))
         bands = torch.einsum("kb,ncbhw->nkchw", self.haar, pixels)
         return bands[:, 1:].flatten(1, 2), bands[:, 0] / 2
 
@@ -88,7 +90,8 @@ class Flow(nn.Module):
         details = details + (torch.rand_like(details) - 0.5) * (2 / 255)
         code = details * (-self.scale).exp()
         log_determinant = (-self.scale).expand_as(code).mean()
-        for coupling in reversed(self.couplings):
+        for coupling in reversed(list(self.couplings)):
+            assert isinstance(coupling, Coupling)
             code, gained = coupling.encode(code, means)
             log_determinant = log_determinant + gained.sum() / code.numel()
         return 0.5 * code.square().mean() - log_determinant
@@ -96,6 +99,8 @@ class Flow(nn.Module):
 
 class SuperResolutionFlow(Maker):
     """Details drawn from a flow, at a temperature that the config's seed draws."""
+
+    generator: Flow
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -105,7 +110,10 @@ class SuperResolutionFlow(Maker):
     def prepare(self, photos: Tensor) -> None:
         # Couplings start as the identity (arXiv 1807.03039).
         for coupling in self.generator.couplings:
-            nn.init.zeros_(coupling.network[-1].weight)
+            assert isinstance(coupling, Coupling)
+            last = coupling.network[-1]
+            assert isinstance(last, nn.Conv2d)
+            nn.init.zeros_(last.weight)
 
     def given(self, photo: Tensor) -> tuple[Tensor, Terms]:
         details, means = self.generator.split(photo)

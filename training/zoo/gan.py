@@ -46,7 +46,8 @@ class StyleGenerator(nn.Module):
         for level, modulate in zip(self.levels, self.styles, strict=True):
             scale, shift = modulate(style)[:, :, None, None].chunk(2, dim=1)
             x = level(x * (1 + scale) + shift)
-        return self.last(x)
+        picture: Tensor = self.last(x)
+        return picture
 
 
 class TextureGAN(Maker):

@@ -98,7 +98,8 @@ def gradient_penalty(critic: nn.Module, photo: Tensor, fake: Tensor) -> Tensor:
     mix = torch.rand(len(photo), 1, 1, 1, device=photo.device)
     between = (mix * photo + (1 - mix) * fake).detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    penalty: Tensor = (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    return penalty
 
 
 class PatchCritic(nn.Module):

@@ -26,12 +26,13 @@ def spectrum(pixels: np.ndarray) -> np.ndarray:
     rows, columns = (side // TILE for side in residual.shape)
     tiles = residual[: rows * TILE, : columns * TILE].reshape(rows, TILE, columns, TILE).swapaxes(1, 2)
     amplitude = np.abs(np.fft.rfft2(tiles)).mean((0, 1))
-    return np.log(amplitude + 1).astype(np.float32).ravel()
+    return np.asarray(np.log(amplitude + 1), np.float32).ravel()
 
 
 def _labels(collection: Collection, samples: list[Sample]) -> dict[str, np.ndarray]:
     """Return the true label of each sample, by parameter."""
-    labels = [collection.sources[sample.source].labels for sample in samples]
+    known = (collection.sources[sample.source].labels for sample in samples)
+    labels = [label for label in known if label is not None]
     labels_by_head = {
         name: np.array([label.discrete[name] for label in labels]) for name in ("up_sampling", "normalization")
     }

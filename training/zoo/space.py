@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -75,7 +76,7 @@ class Config:
     task: str
 
 
-def _balanced(values: Sequence, count: int, rng: np.random.Generator) -> list:
+def _balanced(values: Sequence[Any], count: int, rng: np.random.Generator) -> list[Any]:
     """Draw `count` values in random order, each equally often."""
     return [values[i % len(values)] for i in rng.permutation(count)]
 
@@ -104,6 +105,12 @@ def _settle(config: Config) -> Config:
         config = replace(config, regulariser="")
     if family not in ("translation", "attack") and config.task != "pixels":
         config = replace(config, down_sampling="none")
+    return _settle_task(_settle_losses(config))
+
+
+def _settle_losses(config: Config) -> Config:
+    """Resolve choices that the method's loss excludes."""
+    family = config.family
     if family in ("flow", "attack") or config.task in ("pixels", "sub_pixels"):
         # The method defines the loss.
         config = replace(config, adversary="", spectral=False, last_nonlinearity="none")
@@ -115,6 +122,11 @@ def _settle(config: Config) -> Config:
     if family == "translation":
         # Most have skips, like most networks in use. Without them, a minute of training leaves a blur.
         config = replace(config, skip=config.skip or config.seed % 2 == 0)
+    return config
+
+
+def _settle_task(config: Config) -> Config:
+    """Resolve choices that the task, the norm or the reconstruction loss excludes."""
     if config.task == "cycle":
         # Unpaired training needs an adversary. A step takes two networks and five passes.
         config = replace(
@@ -125,7 +137,7 @@ def _settle(config: Config) -> Config:
             reconstruction="L1",
             spectral=False,
         )
-    if family == "attack":
+    if config.family == "attack":
         # Gradients with respect to pixels cost several passes per picture.
         config = replace(config, reconstruction="", up_sampling="none", width=16)
     if config.task == "pixels":

@@ -56,12 +56,13 @@ class SubPixels(nn.Module):
             mean, log_scale = self.distribution(pixels)
             logistic = torch.logit(TAIL + (1 - 2 * TAIL) * torch.rand_like(mean))
             pixels.append((mean + self.temperature * log_scale.exp() * logistic).clamp(-1, 1))
-        return self.shuffle(torch.stack(pixels, dim=2).flatten(1, 2))
+        picture: Tensor = self.shuffle(torch.stack(pixels, dim=2).flatten(1, 2))
+        return picture
 
 
 def split(photo: Tensor) -> list[Tensor]:
     """Split float[N, 3, H, W] into the four pixels of each 2x2 in reading order, float[N, 3, H/2, W/2] each."""
-    return list(F.pixel_unshuffle(photo, 2).unflatten(1, (3, 4)).unbind(2))
+    return list(torch.unflatten(F.pixel_unshuffle(photo, 2), 1, (3, 4)).unbind(2))
 
 
 def cross_entropy(mean: Tensor, log_scale: Tensor, pixel: Tensor) -> Tensor:
@@ -75,6 +76,8 @@ def cross_entropy(mean: Tensor, log_scale: Tensor, pixel: Tensor) -> Tensor:
 class SubPixelModel(Maker):
     """Pixels drawn at a temperature that the config's seed draws."""
 
+    generator: SubPixels
+
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.generator = SubPixels(config, float(np.random.default_rng(config.seed).uniform(0.4, 0.8)))
@@ -82,14 +85,17 @@ class SubPixelModel(Maker):
     def prepare(self, photos: Tensor) -> None:
         # Each pixel starts as a copy of the one before.
         for network in self.generator.networks:
-            nn.init.zeros_(network[-1].weight)
+            last = list(network.children())[-1]
+            assert isinstance(last, nn.Conv2d)
+            nn.init.zeros_(last.weight)
 
     def given(self, photo: Tensor) -> tuple[Tensor, Terms]:
         return split(photo)[0], []
 
     def terms(self, photo: Tensor) -> tuple[Tensor | None, Terms]:
         pixels = split(photo)
-        errors = [
-            cross_entropy(*self.generator.distribution(pixels[:place]), pixels[place]) for place in range(1, DRAWN + 1)
-        ]
+        errors = []
+        for place in range(1, DRAWN + 1):
+            mean, log_scale = self.generator.distribution(pixels[:place])
+            errors.append(cross_entropy(mean, log_scale, pixels[place]))
         return None, [("cross_entropy", torch.stack(errors).mean())]

@@ -50,7 +50,8 @@ class EncoderDecoder(nn.Module):
             x = layer(x)
             if self.joins is not None and self.merges is not None:
                 x = self.merges[i](self.joins[i](x, kept[-1 - i]))
-        return self.last(x)
+        picture: Tensor = self.last(x)
+        return picture
 
 
 def condition(config: Config, photo: Tensor) -> Tensor:
