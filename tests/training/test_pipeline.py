@@ -20,7 +20,6 @@ from export.__main__ import refit as refit_bundle
 from tests.conftest import edit_manifest, noise
 from training.data.index import scan
 from training.data.index.command import main as index
-from training.evaluate import precisions
 from training.evaluate.results import bundle_identity
 from training.evaluate.run import main as evaluate
 from training.fit.train import main as train
@@ -135,9 +134,8 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert bundle_identity(halved)["answers_sha256"] == bundle_identity(before)["answers_sha256"]
     run(refit_bundle, bundle, pictures, "--version", "1")
     result = json.loads(run(evaluate, bundle, pictures))
-    monkeypatch.setattr(precisions, "RESULT", tmp_path / "precisions.json")
-    run(precisions.main, bundle, pictures)
-    compared = json.loads(precisions.RESULT.read_text())
+    run(evaluate, bundle, pictures, "--suite", "precisions", "--output", tmp_path / "precisions.json")
+    compared = json.loads((tmp_path / "precisions.json").read_text())
     assert set(compared["figures"]) == set(variants) == {"fp32", *compared["points_lost"]}
     assert compared["figures"]["int8"]["detection_zoo_clean"] == result["detection_zoo"]["clean"]["auc"]
     assert result["bundle"] == "toy-1"
@@ -167,4 +165,4 @@ def test_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (bundle / "bundle.json").write_text(manifest.replace('"ldm-fourier": "test"', '"ldm-fourier": "train"'))
     refused = CliRunner().invoke(train, [str(a) for a in (pictures, tmp_path / "other", *more)])
     assert refused.exit_code == 1
-    assert "not on the side where it had them: ldm-fourier" in refused.output
+    assert "was trained with other splits of these generators: ldm-fourier" in refused.output

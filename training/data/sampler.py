@@ -146,7 +146,7 @@ class DeviceStore:
 def max_pixels(sample: Sample) -> int:
     """Return the number of pixels of the largest variant that a codec chain can make of a picture."""
     height, width = (math.ceil(augment.SCALES[1] * side) for side in sample.pixels.shape[:2])
-    return height * width
+    return int(height * width)
 
 
 def _reflect(position: Tensor, side: Tensor) -> Tensor:

@@ -58,6 +58,7 @@ def _standard_tables() -> np.ndarray:
         buffer = io.BytesIO()
         Image.new("L", (8, 8)).save(buffer, "JPEG", quality=quality)
         with Image.open(buffer) as image:
+            assert isinstance(image, JpegImagePlugin.JpegImageFile)
             tables.append(image.quantization[0])
     return np.array(tables)
 

@@ -33,7 +33,7 @@ def curves(tones: Tones) -> np.ndarray:
     """Return the curves as lookup tables, uint8[N, 256, 3]."""
     powers = (np.arange(256) / 255) ** tones.gamma[:, None]
     values = 255 * tones.gain[:, None] * powers[..., None] + tones.offset[:, None, None]
-    return np.clip(values, 0, 255).round().astype(np.uint8)
+    return np.asarray(np.clip(values, 0, 255).round(), np.uint8)
 
 
 def apply_curves(window: np.ndarray, curves: np.ndarray) -> np.ndarray:

@@ -126,7 +126,7 @@ def logits(network: Network, pixels: np.ndarray) -> np.ndarray:
 
 
 def detector_of(origin: Path) -> Detector:
-    """Return the detector of a bundle's folder, as a CPU runs it, or of a training checkpoint."""
+    """Return the detector of a bundle's folder, as a CPU runs it, or of a training run's network.safetensors or checkpoint.pt."""
     if origin.is_dir():
         from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
         from edgeparse.bundle import open_bundle
@@ -139,7 +139,7 @@ def detector_of(origin: Path) -> Detector:
 
 
 @click.command()
-@click.argument("origin", metavar="BUNDLE_OR_CHECKPOINT", type=click.Path(exists=True, path_type=Path))
+@click.argument("origin", metavar="BUNDLE_OR_NETWORK", type=click.Path(exists=True, path_type=Path))
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--fold",

@@ -29,7 +29,8 @@ def orthogonalize(matrix: Tensor, precision: torch.dtype = torch.float32) -> Ten
     for _ in range(ITERATIONS):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if matrix.shape[0] > matrix.shape[1] else x).to(matrix.dtype)
+    result: Tensor = (x.T if matrix.shape[0] > matrix.shape[1] else x).to(matrix.dtype)
+    return result
 
 
 class Muon(torch.optim.Optimizer):

@@ -19,6 +19,8 @@ import click
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -128,6 +130,13 @@ class PublicTrainer:
         self._mixed = torch.tensor([one.mixed for one in sets], device=self.device)
         self._compute = torch.compile(network, dynamic=False) if compiled else network
 
+    @property
+    def averaged(self) -> Network:
+        """The network with the moving average of the weights, which is what is evaluated and kept."""
+        network = self.average.network
+        assert isinstance(network, Network)
+        return network
+
     def learn(self, batch: Batch, lr_factor: float) -> dict[str, float]:
         """Take one step. Returns every weighted term of the objective, and the accuracy of detection, by name."""
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
@@ -209,7 +218,10 @@ class PublicTrainer:
 
 
 def train(trainer: PublicTrainer, store: Store, validation: Store, sets: list[PictureSet], out: Path) -> None:
-    """Train until the budget is used up. OUT gets checkpoint.pt, log.jsonl and validation.jsonl, and is resumed from."""
+    """Train until the budget is used up.
+
+    The folder `out` gets checkpoint.pt, from which a run resumes, network.safetensors, log.jsonl and validation.jsonl.
+    """
     settings, checkpoint = trainer.settings, out / "checkpoint.pt"
     if checkpoint.exists():
         trainer.resume(checkpoint)
@@ -229,13 +241,15 @@ def train(trainer: PublicTrainer, store: Store, validation: Store, sets: list[Pi
             totals.clear()
         if trainer.seconds - validated > settings.validate_every * 60:
             trainer.save(checkpoint)
+            save_network(trainer.averaged, out / "network.safetensors")
             # Validation is no training time.
             began = time.monotonic()
-            _log(out / "validation.jsonl", trainer, evaluate(trainer.average.network, validation, DURING_TRAINING))
+            _log(out / "validation.jsonl", trainer, evaluate(trainer.averaged, validation, DURING_TRAINING))
             started += time.monotonic() - began
             validated = trainer.seconds
     trainer.save(checkpoint)
-    _log(out / "validation.jsonl", trainer, evaluate(trainer.average.network, validation, DURING_TRAINING))
+    save_network(trainer.averaged, out / "network.safetensors")
+    _log(out / "validation.jsonl", trainer, evaluate(trainer.averaged, validation, DURING_TRAINING))
 
 
 def _batches(trainer: PublicTrainer, store: Store, sets: list[PictureSet], sizes: dict[int, float]) -> Iterator[Batch]:
@@ -254,10 +268,10 @@ def _log(file: Path, trainer: PublicTrainer, values: dict[str, object]) -> None:
 
 
 def initial_network(origin: Path | None, windows: np.ndarray) -> Network:
-    """Return a network with random weights, or with those of a bundle's folder or of a checkpoint.
+    """Return a network with random weights, or with those of a bundle's folder or of a file of weights.
 
     Args:
-        origin: a bundle's folder, a checkpoint.pt, or None.
+        origin: a bundle's folder, a checkpoint.pt, a network.safetensors, or None.
         windows: uint8[N, S, S, 3], from which the batch norms of a bundle's folded network take their statistics.
     """
     if origin is None:
@@ -275,12 +289,29 @@ def initial_network(origin: Path | None, windows: np.ndarray) -> Network:
     return load_network(origin)
 
 
-def load_network(checkpoint: Path) -> Network:
-    """Return the moving average of a checkpoint, in evaluation mode, on the CPU."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    network = Network(NetworkConfig.from_json(state["config"]))
-    network.load_state_dict(state["average"])
+def load_network(file: Path) -> Network:
+    """Return the network of `save_network`, or the moving average of a checkpoint.pt, in evaluation mode, on the CPU."""
+    if file.suffix == ".safetensors":
+        with safe_open(file, "pt") as stored:
+            config = json.loads(stored.metadata()["config"])
+        values = {
+            name: value.float() if value.is_floating_point() else value for name, value in load_file(file).items()
+        }
+    else:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        config, values = state["config"], state["average"]
+    network = Network(NetworkConfig.from_json(config))
+    network.load_state_dict(values)
     return network.eval()
+
+
+def save_network(network: Network, file: Path) -> None:
+    """Write a network's weights in float16 and its shape, for the repository. Training starts from them as well as from float32."""
+    values = {
+        name: (value.half() if value.is_floating_point() else value).cpu().contiguous()
+        for name, value in network.state_dict().items()
+    }
+    save_file(values, file, {"config": json.dumps(network.config.to_json())})
 
 
 def targets_of(sets: list[PictureSet], folder: Path, device: torch.device) -> Targets:
@@ -303,7 +334,9 @@ def targets_of(sets: list[PictureSet], folder: Path, device: torch.device) -> Ta
 @click.option("--lr", default=1e-3, show_default=True, help="Highest learning rate.")
 @click.option("--seed", default=1, show_default=True, help="Seed of weights and batches.")
 @click.option(
-    "--init-from", type=click.Path(exists=True, path_type=Path), help="Bundle or checkpoint.pt to start from."
+    "--init-from",
+    type=click.Path(exists=True, path_type=Path),
+    help="Bundle, checkpoint.pt or network.safetensors to start from.",
 )
 @click.option("--workers", default=1, show_default=True, help="Processes that make batches.")
 @click.option(

@@ -171,7 +171,8 @@ def _unfold(layer: nn.Conv2d | nn.Linear, norm: Norm, weight: Tensor, bias: Tens
 
 def _statistics(norm: Norm) -> tuple[Tensor, Tensor]:
     mean, variance = norm.running_mean, norm.running_var
-    assert mean is not None and variance is not None
+    assert mean is not None
+    assert variance is not None
     return mean, variance
 
 

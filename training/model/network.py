@@ -84,7 +84,7 @@ def pixel_shuffle(x: Tensor) -> Tensor:
 
     ONNX Runtime runs these two transpositions in a third of the time of its DepthToSpace.
     """
-    across = x.unflatten(1, (3, 2, 2)).permute(0, 1, 2, 4, 5, 3).flatten(4)
+    across = torch.unflatten(x, 1, (3, 2, 2)).permute(0, 1, 2, 4, 5, 3).flatten(4)
     return across.permute(0, 1, 3, 2, 4).flatten(2, 3)
 
 

@@ -138,7 +138,7 @@ def _as_four_channels(kernel: Tensor) -> Tensor:
 
 def _planes(x: Tensor) -> Tensor:
     """Split groups of four channels into separate pictures: float[N, 4C, H, W] -> float[NC, 4, H, W]."""
-    return x.unflatten(1, (-1, 4)).flatten(0, 1)
+    return torch.unflatten(x, 1, (-1, 4)).flatten(0, 1)
 
 
 def _multiply_halves(x: Tensor) -> Tensor:

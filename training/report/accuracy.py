@@ -170,8 +170,8 @@ def _limits(sources: Sources) -> Iterator[str]:
         test = sources.sizes["splits"]["test"]["cropped"]
         shares = {side: test[side]["public"]["camera"]["generated"] for side in ("16", "64", "128")}
         yield (
-            f"**Small pictures.** A picture with a side below {min_picture_side()} pixels is refused. The window is filled with mirror images, "
-            "which repeat as generator traces do: of photos cropped to "
+            f"**Small pictures.** A picture with a side below {min_picture_side()} pixels is refused. The window is filled with mirror "
+            "images, which repeat as generator traces do: of photos cropped to "
             + ", ".join(f"{side} pixels {percent(share)}" for side, share in shares.items())
             + " are called generated."
         )

@@ -23,9 +23,7 @@ JPEG = Jpeg(83, 2)
 def generator_file(path: Path, config: Config, twins: list[int]) -> Path:
     pictures = np.stack([noise(16, 16, twin) for twin in twins])
     entry = np.array(json.dumps({"config": asdict(config)}))
-    np.savez_compressed(
-        path, differences=differences(pictures), twins=twins, splits=["test"] * len(twins), entry=entry
-    )
+    np.savez_compressed(path, differences=differences(pictures), twins=twins, splits=["test"] * len(twins), entry=entry)
     return path
 
 

@@ -245,7 +245,7 @@ def test_training_begins_where_a_bundle_ends(tmp_path: Path) -> None:
     assert torch.allclose(c, d, atol=1e-3)
     assert begun.fen.stem[1].running_var.std() > 0
 
-    with pytest.raises(ValueError, match="give the widths"):
+    with pytest.raises(ValueError, match="set the widths"):
         load_weights(Network(replace(made.config, fen_width=16)), (tmp_path / "model.onnx").read_bytes(), windows(2))
 
 
@@ -401,7 +401,7 @@ def test_an_embedding_that_is_learnt_anew_may_be_wider(tmp_path: Path) -> None:
     export(before, output_names(before), tmp_path / "model.onnx")
     model, given = (tmp_path / "model.onnx").read_bytes(), torch.from_numpy(windows(6))
     from_file, from_values = (Network(replace(before.config, compared=96, embedding=24)) for _ in range(2))
-    with pytest.raises(ValueError, match=r"learn the embedding anew \(--head-epochs\)"):
+    with pytest.raises(ValueError, match=r"refit the embedding \(--head-epochs\)"):
         load_weights(from_file, model, windows(8, 20))
     load_weights(from_file, model, windows(8, 20), new_embedding=True)
     from_values.load_state_dict(matching_weights(from_values, before.state_dict()))

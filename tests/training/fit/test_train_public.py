@@ -105,8 +105,11 @@ def test_a_run_is_resumed(store: Store, folder: Path, tmp_path: Path) -> None:
         assert torch.equal(mine, theirs)
     lines = (tmp_path / "validation.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["as is"]["auc"] > 0
-    loaded = load_network(tmp_path / "checkpoint.pt")
+    loaded, stored = load_network(tmp_path / "checkpoint.pt"), load_network(tmp_path / "network.safetensors")
     assert not loaded.training
+    assert stored.config == loaded.config
+    for name, value in loaded.state_dict().items():
+        assert torch.allclose(stored.state_dict()[name], value, rtol=1e-3, atol=1e-4), name
 
 
 def test_a_checkpoint_of_another_shape_is_refused(store: Store, folder: Path, tmp_path: Path) -> None:
