@@ -87,6 +87,8 @@ class _Analysis:
 class Parser:
     """Analyse images. One instance serves many threads.
 
+    A parser pickles and copies as its settings: the copy opens the bundle again, so spawned workers can receive it.
+
     Args:
         bundle: folder of a bundle; by default the one in the package.
         backend: "auto", or one of `edgeparse.backends.select.NAMES`.
@@ -121,6 +123,9 @@ class Parser:
             raise ValueError(f"windows must be between 1 and {MAX_WINDOWS}, got {windows}")
         if threads is not None and operator.index(threads) < 1:
             raise ValueError(f"threads must be at least 1, got {threads}; use None for all cores")
+        # Absolute, because the process that unpickles this may have another working directory.
+        paths = [None if path is None else str(Path(path).absolute()) for path in (bundle, gallery)]
+        self._settings = (paths[0], backend, windows, variant, threads, time_budget_ms, paths[1])
         self._bundle = open_bundle(None if bundle is None else os.fspath(bundle))
         own = Gallery.load(self._bundle.read(self._bundle.gallery)) if self._bundle.gallery else Gallery.empty()
         enrolled = GalleryStore(Path(gallery), self._bundle).gallery() if gallery is not None else Gallery.empty()
@@ -134,6 +139,9 @@ class Parser:
         self._outputs = [name for name in self._bundle.outputs if name != "fingerprint"] or ["fingerprint"]
         if self._budget is not None:
             self.warm_up()
+
+    def __reduce__(self) -> tuple[type[Parser], tuple[object, ...]]:
+        return type(self), self._settings
 
     @property
     def bundle(self) -> Bundle:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -25,6 +26,8 @@ EXIT_INPUT = 1
 EXIT_USAGE = 2
 EXIT_SETUP = 3
 EXIT_INTERRUPTED = 130
+# 128 + SIGPIPE, as shells report it: the reader, for example `head`, closed the pipe.
+EXIT_CLOSED_PIPE = 141
 
 # Shorter runs end before anybody reads a progress bar.
 LONG_RUN = 5
@@ -32,7 +35,8 @@ LONG_RUN = 5
 
 def is_interactive(quiet: bool) -> bool:
     """Return whether a person reads standard error and wants notices."""
-    return not quiet and sys.stderr.isatty()
+    # Standard error is None if it was closed.
+    return not quiet and sys.stderr is not None and sys.stderr.isatty()
 
 
 def notice(text: str, quiet: bool) -> None:
@@ -57,22 +61,42 @@ def exit_on_error() -> Iterator[None]:
     except EdgeparseError as error:
         fail(str(error), EXIT_INPUT)
     except BrokenPipeError:
-        # The reader, for example `head`, has closed the pipe; the interpreter must not flush into it.
-        _discard_output()
-        sys.exit(EXIT_INPUT)
+        exit_on_closed_pipe()
     except OSError as error:
         # Errors with a file name do not concern standard output. Images and output files have errors of their own.
         if error.filename is not None:
             raise
-        _discard_output()
+        discard_output()
         fail(f"standard output cannot be written: {error.strerror or error}", EXIT_USAGE)
     except KeyboardInterrupt:
         fail("interrupted", EXIT_INTERRUPTED)
 
 
-def _discard_output() -> None:
-    """Discard what standard output still buffers."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def discard_output() -> None:
+    """Discard what standard output still buffers, so that the interpreter does not flush it into a closed pipe."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def exit_on_closed_pipe() -> NoReturn:
+    """Exit as a program that SIGPIPE ended. Status 1 would mean that an image could not be read."""
+    discard_output()
+    sys.exit(EXIT_CLOSED_PIPE)
+
+
+def prepare_streams() -> None:
+    """Make standard output and error usable: open if they were closed, and able to print every character.
+
+    Python sets a closed stream to None. Characters that the encoding of standard output lacks, for example box lines on an ASCII
+    terminal, become `?`. Standard error escapes such characters anyway.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            # Lives until the process ends, like the stream it replaces.
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+        elif name == "stdout" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 class Interruptible:

@@ -3,20 +3,44 @@
 from __future__ import annotations
 
 import importlib
-import io
-import sys
+from typing import Any
 
 import click
 from click.exceptions import NoSuchCommand
 
 from edgeparse import __version__
+from edgeparse.cli.console import exit_on_closed_pipe, prepare_streams
 from edgeparse.cli.options import examples
 
 
 class _LazyGroup(click.Group):
     """A group that imports a command's module when the command is called."""
 
-    COMMANDS = ("bench", "build", "bundle", "check", "compare", "completion", "doctor", "evidence", "fingerprint", "gallery")
+    COMMANDS = (
+        "bench",
+        "build",
+        "bundle",
+        "check",
+        "compare",
+        "completion",
+        "doctor",
+        "evidence",
+        "fingerprint",
+        "gallery",
+    )
+
+    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
+        prepare_streams()
+        try:
+            return super().make_context(*arguments, **extra)
+        except BrokenPipeError:  # `edgeparse --help | true`
+            exit_on_closed_pipe()
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            exit_on_closed_pipe()
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.COMMANDS)
@@ -54,6 +78,3 @@ def main() -> None:
 
     Reports whether an image came from a camera or a generative model, from which model, and what that model is like inside.
     """
-    # A file name that the terminal cannot encode must not stop the output. Standard error escapes such characters anyway.
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="replace")
