@@ -9,6 +9,7 @@ import click
 # Command -> "module:function", in the order of use. A command's module is imported only when the command runs.
 COMMANDS = {
     "zoo": ("training.zoo.command:main", "Build and describe the zoo of generators."),
+    "twins": ("training.data.twins:main", "Enlarge training photos with public super-resolution networks."),
     "index": ("training.data.index.command:main", "Write the index of all pictures."),
     "leakage": ("training.data.leakage:main", "Check that no photo, generator or label lies in two splits."),
     "throughput": ("training.fit.throughput:main", "Measure how fast data are prepared and learnt from."),

@@ -27,7 +27,7 @@ SEEN_BY_INITIAL_WEIGHTS = frozenset(
         *("sd1", "sd1-384px", "sd1-customdiffusion", "taef2-reconstruction"),
     }
 )
-ROLES = ("camera", "generated", "partly_generated", "processed")
+ROLES = ("camera", "generated", "partly_generated", "processed", "zoo")
 _TABLE = Path(__file__).with_name("public_sets.csv")
 # Owners of sets whose rows state no source.
 _OLD_OWNERS = {
@@ -41,12 +41,12 @@ _OLD_OWNERS = {
 
 @dataclass(frozen=True)
 class PictureSet:
-    """One row of `public_sets.csv`.
+    """One row of `public_sets.csv`, or a generator of the zoo.
 
     Attributes:
         name: name of the set.
-        role: `camera`, `generated`, `partly_generated` (in-painted), or `processed` (restored or enlarged by a network). Detection is
-            trained and tested on the first two.
+        role: `camera`, `generated`, `partly_generated` (in-painted), `processed` (restored or enlarged by a network), or `zoo`. Detection
+            is tested on the first two, and trained on them and the zoo.
         category: kind of photo, or the generator's task.
         lineage: architecture of the generator's last stage, which several generators may share; empty if unknown.
     """
@@ -174,6 +174,11 @@ def folds_of(pictures: Sequence[PublicPicture]) -> dict[str, int]:
         for key in (category, role, ""):
             load[key, fold] += weight[owner]
     return folds
+
+
+def split_of_fold(fold: int) -> str:
+    """Return `test`, `val` or `train`."""
+    return {TEST_FOLD: "test", VAL_FOLD: "val"}.get(fold, "train")
 
 
 def split(pictures: Sequence[PublicPicture], *, test_fold: int = TEST_FOLD, val_fold: int | None = VAL_FOLD) -> Split:

@@ -17,9 +17,11 @@ from training.data.public_sets import PublicPicture
 
 # Values of `Batch.target`.
 CAMERA, GENERATED, NOT_ASKED = 0.0, 1.0, -1.0
-_TARGETS = {"camera": CAMERA, "generated": GENERATED, "processed": NOT_ASKED}
+_TARGETS = {"camera": CAMERA, "generated": GENERATED, "processed": NOT_ASKED, "zoo": GENERATED}
 # Twins of JPEG photos are mostly compressed with their photo's own tables, and some are blended with it (arXiv 2505.14359).
 MATCHED_FRACTION, BLENDED_FRACTION, MAX_BLEND = 0.7, 0.2, 0.6
+# Larger sets are drawn as often as sets of this size; ImageNet and twins of all photos would otherwise drive out the others.
+LARGEST = 200
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Store:
 
     @staticmethod
     def read(folder: Path, pictures: Sequence[PublicPicture]) -> Store:
-        """Decode pictures of a data folder. All of the data take about 1.3 GB."""
+        """Decode pictures of a data folder, or of absolute paths. All of the data take about 1.3 GB."""
         pixels: list[Pixels] = []
         options: dict[str, dict[str, object]] = {}
         for picture in pictures:
@@ -60,6 +62,10 @@ class Store:
         distinct = {repr(entry): entry for entry in options.values()}
         return Store(list(pictures), pixels, JpegTables(list(distinct.values())), matched)
 
+    def extended(self, pictures: Sequence[PublicPicture], pixels: Sequence[Pixels]) -> Store:
+        """Return a store with further pictures."""
+        return Store([*self.pictures, *pictures], [*self.pixels, *pixels], self.tables, self.matched)
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -78,17 +84,20 @@ class Batch:
 
 @dataclass(frozen=True)
 class Composition:
-    """How many windows of each kind a batch has: as many of cameras as of generators, 40 + 6 and 32 + 6, and a few others."""
+    """How many windows of each kind a batch has: as many of cameras as of generators, and a few of networks that process."""
 
     # Windows of photos.
-    photos: int = 40
-    # Generators, and windows of each: several are needed to learn what one generator's pictures have in common.
-    generators: int = 9
+    photos: int = 38
+    # Public generators, and windows of each: several are needed to learn what one generator's pictures have in common.
+    generators: int = 7
     windows_per_generator: int = 4
+    # Generators of the zoo.
+    zoo: int = 2
     # Networks that restore or enlarge.
-    processed: int = 2
-    # Photos that come with a twin made from them, through the same chain.
+    processed: int = 1
+    # Photos that come with a twin that a public generator or the zoo made from them, through the same chain.
     pairs: int = 5
+    zoo_pairs: int = 3
 
 
 class Stream(IterableDataset[Batch]):
@@ -126,7 +135,9 @@ class Stream(IterableDataset[Batch]):
         self.members = {
             role: self._by_set(i for i, p in enumerate(store.pictures) if p.set.role == role) for role in _TARGETS
         }
-        self.paired = self._by_set(i for i in self.twin_of if store.pictures[i].set.role == "generated")
+        self.paired, self.zoo_paired = (
+            self._by_set(i for i in self.twin_of if store.pictures[i].set.role == role) for role in ("generated", "zoo")
+        )
         for role in ("camera", "generated"):
             if not self.members[role]:
                 raise ValueError(
@@ -154,11 +165,15 @@ class Stream(IterableDataset[Batch]):
         ]
         groups = [
             (int(i), False)
-            for role, count in (("generated", c.generators), ("processed", c.processed))
+            for role, count in (("generated", c.generators), ("processed", c.processed), ("zoo", c.zoo))
             for s in self._sets(rng, self.members[role], count, distinct=True)
             for i in self._several_of(rng, self.members[role], s)
         ]
-        pairs = [(self._one_of(rng, self.paired, s), True) for s in self._sets(rng, self.paired, c.pairs)]
+        pairs = [
+            (self._one_of(rng, members, s), True)
+            for members, count in ((self.paired, c.pairs), (self.zoo_paired, c.zoo_pairs))
+            for s in self._sets(rng, members, count)
+        ]
         drawn = [pair for i, paired in photos + groups + pairs for pair in self._windows(rng, i, paired, size)]
         windows = np.stack([window for _, window in drawn])
         indices = np.array([i for i, _ in drawn])
@@ -171,7 +186,8 @@ class Stream(IterableDataset[Batch]):
         if not of_set:
             return []
         keys = np.array(list(of_set))
-        weights = np.array([len(members) for members in of_set.values()]) ** 0.5 * self.hardness[keys]
+        sizes = np.minimum([len(members) for members in of_set.values()], LARGEST)
+        weights = sizes**0.5 * self.hardness[keys]
         count = min(count, len(keys)) if distinct else count
         return [int(key) for key in rng.choice(keys, count, replace=not distinct, p=weights / weights.sum())]
 

@@ -28,11 +28,14 @@ from training.data.dataset import Generator
 from training.data.public_labels import UNKNOWN, read_labels
 from training.data.public_sets import PictureSet, PublicPicture, read_pictures, split
 from training.data.stream import CAMERA, NOT_ASKED, Batch, Store, Stream
+from training.data.twins import read_twins
+from training.data.zoo_sets import read_zoo
 from training.device import supports_fast_bfloat16
 from training.evaluate.left_out import DURING_TRAINING, evaluate
 from training.fit.losses import Targets, Weights, fingerprint_constraints, head_losses, supervised_contrastive_loss
 from training.fit.trainer import Average, build_optimizers, keep_freed_memory
 from training.fit.warm_start import load_weights
+from training.labels import Labels
 from training.model.network import WINDOW, Network, NetworkConfig
 
 
@@ -212,7 +215,8 @@ class PublicTrainer:
         self.average.network.load_state_dict(state["average"])
         for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(values)
-        self.hardness.loss = state["hardness"].numpy().copy()
+        known = state["hardness"].numpy()[: len(self.hardness.loss)]
+        self.hardness.loss[: len(known)] = known
         self.hardness.refresh()
         self.step, self.seconds, self.windows = state["step"], state["seconds"], state["windows"]
 
@@ -314,11 +318,15 @@ def save_network(network: Network, file: Path) -> None:
     save_file(values, file, {"config": json.dumps(network.config.to_json())})
 
 
-def targets_of(sets: list[PictureSet], folder: Path, device: torch.device) -> Targets:
+def targets_of(sets: list[PictureSet], labels: dict[str, Labels], device: torch.device) -> Targets:
     """Return the labels of all sets as tensors. Cameras have none; unknown labels are masked."""
-    labels = read_labels(folder)
     sources = [
-        Generator(one.name, None if one.role == "camera" else labels.get(one.name, UNKNOWN), zoo=False, split="train")
+        Generator(
+            one.name,
+            None if one.role == "camera" else labels.get(one.name, UNKNOWN),
+            zoo=one.role == "zoo",
+            split="train",
+        )
         for one in sets
     ]
     return Targets.from_sources(sources, device)
@@ -338,6 +346,16 @@ def targets_of(sets: list[PictureSet], folder: Path, device: torch.device) -> Ta
     type=click.Path(exists=True, path_type=Path),
     help="Bundle, checkpoint.pt or network.safetensors to start from.",
 )
+@click.option(
+    "--twins",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of `python -m training twins`, which made it with the same folds.",
+)
+@click.option(
+    "--zoo",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of `python -m training zoo build`, built from the same DATA.",
+)
 @click.option("--workers", default=1, show_default=True, help="Processes that make batches.")
 @click.option(
     "--threads", default=1, show_default=True, help="Threads of the network on a CPU; more stall on a busy machine."
@@ -348,8 +366,8 @@ def targets_of(sets: list[PictureSet], folder: Path, device: torch.device) -> Ta
 )
 @click.option("--all-but-test", is_flag=True, help="Also train on the validation fold, for the bundle to ship.")
 def main(
-    data: Path, out: Path, minutes: float, decay: float, lr: float, seed: int, init_from: Path | None, workers: int,
-    threads: int, compiled: bool, device: str, all_but_test: bool,
+    data: Path, out: Path, minutes: float, decay: float, lr: float, seed: int, init_from: Path | None,
+    twins: Path | None, zoo: Path | None, workers: int, threads: int, compiled: bool, device: str, all_but_test: bool,
 ) -> None:  # fmt: skip
     """Train on the public pictures of the folder DATA; OUT gets checkpoint.pt and logs, and is resumed from."""
     torch.manual_seed(seed)
@@ -359,11 +377,18 @@ def main(
     pictures = read_pictures(data)
     parts = split(pictures)
     trained: list[PublicPicture] = parts.train if not all_but_test else split(pictures, val_fold=None).train
+    trained = trained + (read_twins(twins) if twins else [])
     store, validation = Store.read(data, trained), Store.read(data, parts.val)
-    sets = sorted({picture.set for picture in pictures}, key=lambda one: one.name)
-    click.echo(f"{len(trained)} pictures to train on, {len(parts.val)} to validate on", err=True)
+    labels = read_labels(data)
+    if zoo:
+        made, pixels, zoo_labels = read_zoo(zoo)
+        store, labels = store.extended(made, pixels), labels | zoo_labels
+    # Public sets keep their numbers when the zoo grows, which a resumed run relies on.
+    public = sorted({picture.set for picture in pictures}, key=lambda one: one.name)
+    sets = public + sorted({picture.set for picture in store.pictures} - set(public), key=lambda one: one.name)
+    click.echo(f"{len(store.pictures)} pictures to train on, {len(parts.val)} to validate on", err=True)
     some = next(iter(Stream(store, [one.name for one in sets], seed, {WINDOW: 1.0}, np.ones(len(sets)))))
     network = initial_network(init_from, some.windows).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    trainer = PublicTrainer(network, sets, targets_of(sets, data, network.device), settings, compiled=compiled)
+    trainer = PublicTrainer(network, sets, targets_of(sets, labels, network.device), settings, compiled=compiled)
     train(trainer, store, validation, sets, out)

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from training.data.sources import photo_split, read_index
+from training.data.public_sets import folds_of, read_pictures, split_of_fold
+from training.data.sources import read_pixels
 from training.zoo.build import Budget, Photos, build_one
 from training.zoo.files import read_entry
 from training.zoo.space import Config
@@ -23,20 +24,32 @@ _photos: Photos | None = None
 
 
 def prepare_photos(data: Path, out: Path, size: int) -> Path:
-    """Write centre crops of all photos, aligned to the 16-pixel grid of JPEG, to `out`/photos-SIZE.npz, and return its path."""
+    """Write centre crops of all photos, aligned to the 16-pixel grid of JPEG, to `out`/photos-SIZE.npz, and return its path.
+
+    The zoo follows the folds of photo owners: no generator is trained on photos that validate or test.
+    """
     path = out / f"photos-{size}.npz"
     if path.exists():
         return path
-    crops, splits, sources = [], [], []
-    for picture in tqdm([p for p in read_index(data) if p.camera], desc="photos", unit="photo"):
-        pixels = picture.read()
+    crops, splits, sources, corners = [], [], [], []
+    pictures = read_pictures(data)
+    folds = folds_of(pictures)
+    for picture in tqdm([p for p in pictures if p.set.role == "camera"], desc="photos", unit="photo"):
+        pixels = read_pixels(data / picture.file)
         top, left = ((side - size) // 2 // 16 * 16 for side in pixels.shape[:2])
         if min(top, left) >= 0:
             crops.append(pixels[top : top + size, left : left + size])
-            splits.append(photo_split(picture.path))
-            sources.append(f"{picture.set}/{picture.path.name}")
+            splits.append(split_of_fold(folds[picture.owner]))
+            sources.append(f"{picture.set.name}/{Path(picture.file).name}")
+            corners.append((top, left))
     temporary = out / f".{path.name}.{os.getpid()}.npz"
-    np.savez_compressed(temporary, pixels=np.stack(crops), splits=np.array(splits), sources=np.array(sources))
+    np.savez_compressed(
+        temporary,
+        pixels=np.stack(crops),
+        splits=np.array(splits),
+        sources=np.array(sources),
+        corners=np.array(corners, np.int32),
+    )
     temporary.replace(path)
     return path
 
