@@ -12,13 +12,10 @@ COMMANDS = {
     "twins": ("training.data.twins:main", "Enlarge training photos with public super-resolution networks."),
     "index": ("training.data.index.command:main", "Write the index of all pictures."),
     "leakage": ("training.data.leakage:main", "Check that no photo, generator or label lies in two splits."),
-    "throughput": ("training.fit.throughput:main", "Measure how fast data are prepared and learnt from."),
     "train": ("training.fit.train:main", "Train a network."),
-    "train-public": ("training.fit.train_public:main", "Train a network on public photos and generators."),
     "left-out": ("training.evaluate.left_out:main", "Measure detection on public sources that training left out."),
     "evaluate": ("training.evaluate.run:main", "Evaluate a bundle."),
     "testset": ("training.evaluate.testset:main", "Write or check the small test set of the repository."),
-    "experiments": ("training.experiments.__main__:main", "Run ablations and comparisons."),
     "report": ("training.report:main", "Render the model card and the accuracy page."),
 }
 

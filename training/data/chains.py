@@ -28,6 +28,8 @@ _KERNELS = (
     Image.Resampling.BOX,
 )
 
+_OTHER_ORDERS = ((0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
+
 
 @dataclass(frozen=True)
 class JpegTables:
@@ -87,7 +89,7 @@ def apply_chain(region: Pixels, chain: Chain, tables: JpegTables, *, lossless: b
         pixels = encode(pixels, "JPEG", **options)[shift[0] :, shift[1] :]
     if chain.scale != 1:
         pixels = _resize(pixels, chain, rng)
-    return _cut(_save(_edit(pixels, rng), rng, tables), chain.size, rng)
+    return _hide_content(_cut(_save(_edit(pixels, rng), rng, tables), chain.size, rng), rng)
 
 
 def encode(pixels: Pixels, file_format: str, **options: Any) -> Pixels:
@@ -163,3 +165,18 @@ def _cut(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:
     if rng.random() < 0.5:
         window = window[:, ::-1]
     return window.transpose(1, 0, 2) if rng.random() < 0.5 else window
+
+
+def _hide_content(window: Pixels, rng: np.random.Generator) -> Pixels:
+    """Weaken what a window shows and keep its high frequencies, so that a network learns traces and not subjects.
+
+    Low frequencies fade towards their mean in half of the windows, colour channels change places in some, and some are negatives.
+    """
+    fade, mix, negative, order = rng.random(4)
+    if fade < 0.5:
+        low = cv2.GaussianBlur(window.astype(np.float32), (0, 0), float(rng.uniform(2.5, 10)))
+        faded = window - float(rng.uniform(0, 1)) * (low - low.mean((0, 1)))
+        window = np.clip(faded, 0, 255).round().astype(np.uint8)
+    if mix < 0.3:
+        window = window[..., _OTHER_ORDERS[int(order * len(_OTHER_ORDERS))]]
+    return 255 - window if negative < 0.15 else window

@@ -133,7 +133,7 @@ def detector_of(origin: Path) -> Detector:
 
         backend = OnnxRuntimeBackend(open_bundle(origin).model())
         return lambda pixels: backend.run(pixels, ["generated"])["generated"][:, 0]
-    from training.fit.train_public import load_network
+    from training.fit.warm_start import load_network
 
     return partial(logits, load_network(origin))
 

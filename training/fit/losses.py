@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from training.data.dataset import Generator
 from training.labels import CONTINUOUS, DISCRETE, LOSSES, Labels
@@ -16,20 +16,22 @@ from training.labels import CONTINUOUS, DISCRETE, LOSSES, Labels
 
 @dataclass(frozen=True)
 class Weights:
-    """Weight of each loss. The fingerprint's four have the ratios of the published code (arXiv 2106.07873)."""
+    """Weight of each loss. The fingerprint's four have the ratios of the published code (arXiv 2106.07873).
+
+    Detection comes first; the other terms keep what the initial weights know.
+    """
 
     magnitude: float = 0.1
     low_frequency: float = 0.05
     repetitive: float = 0.001
     symmetric: float = 1.0
-    fingerprint: float = 0.2
-    generated: float = 1.5
-    family: float = 0.3
-    continuous: float = 1.0
-    discrete: float = 0.3
-    losses: float = 0.3
-    metric: float = 0.5
-    proxy: float = 0.5
+    fingerprint: float = 0.03
+    generated: float = 1.0
+    family: float = 0.1
+    continuous: float = 0.2
+    discrete: float = 0.1
+    losses: float = 0.1
+    metric: float = 0.15
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,6 @@ class Targets:
     """Labels of all S sources as tensors, indexed by source. NaN and -1 mean unknown, or a camera.
 
     Attributes:
-        generated: float32[S], 1 for generators.
         family: int64[S].
         continuous: float32[S, 9], scaled to [0, 1].
         discrete: int64[S, 7].
@@ -45,7 +46,6 @@ class Targets:
         prior: for each discrete parameter, the log frequency of its values among training generators, float32[K].
     """
 
-    generated: Tensor
     family: Tensor
     continuous: Tensor
     discrete: Tensor
@@ -61,7 +61,6 @@ class Targets:
 
         labels = [source.labels for source in sources]
         return Targets(
-            generated=stack([float(label is not None) for label in labels], torch.float32),
             family=stack([-1 if label is None else label.family_index() for label in labels], torch.int64),
             continuous=stack(
                 [np.full(len(CONTINUOUS), np.nan) if label is None else label.continuous_vector() for label in labels],
@@ -134,52 +133,8 @@ def supervised_contrastive_loss(embedding: Tensor, source: Tensor, temperature: 
     return (-(log_probability * positives).sum(1)[count > 0] / count[count > 0]).mean()
 
 
-class Proxies(nn.Module):
-    """Proxy loss of the embedding: a normalised softmax over training generators (arXiv 1704.06369).
-
-    Each training generator has a learnt direction. A batch holds few generators, and the directions stand for all others. They are not
-    part of the network.
-
-    Args:
-        sources: all sources of the collection.
-        dimension: size of the embedding.
-    """
-
-    SCALE = 16.0
-
-    def __init__(self, sources: list[Generator], dimension: int) -> None:
-        super().__init__()
-        trained = list(_training_labels(sources))
-        rows = torch.full((len(sources),), -1)
-        rows[trained] = torch.arange(len(trained))
-        # `places` is the buffer's name in checkpoints of runs.
-        self.places: Tensor
-        self.register_buffer("places", rows)
-        self.directions = nn.Parameter(F.normalize(torch.randn(len(trained), dimension), dim=1))
-
-    def forward(self, embedding: Tensor, source: Tensor) -> Tensor:
-        """Return the loss of unit vectors float[N, D] of training generators int64[N]."""
-        cosine = embedding.float() @ F.normalize(self.directions, dim=1).T
-        return F.cross_entropy(self.SCALE * cosine, self.places[source])
-
-
 def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum().clamp_min(1)
-
-
-def detection_losses(
-    outputs: dict[str, Tensor], source: Tensor, targets: Targets, taught: Tensor | None = None
-) -> Tensor:
-    """Return the binary cross-entropy of detection for each window, float32[N].
-
-    Args:
-        outputs: outputs of the network.
-        source: source of each window, int64[N].
-        targets: labels of the sources.
-        taught: target probabilities float32[N] that replace the labels.
-    """
-    wanted = targets.generated[source] if taught is None else taught
-    return F.binary_cross_entropy_with_logits(outputs["generated"][:, 0].float(), wanted, reduction="none")
 
 
 def head_losses(
@@ -187,11 +142,16 @@ def head_losses(
     source: Tensor,
     targets: Targets,
     weights: Weights,
-    taught: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Return the weighted losses of detection, family and parameters by name; the arguments are those of `detection_losses`."""
+    """Return the weighted losses of family and parameters by name.
+
+    Args:
+        outputs: outputs of the network.
+        source: source of each window, int64[N].
+        targets: labels of the sources.
+        weights: weights of the losses.
+    """
     terms = {
-        "generated": weights.generated * detection_losses(outputs, source, targets, taught).mean(),
         "family": weights.family
         * F.cross_entropy(outputs["family"].float(), targets.family[source], ignore_index=-1, label_smoothing=0.05),
     }
@@ -210,21 +170,4 @@ def head_losses(
     losses = targets.losses[source]
     bits = F.binary_cross_entropy_with_logits(outputs["losses"].float(), losses.nan_to_num(), reduction="none")
     terms["losses"] = weights.losses * _masked_mean(bits, ~losses.isnan())
-    return terms
-
-
-def training_losses(
-    outputs: dict[str, Tensor],
-    source: Tensor,
-    targets: Targets,
-    weights: Weights,
-    proxies: Proxies,
-    taught: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """Return all weighted losses by name; the first arguments are those of `detection_losses`."""
-    terms = head_losses(outputs, source, targets, weights, taught)
-    generated = targets.generated[source] > 0
-    terms["metric"] = weights.metric * supervised_contrastive_loss(outputs["embedding"][generated], source[generated])
-    terms["proxy"] = weights.proxy * proxies(outputs["embedding"][generated], source[generated])
-    terms["fingerprint"] = weights.fingerprint * fingerprint_constraints(outputs["fingerprint"], weights)
     return terms

@@ -1,4 +1,4 @@
-"""Initialise a network from a bundle or from a network.pt.
+"""Read and write the weights of networks, and start a network from those of a bundle.
 
 Export folds batch norms into the layers before them. To train on, each folded layer gets its batch norm back: the channels are scaled to
 unit norm, the statistics are measured on windows, and the norm's scale and shift restore the layer's output.
@@ -7,88 +7,75 @@ unit norm, the statistics are measured on windows, and the norm's scale and shif
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import click
 import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from edgeparse.bundle import open_bundle
-from training.data.dataset import Collection, crop, random_subset
-from training.model.network import Network
+from training.model.network import Network, NetworkConfig
 
 # Names from the exporter: the prefix of the network, and the suffix of a matrix that became a convolution.
 PREFIX, MATRIX = "network.", "_kernel"
-# Layers of the embedding, which are fitted last.
-EMBEDDING_LAYERS = ("compared.", "embedding.")
-# Training windows from which batch norms take their statistics.
-STATISTICS_WINDOWS = 64
-# Values for older bundles and network.pt files, which lack these fields.
-TRAINING_DEFAULTS: dict[str, object] = {
-    "head_epochs": 0,
-    "strong_head_epochs": 0,
-    "online_augment": False,
-    "strong": 0.0,
-    "teacher": [],
-    "hard_labels_for_zoo": False,
-}
 
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
 
 
-def initialize_from(
-    network: Network, origin: Path, collection: Collection, new_embedding: bool = False
-) -> dict[str, object]:
-    """Load the weights of an earlier network.
+def initial_network(origin: Path | None, windows: np.ndarray) -> Network:
+    """Return a network with random weights, or with those of a bundle's folder or of a file of weights.
 
     Args:
-        network: network to initialise.
-        origin: folder of a bundle, or a network.pt.
-        collection: data of the training. No public generator may have changed its split since `origin` was trained.
-        new_embedding: keep the network's own weights of embedding layers whose shape differs.
-
-    Returns:
-        Facts about the earlier training, for the next bundle.
-
-    Raises:
-        click.ClickException: the architecture or the split of a generator differs.
+        origin: a bundle's folder, a checkpoint.pt, a network.safetensors, or None.
+        windows: uint8[N, S, S, 3], from which the batch norms of a bundle's folded network take their statistics.
     """
-    bundle = None if origin.is_file() else open_bundle(origin)
-    if bundle is None:
-        stored = torch.load(origin, map_location="cpu", weights_only=True)
-    else:
-        stored = json.loads((origin / "bundle.json").read_text())["training"]
-    splits = {
-        source.name: source.split for source in collection.sources if source.labels is not None and not source.zoo
-    }
-    if moved := sorted(name for name, split in splits.items() if stored["generators"].get(name, split) != split):
-        raise click.ClickException(
-            f"{origin} was trained with other splits of these generators: {', '.join(moved)}; "
-            "train without --init-from, or restore their splits"
+    if origin is None:
+        return Network(NetworkConfig())
+    if origin.is_dir():
+        network = Network(
+            NetworkConfig.from_json(json.loads((origin / "bundle.json").read_text())["training"]["config"])
         )
-    try:
-        if bundle is None:
-            values = stored["network"]
-            network.load_state_dict(matching_weights(network, values) if new_embedding else values)
-        else:
-            rng = np.random.default_rng(0)
-            samples = random_subset(collection.select(split="train", zoo=True, camera=True), STATISTICS_WINDOWS, rng)
-            windows = np.stack([crop(sample.pixels, rng) for sample in samples])
-            load_weights(network, bundle.read(bundle.variants["fp32"]), windows, new_embedding)
-    except (ValueError, RuntimeError) as error:
-        raise click.ClickException(f"{origin}: {error}") from error
-    # An earlier zoo may have had other generators under the same names, so only their number is kept.
-    zoo = {name: split for name, split in stored["generators"].items() if name not in splits}
-    return {
-        "bundle": bundle and bundle.label,
-        **{key: stored[key] for key in ("steps", "minutes", "hardware")},
-        **{key: stored.get(key, default) for key, default in TRAINING_DEFAULTS.items()},
-        "zoo_generators": stored.get("zoo_generators", sum(split == "train" for split in zoo.values())),
-        "init_from": stored.get("init_from"),
+        load_weights(network, (origin / "model.onnx").read_bytes(), windows)
+        return network
+    return load_network(origin)
+
+
+def load_network(file: Path) -> Network:
+    """Return the network of `save_network`, or the moving average of a checkpoint.pt, in evaluation mode, on the CPU."""
+    if file.suffix == ".safetensors":
+        with safe_open(file, "pt") as stored:
+            config = json.loads(stored.metadata()["config"])
+        values = {
+            name: value.float() if value.is_floating_point() else value for name, value in load_file(file).items()
+        }
+    else:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        config, values = state["config"], state["average"]
+    network = Network(NetworkConfig.from_json(config))
+    network.load_state_dict({name: value for name, value in values.items() if not name.startswith("by_lines.")})
+    return network.eval()
+
+
+def training_facts(file: Path) -> dict[str, Any]:
+    """Return what `save_network` stored of a network's training."""
+    with safe_open(file, "pt") as stored:
+        facts: dict[str, Any] = json.loads(stored.metadata()["training"])
+    return facts
+
+
+def save_network(network: Network, file: Path, training: Mapping[str, object]) -> None:
+    """Write a network's weights in float16, its shape, and facts of its training. Training starts from them as well as from float32."""
+    values = {
+        name: (value.half() if value.is_floating_point() else value).cpu().contiguous()
+        for name, value in network.state_dict().items()
     }
+    metadata = {"config": json.dumps(network.config.to_json()), "training": json.dumps(training)}
+    save_file(values, file, metadata)
 
 
 def folded_weights(model: bytes) -> dict[str, Tensor]:
@@ -114,14 +101,13 @@ def batch_norms(network: nn.Module) -> dict[str, Norm]:
 
 
 @torch.no_grad()
-def load_weights(network: Network, model: bytes, windows: np.ndarray, new_embedding: bool = False) -> None:
+def load_weights(network: Network, model: bytes, windows: np.ndarray) -> None:
     """Load the weights of a bundle, so that the network computes the same in evaluation mode.
 
     Args:
         network: network to initialise.
         model: the bundle's float32 ONNX file.
         windows: uint8[N, S, S, 3], from which batch norms take their statistics.
-        new_embedding: keep the network's own weights of embedding layers whose shape differs.
 
     Raises:
         ValueError: a layer is missing in the file or has another shape.
@@ -130,21 +116,14 @@ def load_weights(network: Network, model: bytes, windows: np.ndarray, new_embedd
     layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))}
     norms = batch_norms(network)
     for name, layer in layers.items():
-        # Older networks have no hidden layer for the embedding; it then starts as the layer they shared.
-        stored_name = "hidden.0" if name == "compared.0" and f"{name}.weight" not in folded else name
-        weight = folded.get(f"{stored_name}.weight")
+        weight = folded.get(f"{name}.weight")
         if weight is None:
             raise ValueError(f"the file must be a network of `training.model.network`, but has no layer {name}")
         # The exporter omits a bias of zeros.
-        bias = folded.get(f"{stored_name}.bias", weight.new_zeros(len(weight)))
-        in_embedding = f"{name}.".startswith(EMBEDDING_LAYERS)
+        bias = folded.get(f"{name}.bias", weight.new_zeros(len(weight)))
         if weight.shape != layer.weight.shape:
-            if new_embedding and in_embedding:
-                continue
-            advice = ", or refit the embedding (--head-epochs)" if in_embedding else ""
             raise ValueError(
-                f"layer {name} must have shape {list(layer.weight.shape)}, got {list(weight.shape)}; "
-                f"set the widths of that network{advice}"
+                f"layer {name} must have shape {list(layer.weight.shape)}, got {list(weight.shape)}; set the widths of that network"
             )
         layer.weight.copy_(weight)
         if layer.bias is not None:
@@ -174,17 +153,6 @@ def _statistics(norm: Norm) -> tuple[Tensor, Tensor]:
     assert mean is not None
     assert variance is not None
     return mean, variance
-
-
-def matching_weights(network: Network, values: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return another network's values, with the network's own for embedding layers whose shape differs."""
-    own = network.state_dict()
-    return {
-        name: own[name]
-        if name.startswith(EMBEDDING_LAYERS) and name in own and own[name].shape != value.shape
-        else value
-        for name, value in values.items()
-    }
 
 
 def _set_statistics(network: Network, norms: list[Norm], windows: np.ndarray) -> None:

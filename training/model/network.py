@@ -32,7 +32,7 @@ class NetworkConfig:
     fen_moments: bool = True
     # Whether heads also get `BlockSpectrum`.
     spectrum: bool = True
-    # Whether heads also get `SpectralLines`, and a linear detector on these adds to the detection logit.
+    # Whether heads also get `SpectralLines`.
     lines: bool = True
     # Width of the embedding's own hidden layer; 0 shares the hidden layer of the other heads.
     compared: int = 512
@@ -194,11 +194,6 @@ class Network(nn.Module):
         )
         self.spectrum = BlockSpectrum() if config.spectrum else None
         self.lines = SpectralLines() if config.lines else None
-        # Zero until `training.fit.heads_lines` fits it, after all other layers are trained.
-        self.by_lines = nn.Linear(SpectralLines.FEATURES, 1).requires_grad_(False) if config.lines else None
-        if self.by_lines is not None:
-            nn.init.zeros_(self.by_lines.weight)
-            nn.init.zeros_(self.by_lines.bias)
         self.hidden = hidden_layer(config, config.hidden)
         self.compared = hidden_layer(config, config.compared) if config.compared else None
         self.dropout = nn.Dropout(0.1)
@@ -209,15 +204,12 @@ class Network(nn.Module):
 
     def forward(self, windows: Tensor) -> dict[str, Tensor]:
         """Return all raw outputs by name."""
-        fingerprint, pooled, lines = self.pooled(windows)
+        fingerprint, pooled = self.pooled(windows)
         hidden = self.hidden(pooled)
         compared = hidden if self.compared is None else self.compared(pooled)
         outputs = {"fingerprint": fingerprint, "embedding": F.normalize(self.embedding(compared), dim=1)}
         hidden = self.dropout(hidden)
         outputs |= {name: head(hidden) for name, head in self.heads.items()}
-        # Not added in training: the two detectors are trained separately, and neither should correct errors of the other.
-        if lines is not None and self.by_lines is not None and not self.training:
-            outputs["generated"] = outputs["generated"] + self.by_lines(lines)
         return outputs
 
     @property
@@ -225,11 +217,8 @@ class Network(nn.Module):
         """Device of the weights."""
         return self.fen.last.weight.device
 
-    def pooled(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return fingerprint float[N, 3, S, S], pooled features float32[N, F], and the spectral lines among these (None without).
-
-        Windows are uint8 [N, S, S, 3].
-        """
+    def pooled(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the fingerprint float[N, 3, S, S] and pooled features float32[N, F] of windows uint8[N, S, S, 3]."""
         x = to_unit_range(windows)
         fingerprint, features = self.fen(x)
         parts = [] if self.spectrum is None else [self.spectrum(x)]
@@ -238,6 +227,5 @@ class Network(nn.Module):
         for stage in self.trunk:
             features = stage(features)
             parts.append(moments(features))
-        lines = None if self.lines is None else self.lines(x)
-        parts += [] if lines is None else [lines]
-        return fingerprint, torch.cat(parts, dim=1), lines
+        parts += [] if self.lines is None else [self.lines(x)]
+        return fingerprint, torch.cat(parts, dim=1)

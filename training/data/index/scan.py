@@ -8,19 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from training.data.augment import Jpeg
 from training.data.dataset import Generator
 from training.data.index.records import Entry, Index, Place, source_key
-from training.data.public_generators import LABELS
-from training.data.sources import (
-    NOT_PHOTO_LIKE,
-    Picture,
-    generator_split,
-    hashed,
-    jpeg_of_file,
-    photo_split,
-    read_index,
-    split_of,
-)
+from training.data.public_labels import UNKNOWN, read_labels
+from training.data.public_sets import folds_of, held_out, read_pictures, split_of_fold
+from training.data.sources import hashed, jpeg_of_file
 from training.labels import Labels
 from training.zoo.files import generator_files, passes, read_entry, zoo_splits
 
@@ -43,13 +36,18 @@ def scan(data: Path, zoo: Path, whole: Mapping[str, Generator] | None = None) ->
 def _with_photo_compression(entries: list[Entry], data: Path) -> Iterator[Entry]:
     """Assign a JPEG setting to every picture that came lossless from its generator.
 
-    It is the setting of the photo that the picture was made from. A picture without photo gets the setting of a training photo, chosen
-    by the
-    hash of its name.
+    It is the setting of the photo that the picture was made from. A picture without photo gets the setting of a training photo, chosen by
+    the hash of its name.
     """
-    photos = {_group(picture.path): picture.path for picture in read_index(data) if picture.camera}
-    jpeg_by_photo = {group: jpeg_of_file(path) for group, path in photos.items()}
-    training_jpegs = [jpeg_by_photo[group] for group, path in photos.items() if photo_split(path) == "train"] or [None]
+    jpeg_by_photo: dict[str, Jpeg | None] = {}
+    training_jpegs: list[Jpeg | None] = []
+    pictures = read_pictures(data)
+    folds = folds_of(pictures)
+    for picture in pictures:
+        if picture.set.role == "camera":
+            setting = jpeg_of_file(data / picture.file)
+            jpeg_by_photo[content_of(picture.file)] = setting
+            training_jpegs += [setting] if split_of_fold(folds[picture.owner]) == "train" else []
     for entry in entries:
         if not entry.made:
             yield entry
@@ -57,11 +55,13 @@ def _with_photo_compression(entries: list[Entry], data: Path) -> Iterator[Entry]
             yield replace(entry, jpeg=jpeg_by_photo.get(entry.group))
         else:
             name = f"{entry.source}/{entry.place.file.name}#{entry.place.number}"
-            yield replace(entry, jpeg=training_jpegs[hashed(name) % len(training_jpegs)])
+            yield replace(entry, jpeg=training_jpegs[hashed(name) % len(training_jpegs)] if training_jpegs else None)
 
 
-def _group(photo: Path) -> str:
-    return f"{photo.parent.name}/{photo.name}"
+def content_of(file: str) -> str:
+    """Return the name of a photo's content, SET/FILE, from its path in the data folder."""
+    path = Path(file)
+    return f"{path.parent.name}/{path.name}"
 
 
 def _add(index: Index, source: Generator) -> str:
@@ -71,35 +71,38 @@ def _add(index: Index, source: Generator) -> str:
 
 
 def _add_public(index: Index, folder: Path) -> None:
-    """Add whole photos and pictures of public generators.
+    """Add photos and pictures of public generators, split by the folds of their owners (`public_sets`).
 
-    A picture of a training generator lies in `train`, or in `test` to evaluate attribution of known generators. A picture made from a photo
-    lies in the split of its photo. It is left out if its generator lies in another split.
+    Some pictures of training generators lie in `val` and `test`, for attribution among known generators. A picture made from a photo of
+    another split is left out.
     """
+    pictures = [p for p in read_pictures(folder) if p.set.role in ("camera", "generated")]
+    folds, labels, known = folds_of(pictures), read_labels(folder), held_out(pictures)
+    splits = {p.file: split_of_fold(folds[p.owner]) for p in pictures}
     entries = []
-    for picture in read_index(folder):
-        if picture.set in NOT_PHOTO_LIKE:
+    for picture in pictures:
+        camera = picture.set.role == "camera"
+        own = splits[picture.file]
+        key = _add(
+            index,
+            Generator(picture.set.name, None, False, "train")
+            if camera
+            else Generator(picture.set.name, labels.get(picture.set.name, UNKNOWN), False, own),
+        )
+        if own == "train" and picture.file in known:
+            own = ("val", "test")[hashed(picture.file) % 2]
+        if picture.twin is not None and splits.get(picture.twin, own) != own:
             continue
-        labels = None if picture.camera else LABELS.get(picture.set, Labels(None, {}, {}, None))
-        split_of_source = "train" if picture.camera else generator_split(picture.set)
-        key = _add(index, Generator(picture.set, labels, False, split_of_source))
-        split = _public_split(picture, split_of_source)
-        if picture.twin is not None and photo_split(picture.twin) != split:
-            continue
-        photo = picture.path if picture.camera else picture.twin
-        group = _group(photo) if photo is not None else None
-        twin = Place(picture.twin) if picture.twin is not None else None
-        entries.append(Entry(Place(picture.path), key, split, group, twin, made=not picture.camera))
+        photo = picture.file if camera else picture.twin
+        twin = folder / picture.twin if picture.twin is not None else None
+        entries.append(
+            Entry(
+                Place(folder / picture.file), key, own, None if photo is None else content_of(photo),
+                None if twin is None else Place(twin), made=not camera and not picture.jpeg,
+            )
+        )  # fmt: skip
     cameras = {entry.place for entry in entries}
     index.entries.extend(entry if entry.twin in cameras else replace(entry, twin=None) for entry in entries)
-
-
-def _public_split(picture: Picture, split_of_source: str) -> str:
-    if picture.camera:
-        return photo_split(picture.path)
-    if split_of_source != "train":
-        return split_of_source
-    return split_of(picture.path.stem) if picture.twin is None else photo_split(picture.twin)
 
 
 def _add_zoo(index: Index, folder: Path, whole: Mapping[str, Generator] | None) -> None:

@@ -11,15 +11,9 @@ from tests.training.public_data import write_data
 from training.data.public_labels import read_labels
 from training.data.public_sets import read_pictures
 from training.data.stream import NOT_ASKED, Batch, Composition, Store, Stream
-from training.fit.train_public import (
-    Hardness,
-    PublicTrainer,
-    Settings,
-    initial_network,
-    load_network,
-    targets_of,
-    train,
-)
+from training.fit.train import train
+from training.fit.trainer import Hardness, Settings, Trainer, targets_of
+from training.fit.warm_start import initial_network, load_network, training_facts
 from training.model.network import Network, NetworkConfig
 
 SMALL = NetworkConfig(fen_width=16, fen_blocks=1, trunk=(16, 16, 16), compared=16, embedding=16, hidden=32)
@@ -40,10 +34,10 @@ def sets_of(store: Store) -> list:
     return sorted({picture.set for picture in store.pictures}, key=lambda one: one.name)
 
 
-def trainer_of(store: Store, folder: Path, settings: Settings = QUICK) -> PublicTrainer:
+def trainer_of(store: Store, folder: Path, settings: Settings = QUICK) -> Trainer:
     torch.manual_seed(0)
     sets = sets_of(store)
-    return PublicTrainer(Network(SMALL), sets, targets_of(sets, folder, torch.device("cpu")), settings)
+    return Trainer(Network(SMALL), sets, targets_of(sets, read_labels(folder), torch.device("cpu")), settings)
 
 
 def test_learns_to_tell_the_classes(store: Store, folder: Path) -> None:
@@ -52,7 +46,7 @@ def test_learns_to_tell_the_classes(store: Store, folder: Path) -> None:
     stream = Stream(store, [one.name for one in sets_of(store)], 1, {64: 1.0}, trainer.hardness.factors, composition)
     batches = iter(stream)
     figures = [trainer.learn(next(batches), 1.0) for _ in range(70)]
-    assert np.mean([f["accuracy"] for f in figures[:5]]) < 0.75
+    assert np.mean([f["accuracy"] for f in figures[:2]]) < 0.75
     assert np.mean([f["accuracy"] for f in figures[-10:]]) > 0.85
     assert all(np.isfinite(list(f.values())).all() for f in figures)
 
@@ -96,7 +90,7 @@ def test_learning_rate_rises_stays_and_falls() -> None:
 def test_a_run_is_resumed(store: Store, folder: Path, tmp_path: Path) -> None:
     settings = Settings(**{**vars(QUICK), "minutes": 0.02})
     first = trainer_of(store, folder, settings)
-    train(first, store, store, sets_of(store), tmp_path)
+    train(first, store, store, sets_of(store), tmp_path, {"seed": 1})
     again = trainer_of(store, folder, settings)
     again.resume(tmp_path / "checkpoint.pt")
     assert (again.step, again.windows) == (first.step, first.windows)
@@ -107,6 +101,7 @@ def test_a_run_is_resumed(store: Store, folder: Path, tmp_path: Path) -> None:
     assert json.loads(lines[-1])["as is"]["auc"] > 0
     loaded, stored = load_network(tmp_path / "checkpoint.pt"), load_network(tmp_path / "network.safetensors")
     assert not loaded.training
+    assert training_facts(tmp_path / "network.safetensors").items() >= {"seed": 1, "steps": first.step}.items()
     assert stored.config == loaded.config
     for name, value in loaded.state_dict().items():
         assert torch.allclose(stored.state_dict()[name], value, rtol=1e-3, atol=1e-4), name
@@ -114,10 +109,10 @@ def test_a_run_is_resumed(store: Store, folder: Path, tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_shape_is_refused(store: Store, folder: Path, tmp_path: Path) -> None:
     trainer_of(store, folder).save(tmp_path / "checkpoint.pt")
-    other = PublicTrainer(
+    other = Trainer(
         Network(NetworkConfig(fen_width=32)),
         sets_of(store),
-        targets_of(sets_of(store), folder, torch.device("cpu")),
+        targets_of(sets_of(store), read_labels(folder), torch.device("cpu")),
         QUICK,
     )
     with pytest.raises(ValueError, match="checkpoint must have the network's shape"):
@@ -125,10 +120,9 @@ def test_a_checkpoint_of_another_shape_is_refused(store: Store, folder: Path, tm
 
 
 def test_starts_from_a_bundle(tmp_path: Path, store: Store) -> None:
-    """A bundle's folded weights give the same answers again, but for what the spectral lines say alone."""
+    """A bundle's folded weights give the same embedding again."""
     windows = np.stack([pixels[:128, :128] for pixels in store.pixels[::4]])
     network = initial_network(Path("edgeparse/models/default"), windows).eval()
-    assert network.by_lines is None or not network.by_lines.weight.any()
     with torch.no_grad():
         outputs = network(torch.from_numpy(windows[:4]))
     from edgeparse.backends.onnxruntime import OnnxRuntimeBackend
