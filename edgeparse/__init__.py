@@ -25,12 +25,16 @@ if TYPE_CHECKING:
     from edgeparse.errors import BackendError, BundleError, EdgeparseError, GalleryError, ImageError
     from edgeparse.parser import Inspection, Parser
     from edgeparse.report import Report
+    from edgeparse.video.frames import VideoLimits
+    from edgeparse.video.report import VideoReport
 
 _MODULES = {
     "Parser": "edgeparse.parser",
     "Inspection": "edgeparse.parser",
     "Comparison": "edgeparse.compare",
     "Report": "edgeparse.report",
+    "VideoLimits": "edgeparse.video.frames",
+    "VideoReport": "edgeparse.video.report",
     "EdgeparseError": "edgeparse.errors",
     "ImageError": "edgeparse.errors",
     "BundleError": "edgeparse.errors",
@@ -48,6 +52,8 @@ __all__ = [
     "Inspection",
     "Parser",
     "Report",
+    "VideoLimits",
+    "VideoReport",
     "__version__",
 ]
 

@@ -27,6 +27,8 @@ from edgeparse.windows import GRID, TimeBudget, frame
 
 if TYPE_CHECKING:
     from edgeparse.images import Source
+    from edgeparse.video.frames import ClipSource, VideoLimits
+    from edgeparse.video.report import VideoInspection, VideoReport
 
 # The window grid has this many positions.
 MAX_WINDOWS = GRID**2
@@ -297,6 +299,54 @@ class Parser:
             bundle=self._bundle.label,
             timing_ms=None,
         )
+
+    def parse_video(
+        self, source: ClipSource, limits: VideoLimits | None = None, candidates: int = postprocess.CANDIDATES
+    ) -> VideoReport:
+        """Analyse a few frames of a clip, and return one report. Needs the extra `video`.
+
+        Args:
+            source: a path, bytes, or a binary file object.
+            limits: number of frames and time; by default 24 frames.
+            candidates: number of nearest known generators to list.
+
+        Raises:
+            ImageError: the clip cannot be read, or PyAV is not installed.
+            BackendError: the inference library failed.
+        """
+        return self._analyse_video(source, limits, candidates, thumbnails=False).report
+
+    def inspect_video(
+        self, source: ClipSource, limits: VideoLimits | None = None, candidates: int = postprocess.CANDIDATES
+    ) -> VideoInspection:
+        """Analyse a clip and keep a thumbnail of each analysed frame.
+
+        Arguments and errors are those of `parse_video`.
+        """
+        return self._analyse_video(source, limits, candidates, thumbnails=True)
+
+    def _analyse_video(
+        self, source: ClipSource, limits: VideoLimits | None, candidates: int, thumbnails: bool
+    ) -> VideoInspection:
+        from edgeparse.video.analysis import analyse
+        from edgeparse.video.frames import VideoLimits
+
+        return analyse(
+            source,
+            self._bundle,
+            self._backend,
+            windows=self._windows,
+            limits=limits or VideoLimits(),
+            candidates=candidates,
+            identify=lambda embedding: self._identify(embedding, candidates),
+            thumbnails=thumbnails,
+        )
+
+    def video_failure(self, source: ClipSource, error: ImageError) -> VideoReport:
+        """Return the report about a clip that could not be read."""
+        from edgeparse.video.analysis import failure
+
+        return failure(source, error, self._bundle, self.backend)
 
     def fingerprint(self, source: Source) -> NDArray[np.float32]:
         """Return the fingerprint of each window, float32[N, 3, S, S]; S is the bundle's `window`.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -43,6 +43,7 @@ from edgeparse.cli.options import (
     windows_option,
 )
 from edgeparse.errors import BackendError, ImageError
+from edgeparse.video.sniff import is_clip
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,8 +52,10 @@ if TYPE_CHECKING:
     from edgeparse.parser import Inspection, Parser
     from edgeparse.render.html import HtmlReport
     from edgeparse.report import Report
+    from edgeparse.video.report import VideoReport
 
     Watcher: TypeAlias = Callable[[Report, Inspection | None], None]
+    Answer: TypeAlias = Report | VideoReport
 
 # Known generators that `--explain` lists, and that a report lists otherwise.
 EXPLAINED, LISTED = 8, 3
@@ -78,6 +81,13 @@ PAGE_SUFFIXES = (".html", ".htm")
 )
 @click.option("--show", "shown", is_flag=True, help="Show part of each fingerprint in the terminal.")
 @click.option("--explain", is_flag=True, help=f"List the {EXPLAINED} nearest known generators with their thresholds.")
+@click.option(
+    "--frames",
+    type=click.IntRange(1, 256),
+    default=24,
+    show_default=True,
+    help="Maximum number of frames per clip.",
+)
 @quiet_option
 @backend_option
 @bundle_option
@@ -86,6 +96,7 @@ PAGE_SUFFIXES = (".html", ".htm")
 @examples(
     "edgeparse check photo.jpg",
     "edgeparse check -r pictures --report pictures.html",
+    "edgeparse check clip.mp4 --frames 48",
     "edgeparse check 'scans/**/*.tif' --jsonl | jq 'select(.verdict == \"generated\") | .source'",
     "curl -s https://example.org/picture.jpg | edgeparse check -",
 )
@@ -98,15 +109,17 @@ def check(
     fingerprint_file: Path | None,
     shown: bool,
     explain: bool,
+    frames: int,
     quiet: bool,
     backend: str,
     bundle: Path | None,
     windows: int,
     gallery: Path | None,
 ) -> None:
-    """Report on images.
+    """Report on images and clips.
 
-    PATH is a file, a pattern, a folder with -r, or - for standard input. Ctrl-C ends the run after the current image. Finished
+    PATH is a file, a pattern, a folder with -r, or - for standard input. A clip gets one report and
+    needs PyAV (pip install av). Ctrl-C ends the run after the current image. Finished
     results are written even if the run is interrupted or the backend fails. Exit status: 0 all images were read, 1 some could
     not be read, 2 wrong usage or an unwritable output, 3 no usable bundle, backend or gallery, 130 interrupted.
     """
@@ -114,8 +127,8 @@ def check(
         raise click.UsageError("--json and --jsonl cannot be combined; use --jsonl for many images")
     if shown and (as_json or as_jsonl or not sys.stdout.isatty()):
         raise click.UsageError("--show needs a terminal; write the fingerprint to a file with --fingerprint")
-    names = collect_inputs(paths, recursive, quiet)
-    _check_outputs(report_file, fingerprint_file, names)
+    names = collect_inputs(paths, recursive, quiet, clips=True)
+    _check_outputs(report_file, fingerprint_file, shown, names)
     run = Interruptible()
     with exit_on_error():
         enrolled = gallery_to_read(gallery)
@@ -124,7 +137,7 @@ def check(
         console = None if as_json or as_jsonl else _new_console()
         page, watchers = _watchers(parser, len(names), report_file, fingerprint_file, console if shown else None)
         errors: list[BackendError] = []
-        inspected = _inspect(parser, sources_of(names), EXPLAINED if explain else LISTED, watchers)
+        inspected = _inspect(parser, sources_of(names), EXPLAINED if explain else LISTED, watchers, page, frames)
         reports = _until_failure(inspected, errors)
         tally = _Tally()
         with ExitStack() as at_end, run.listening():
@@ -144,7 +157,9 @@ def check(
         sys.exit(EXIT_INPUT)
 
 
-def _check_outputs(report_file: Path | None, fingerprint_file: Path | None, names: list[str]) -> None:
+def _check_outputs(report_file: Path | None, fingerprint_file: Path | None, shown: bool, names: list[str]) -> None:
+    if (fingerprint_file is not None or shown) and any(name != "-" and is_clip(name) for name in names):
+        raise click.UsageError("--fingerprint and --show need an image, got a clip; extract a frame")
     if fingerprint_file is not None and len(names) != 1:
         raise click.UsageError(f"--fingerprint needs exactly one image, got {len(names)}")
     if report_file is not None:
@@ -186,7 +201,7 @@ def _watchers(
     return page, watchers
 
 
-def _print(reports: Iterator[Report], parser: Parser, console: Console | None, as_jsonl: bool, explain: bool) -> None:
+def _print(reports: Iterator[Answer], parser: Parser, console: Console | None, as_jsonl: bool, explain: bool) -> None:
     if console is not None:
         from edgeparse.render.terminal import print_reports
 
@@ -210,7 +225,7 @@ class _Tally:
         self.done = 0
         self.failed = False
 
-    def count(self, reports: Iterable[Report]) -> Iterator[Report]:
+    def count(self, reports: Iterable[Answer]) -> Iterator[Answer]:
         """Yield the reports and count them."""
         for report in reports:
             self.done += 1
@@ -218,9 +233,19 @@ class _Tally:
             yield report
 
 
-def _inspect(parser: Parser, sources: Iterator[Source], candidates: int, watchers: list[Watcher]) -> Iterator[Report]:
-    """Yield one report per image; if there are watchers, they receive the inspection too."""
+def _inspect(
+    parser: Parser,
+    sources: Iterator[Source],
+    candidates: int,
+    watchers: list[Watcher],
+    page: HtmlReport | None,
+    frames: int,
+) -> Iterator[Answer]:
+    """Yield one report per image or clip; if there are watchers, they receive an image's inspection too."""
     for source in sources:
+        if is_clip(source):
+            yield _inspect_clip(parser, source, candidates, page, frames)
+            continue
         inspection = None
         try:
             if watchers:
@@ -235,7 +260,24 @@ def _inspect(parser: Parser, sources: Iterator[Source], candidates: int, watcher
         yield report
 
 
-def _until_failure(reports: Iterator[Report], errors: list[BackendError]) -> Iterator[Report]:
+def _inspect_clip(parser: Parser, source: Any, candidates: int, page: HtmlReport | None, frames: int) -> VideoReport:
+    from edgeparse.video.frames import VideoLimits
+
+    limits = VideoLimits(frames=frames)
+    try:
+        if page is None:
+            return parser.parse_video(source, limits, candidates)
+        inspection = parser.inspect_video(source, limits, candidates)
+    except ImageError as error:
+        report = parser.video_failure(source, error)
+        if page is not None:
+            page.add_video(report, ())
+        return report
+    page.add_video(inspection.report, inspection.thumbnails)
+    return inspection.report
+
+
+def _until_failure(reports: Iterator[Answer], errors: list[BackendError]) -> Iterator[Answer]:
     """Yield reports until the backend fails; its error goes into `errors`, so that finished results are still written.
 
     Raises:

@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -17,6 +18,7 @@ from click.core import ParameterSource
 from edgeparse.cli.console import EXIT_SETUP, fail, notice
 from edgeparse.errors import GalleryError
 from edgeparse.render.phrases import printable
+from edgeparse.video.sniff import SUFFIXES as CLIP_SUFFIXES
 
 if TYPE_CHECKING:
     from edgeparse.images import Source
@@ -81,22 +83,29 @@ def standard_input() -> BinaryIO:
     return sys.stdin.buffer
 
 
-def collect_inputs(paths: Iterable[str], recursive: bool, quiet: bool = False) -> list[str]:
+def collect_inputs(paths: Iterable[str], recursive: bool, quiet: bool = False, clips: bool = False) -> list[str]:
     """Expand arguments to images: files, `-`, the content of folders, and patterns that the shell did not expand.
 
     Subfolders that may not be read are included, so that they fail like unreadable images.
+
+    Args:
+        paths: the arguments.
+        recursive: whether folders are read.
+        quiet: whether to hide notices.
+        clips: whether a folder is searched for clips too. It is not if PyAV, which reads them, is missing.
 
     Raises:
         click.UsageError: a folder without `recursive`, a folder without images, a URL, or standard input twice.
     """
     names: list[str] = []
+    suffixes = SUFFIXES | CLIP_SUFFIXES if clips and find_spec("av") else SUFFIXES
     for path in paths:
         reject_url(path)
         # os.path.exists returns False instead of raising if access is denied.
         if path != "-" and glob.has_magic(path) and not os.path.exists(path):
-            names += _expand_pattern(path, recursive, quiet)
+            names += _expand_pattern(path, recursive, quiet, suffixes)
         else:
-            names += _expand_folder(path, recursive, quiet)
+            names += _expand_folder(path, recursive, quiet, suffixes)
     if names.count("-") > 1:
         raise click.UsageError("standard input (-) can be given only once")
     if "-" in names:
@@ -119,15 +128,15 @@ def reject_url(path: str) -> None:
         )
 
 
-def _expand_pattern(pattern: str, recursive: bool, quiet: bool) -> list[str]:
+def _expand_pattern(pattern: str, recursive: bool, quiet: bool, suffixes: frozenset[str]) -> list[str]:
     matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 (Path.glob accepts no absolute patterns)
     # Without -r a pattern means files. `**` matches both a folder and its content, hence the deduplication.
     chosen = matches if recursive else [match for match in matches if os.path.isfile(match)] or matches
-    names = dict.fromkeys(name for match in chosen for name in _expand_folder(match, recursive, quiet))
+    names = dict.fromkeys(name for match in chosen for name in _expand_folder(match, recursive, quiet, suffixes))
     return list(names) or [pattern]
 
 
-def _expand_folder(path: str, recursive: bool, quiet: bool) -> list[str]:
+def _expand_folder(path: str, recursive: bool, quiet: bool, suffixes: frozenset[str]) -> list[str]:
     """Return the images in a folder, or the path itself if it is not a folder."""
     if path == "-" or not os.path.isdir(path):
         return [path]
@@ -139,13 +148,13 @@ def _expand_folder(path: str, recursive: bool, quiet: bool) -> list[str]:
     # Symbolic links to folders are not followed, because they may form a cycle.
     for folder, folders, files in os.walk(path, onerror=lambda error: unreadable.append(Path(error.filename))):
         here = Path(folder)
-        pictures = [here / name for name in files if Path(name).suffix.lower() in SUFFIXES]
+        pictures = [here / name for name in files if Path(name).suffix.lower() in suffixes]
         # Skips pipes and devices; files that may not be inspected fail when they are read.
         found += [file for file in pictures if os.path.isfile(file) or not os.path.exists(file)]
         others += len(files) - len(pictures)
         links += sum((here / name).is_symlink() for name in folders)
     if not found and not unreadable:
-        raise click.UsageError(printable(f"{path} contains no images ({' '.join(sorted(SUFFIXES))})"))
+        raise click.UsageError(printable(f"{path} contains no images ({' '.join(sorted(suffixes))})"))
     if others or links:
         notice(
             f"skipped in {path}: {others} files with other suffixes, {links} links to folders; name them to include them",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -20,7 +21,9 @@ from edgeparse.errors import BundleError
 from edgeparse.manifest import Parameter
 from edgeparse.postprocess import verdict
 from edgeparse.render import phrases, pictures
+from edgeparse.render.html_video import ClipEntry, clip_entry
 from edgeparse.report import Choice, Interval, Report
+from edgeparse.video.report import VideoReport
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -115,7 +118,7 @@ class HtmlReport:
             )
         self._bundle, self._calibration = bundle, bundle.calibration
         self._detail = Detail.of(expected)
-        self._entries: list[Entry] = []
+        self._entries: list[Entry | ClipEntry] = []
 
     def add(self, report: Report, inspection: Inspection | None) -> None:
         """Add an image; `inspection` is None if the image could not be read."""
@@ -145,6 +148,14 @@ class HtmlReport:
                 ),
                 choices=tuple((name, answer) for name, answer in architecture.items() if isinstance(answer, Choice)),
             )
+        )
+
+    def add_video(self, report: VideoReport, thumbnails: Sequence[NDArray[np.uint8]]) -> None:
+        """Add a clip with a thumbnail of each analysed frame, uint8[H, W, 3]; none if it could not be read."""
+        side = THUMBNAIL if len(self._entries) > 12 else self._detail.side
+        number = len(self._entries) + 1
+        self._entries.append(
+            clip_entry(number, report, thumbnails, self._calibration, lambda pixels: _jpeg(pixels, side))
         )
 
     def _windows(self, inspection: Inspection) -> list[Window]:
@@ -240,6 +251,7 @@ def _environment() -> Environment:
     )
     environment.filters["count"] = phrases.count
     environment.filters["spaced"] = lambda name: name.replace("_", " ")
+    environment.filters["clock"] = phrases.clock
     environment.filters["base"] = lambda source: Path(source).name if source else "(no name)"
     # False for None and NaN.
     environment.tests["known"] = lambda value: value is not None and value == value

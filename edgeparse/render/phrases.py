@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from edgeparse.bundle import Bundle
     from edgeparse.manifest import Calibration
     from edgeparse.report import Report, Verdict
+    from edgeparse.video.report import VideoReport
 
 VERDICTS: dict[Verdict, str] = {
     "camera": "looks like a camera photo",
@@ -35,7 +36,7 @@ LIMITS = (
 )
 
 
-def reason(report: Report, calibration: Calibration) -> str:
+def reason(report: Report | VideoReport, calibration: Calibration) -> str:
     """Explain the verdict by comparing the probability with the two thresholds."""
     low, high = f"{calibration.camera:.2f}", f"{calibration.generated:.2f}"
     if report.verdict == "camera":
@@ -61,6 +62,15 @@ def count(value: int) -> str:
     if value >= 1_000_000:
         return f"{value / 1e6:.3g}M"
     return f"{value / 1e3:.0f}k" if value >= 10_000 else str(value)
+
+
+def clock(seconds: float) -> str:
+    """Format a time in a clip: 0:05.2, or 1:02:05 from an hour on."""
+    tenths = round(seconds * 10)
+    minutes, rest = divmod(tenths, 600)
+    if minutes >= 60:
+        return f"{minutes // 60}:{minutes % 60:02d}:{rest // 10:02d}"
+    return f"{minutes}:{rest // 10:02d}.{rest % 10}"
 
 
 def printable(text: str) -> str:

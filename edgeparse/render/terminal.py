@@ -16,8 +16,9 @@ from rich.text import Text
 
 from edgeparse.compare import Comparison, Pair
 from edgeparse.errors import EdgeparseError
-from edgeparse.render.phrases import VERDICTS, count, model_parsing_hint, printable
+from edgeparse.render.phrases import VERDICTS, clock, count, model_parsing_hint, printable
 from edgeparse.report import GeneratorAnswer, Interval, Report
+from edgeparse.video.report import VideoReport
 
 if TYPE_CHECKING:
     from edgeparse.bundle import Bundle
@@ -32,10 +33,13 @@ TITLE_MARGIN = 6
 WIDTH, HEIGHT = 64, 32
 
 _COLOURS = {"camera": "green", "generated": "red", "inconclusive": "yellow"}
+# One mark per frame of a clip, readable without colours.
+_MARKS = {"camera": "c", "generated": "G", "inconclusive": "-"}
+_MARKS_KEY = "G looks generated, c like a camera, - inconclusive"
 
 
 def print_reports(
-    reports: Iterable[Report], parser: Parser, console: Console | None = None, explain: bool = False
+    reports: Iterable[Report | VideoReport], parser: Parser, console: Console | None = None, explain: bool = False
 ) -> None:
     """Print reports as they arrive.
 
@@ -47,7 +51,10 @@ def print_reports(
     """
     console = console or Console()
     for report in reports:
-        console.print(report_panel(report, parser, explain, console.width))
+        if isinstance(report, VideoReport):
+            console.print(clip_panel(report, parser, explain, console.width))
+        else:
+            console.print(report_panel(report, parser, explain, console.width))
 
 
 def _text(text: str, style: str = "") -> Text:
@@ -60,27 +67,69 @@ def report_panel(report: Report, parser: Parser, explain: bool = False, width: i
 
     If the source is too long for the title, the title shows its end and the panel shows all of it.
     """
-    source = _text(report.source or "(no name)")
-    title, above = source, []
-    if source.cell_len > (room := width - TITLE_MARGIN):
-        title, above = _end(source, room), [source]
     if report.error is not None or report.image is None:
-        failure = report.error
-        text = _text(f"{failure.kind}: {failure.message}" if failure else "no answer", style="red")
-        return Panel(Group(*above, text), title=title, title_align="left", border_style="red")
+        return _failed(report, width)
+    image, timing = report.image, report.timing_ms
+    foot = f"{image.width}x{image.height} {image.format or 'array'}, {report.windows} windows, {report.backend}, {report.bundle}"
+    foot += f", {timing.total:.0f} ms" if timing else ""
+    return _panel(report, [*_details(report, parser, explain), _text(foot, style="dim")], width)
+
+
+def clip_panel(report: VideoReport, parser: Parser, explain: bool = False, width: int = 80) -> Panel:
+    """Return a clip's report as a panel of `width` columns."""
+    clip, timing = report.video, report.timing_ms
+    if report.error is not None or clip is None:
+        return _failed(report, width)
+    parts: list[RenderableType] = [_text(report.reason)] if report.reason else []
+    if stretch := report.longest_generated:
+        parts.append(
+            Text(
+                f"longest stretch that looks generated: {clock(stretch.start)} to {clock(stretch.end)}, "
+                f"{stretch.frames} frames"
+            )
+        )
+    strip = Text("frames  ")
+    for frame in report.frames:
+        strip.append(_MARKS[frame.verdict or "inconclusive"], _COLOURS[frame.verdict or "inconclusive"])
+    parts += [strip, Text(_MARKS_KEY, style="dim"), *_details(report, parser, explain)]
+    length = "" if clip.duration is None else f" {clock(clip.duration)}"
+    foot = (
+        f"{clip.width}x{clip.height} {clip.format} {clip.codec}{length}, {len(report.frames)} frames, "
+        f"{clip.bits_per_pixel:.2f} bits per pixel, {report.backend}, {report.bundle}"
+    )
+    foot += "" if clip.complete else ", part of the clip was not analysed"
+    foot += f", {timing.total / 1000:.1f} s" if timing else ""
+    return _panel(report, [*parts, _text(foot, style="dim")], width)
+
+
+def _failed(report: Report | VideoReport, width: int) -> Panel:
+    """Return the panel of a file that could not be read."""
+    title, above = _title(report, width)
+    failure = report.error
+    text = _text(f"{failure.kind}: {failure.message}" if failure else "no answer", style="red")
+    return Panel(Group(*above, text), title=title, title_align="left", border_style="red")
+
+
+def _panel(report: Report | VideoReport, parts: list[RenderableType], width: int) -> Panel:
+    """Return a panel with the source, the verdict and further parts."""
+    title, above = _title(report, width)
     colour = _COLOURS[report.verdict] if report.verdict else "default"
     verdict = VERDICTS[report.verdict] if report.verdict else "this bundle does not separate camera from generated"
     head = Text.assemble((verdict, f"bold {colour}"))
     if report.probability_generated is not None:
         head.append(f"   probability generated {report.probability_generated:.3f}")
-    parts: list[RenderableType] = [*above, head, *_details(report, parser, explain)]
-    image, timing = report.image, report.timing_ms
-    foot = f"{image.width}x{image.height} {image.format or 'array'}, {report.windows} windows, {report.backend}, {report.bundle}"
-    parts.append(_text(foot + (f", {timing.total:.0f} ms" if timing else ""), style="dim"))
-    return Panel(Group(*parts), title=title, title_align="left", border_style=colour)
+    return Panel(Group(*above, head, *parts), title=title, title_align="left", border_style=colour)
 
 
-def _details(report: Report, parser: Parser, explain: bool) -> list[RenderableType]:
+def _title(report: Report | VideoReport, width: int) -> tuple[Text, list[RenderableType]]:
+    """Return the source as a title, and again as a first line if the title is too short for it."""
+    source = _text(report.source or "(no name)")
+    if source.cell_len > (room := width - TITLE_MARGIN):
+        return _end(source, room), [source]
+    return source, []
+
+
+def _details(report: Report | VideoReport, parser: Parser, explain: bool) -> list[RenderableType]:
     """Return what follows the verdict: the answers about the generator."""
     parts: list[RenderableType] = []
     if report.verdict in ("inconclusive", None):
@@ -104,7 +153,7 @@ def _end(text: Text, room: int) -> Text:
     return Text(f"…{end}")
 
 
-def _answers(report: Report, bundle: Bundle) -> Table:
+def _answers(report: Report | VideoReport, bundle: Bundle) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold")
     table.add_column()
@@ -131,7 +180,7 @@ def _answers(report: Report, bundle: Bundle) -> Table:
     return table
 
 
-def _no_distances(report: Report) -> str:
+def _no_distances(report: Report | VideoReport) -> str:
     """Explain why there are no distances to known generators."""
     if report.verdict == "camera":
         return "no distances to known generators: the image looks like a camera photo"
