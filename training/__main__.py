@@ -15,6 +15,7 @@ COMMANDS = {
     "train": ("training.fit.train:main", "Train a network."),
     "left-out": ("training.evaluate.left_out:main", "Measure detection on public sources that training left out."),
     "evaluate": ("training.evaluate.run:main", "Evaluate a bundle."),
+    "video": ("training.evaluate.video:main", "Measure a bundle on clips, by codec and rate."),
     "testset": ("training.evaluate.testset:main", "Write or check the small test set of the repository."),
     "report": ("training.report:main", "Render the model card and the accuracy page."),
 }

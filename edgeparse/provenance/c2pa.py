@@ -26,6 +26,8 @@ _MIME = {
     "HEIF": "image/heif",
     "AVIF": "image/avif",
     "JXL": "image/jxl",
+    "MP4": "video/mp4",
+    "MOV": "video/quicktime",
 }
 _MAX_ACTIONS = 500
 _MAX_CHAIN = 8
@@ -325,7 +327,9 @@ def _verify(data: bytes, container: Container, trust: str | None) -> _Store | No
     except ImportError:
         return None
     try:
-        with c2pa.Reader(mime, io.BytesIO(data), context=_context(trust)) as reader:
+        # A mapped movie is a stream itself; a copy would fill the memory.
+        stream: Any = io.BytesIO(data) if isinstance(data, bytes) else data
+        with c2pa.Reader(mime, stream, context=_context(trust)) as reader:
             report = json.loads(reader.json())
     except (c2pa.C2paError.NotSupported, c2pa.C2paError.ManifestNotFound):
         # The structural reader then says what is present, unverified.

@@ -52,6 +52,11 @@ def load_json(text: str) -> Any:
         return None
 
 
+def to_json(value: dict[str, Any]) -> str:
+    """Return JSON text of a decoded object."""
+    return json.dumps(value)
+
+
 def _signal(name: str, where: str, raw: str, *, strength: str | None = None, **details: object) -> Signal:
     return make_signal("parameters", "generated", where, name=name, raw=raw, strength=strength, **details)  # type: ignore[arg-type]
 

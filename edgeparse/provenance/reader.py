@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from edgeparse.provenance import rules
-from edgeparse.provenance.containers import Container, walk
+from edgeparse.provenance.containers import Container, isomedia, walk
 from edgeparse.provenance.signals import Evidence, Problem, Signal, clean_text
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# Larger files are refused: metadata of a picture is never that large.
+# Larger images are refused: metadata of a picture is never that large.
 MAX_FILE = 512 * 1024 * 1024
+_HEAD = 256
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,14 @@ def _exif(job: Job) -> list[Signal]:
     return exif.read(job.container)
 
 
+def _media(job: Job) -> list[Signal]:
+    if job.container.format not in ("MP4", "MOV") or not job.container.of("text"):
+        return []
+    from edgeparse.provenance import media
+
+    return media.read(job.container)
+
+
 def _samsung(job: Job) -> list[Signal]:
     from edgeparse.provenance import samsung
 
@@ -110,6 +121,7 @@ _READERS: dict[str, Callable[[Job], list[Signal]]] = {
     "iptc": _iptc,
     "text": _text,
     "exif": _exif,
+    "media": _media,
     "samsung": _samsung,
     "stealth": _stealth,
     "thumbnail": _thumbnail,
@@ -137,10 +149,17 @@ def read(
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: The file is larger than 512 MiB.
+        ValueError: An image is larger than 512 MiB.
     """
-    data = source if isinstance(source, bytes) else _load(Path(source))
-    container = walk(data)
+    if isinstance(source, bytes):
+        return _read(source, pixels, decode, trust)
+    with _loaded(Path(source)) as data:
+        return _read(data, pixels, decode, trust)
+
+
+def _read(data: bytes, pixels: NDArray[np.uint8] | None, decode: bool, trust: str | None) -> Evidence:
+    # A map has no `startswith`, which the other walkers use.
+    container = walk(data) if isinstance(data, bytes) else isomedia.walk(data) or Container(None)
     signals: list[Signal] = []
     problems: list[Problem] = []
     job = Job(container, data, pixels, decode, trust)
@@ -156,9 +175,17 @@ def read(
     return Evidence(container.format, tuple(signals), tuple(problems))
 
 
-def _load(path: Path) -> bytes:
+@contextmanager
+def _loaded(path: Path) -> Iterator[bytes]:
+    """Return a file's bytes; a movie, of whatever size, is mapped and not read."""
     with path.open("rb") as file:
+        if isomedia.format_of(file.read(_HEAD)):
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                # Slices of a map are bytes, and slices are all that the readers take.
+                yield cast(bytes, mapped)
+            return
+        file.seek(0)
         data = file.read(MAX_FILE + 1)
     if len(data) > MAX_FILE:
         raise ValueError(f"the file must hold at most {MAX_FILE} bytes; pass a smaller one")
-    return data
+    yield data

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from edgeparse.provenance.containers import isomedia
+
 # Bytes that the decision needs: brands of ISO media, and three packets of an MPEG transport stream.
 HEAD = 600
 # Files with these suffixes are clips if a folder is searched. A file that is named is recognised by its bytes.
@@ -12,9 +14,6 @@ _SUFFIXES = "mp4 m4v mov qt 3gp mkv webm avi ts mts m2ts mpg mpeg vob flv wmv as
 SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
 
 _TS_PACKET, _M2TS_PACKET = 188, 192
-# Brands of still images and their sequences, which the image reader handles.
-_IMAGE_BRANDS = frozenset((b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1", b"jxl "))
-_ISO_BOXES = frozenset((b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"))
 _MAGIC = (
     (b"\x1aE\xdf\xa3", "matroska", "MKV"),
     (b"FLV\x01", "flv", "FLV"),
@@ -37,11 +36,8 @@ def clip_format(head: bytes) -> tuple[str, str] | None:
             return demuxer, "WEBM" if name == "MKV" and b"webm" in head[:64] else name
     if head.startswith(b"RIFF") and head[8:11] == b"AVI":
         return "avi", "AVI"
-    if head[4:8] in _ISO_BOXES:
-        brands = {head[8:12], *(head[at : at + 4] for at in range(16, min(int.from_bytes(head[:4], "big"), HEAD), 4))}
-        if head[4:8] == b"ftyp" and brands & _IMAGE_BRANDS:
-            return None
-        return "mov", "MP4" if head[4:8] == b"ftyp" and head[8:12] != b"qt  " else "MOV"
+    if form := isomedia.format_of(head):
+        return "mov", form
     if any(head[at::packet][:3] == b"G" * 3 for packet, at in ((_TS_PACKET, 0), (_M2TS_PACKET, 4))):
         return "mpegts", "TS"
     return None

@@ -1,13 +1,13 @@
-"""Walk image containers: every metadata block with its place, nothing outside the format's structure."""
+"""Walk containers of images and movies: every metadata block with its place, nothing outside the format's structure."""
 
 from __future__ import annotations
 
-from edgeparse.provenance.containers import isobmff, jpeg, png, riff, simple
+from edgeparse.provenance.containers import isobmff, isomedia, jpeg, png, riff, simple
 from edgeparse.provenance.containers.blocks import Block, Container, ContainerError
 
 __all__ = ["Block", "Container", "ContainerError", "walk"]
 
-_WALKERS = (jpeg.walk, png.walk, riff.walk, isobmff.walk, simple.walk)
+_WALKERS = (jpeg.walk, png.walk, riff.walk, isobmff.walk, isomedia.walk, simple.walk)
 
 
 def walk(data: bytes) -> Container:

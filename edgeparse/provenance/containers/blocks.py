@@ -40,7 +40,7 @@ class Container:
     """Format, pixel size and metadata blocks of a file.
 
     Attributes:
-        format: "JPEG", "PNG", "WEBP", "TIFF", "HEIF", "AVIF", "JXL", "GIF", "BMP", or None.
+        format: "JPEG", "PNG", "WEBP", "TIFF", "HEIF", "AVIF", "JXL", "GIF", "BMP", "MP4", "MOV", or None.
         width: Width in pixels from the header, 0 when unknown.
         height: Height in pixels from the header, 0 when unknown.
         lossless: True when the pixels are stored without loss.

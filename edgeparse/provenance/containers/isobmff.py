@@ -22,19 +22,20 @@ _MAX_EXTENTS = 64
 
 def walk(data: bytes) -> Container | None:
     """Return the metadata of a HEIF, AVIF or JPEG XL file, or None for another format."""
-    form = _format(data)
+    form = image_format(data)
     if form is None:
         return None
     container = Container(form)
     try:
-        for kind, start, end in _boxes(data, 0, len(data)):
+        for kind, start, end in boxes(data, 0, len(data)):
             _box(data, kind, start, end, container)
     except ContainerError as error:
         container.damage = str(error)
     return container
 
 
-def _format(data: bytes) -> str | None:
+def image_format(data: bytes) -> str | None:
+    """Return "HEIF", "AVIF" or "JXL", or None for another format."""
     if data.startswith(_JXL):
         return "JXL"
     if data[4:8] != b"ftyp":
@@ -45,7 +46,7 @@ def _format(data: bytes) -> str | None:
     return "AVIF" if "AVIF" in found else (found[0] if found else None)
 
 
-def _boxes(data: bytes, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def boxes(data: bytes, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield each box's type and the start and end of its content."""
     for _ in range(_MAX_BOXES):
         if position + 8 > end:
@@ -66,19 +67,26 @@ def _box(data: bytes, kind: bytes, start: int, end: int, container: Container) -
     form = container.format
     if kind == b"meta":
         _items(data, start + 4, end, container)
-    elif kind == b"uuid" and data[start : start + 16] == _C2PA:
-        # Version and flags, purpose as a C string, offset of the Merkle box, then the manifest store.
-        purpose, _, rest = data[start + 20 : end].partition(b"\0")
-        if purpose == b"manifest":
-            container.add(Block("c2pa", f"{form} uuid/JUMBF", rest[8:]))
-    elif kind == b"uuid" and data[start : start + 16] == _XMP:
-        container.add(Block("xmp", f"{form} uuid/XMP", data[start + 16 : end]))
+    elif kind == b"uuid":
+        add_uuid(data, start, end, container)
     elif form == "JXL" and kind == b"jumb":
         container.add(Block("c2pa", "JXL jumb", data[start - 8 : end]))
     elif form == "JXL" and kind == b"Exif":
         container.add(Block("exif", "JXL Exif", _exif(data[start:end])))
     elif form == "JXL" and kind == b"xml ":
         container.add(Block("xmp", "JXL xml", data[start:end]))
+
+
+def add_uuid(data: bytes, start: int, end: int, container: Container) -> None:
+    """Add the content of a uuid box: content credentials or XMP; others are left out."""
+    form = container.format
+    if data[start : start + 16] == _C2PA:
+        # Version and flags, purpose as a C string, offset of the Merkle box, then the manifest store.
+        purpose, _, rest = data[start + 20 : min(end, start + 36 + MAX_BLOCK)].partition(b"\0")
+        if purpose == b"manifest":
+            container.add(Block("c2pa", f"{form} uuid/JUMBF", rest[8:]))
+    elif data[start : start + 16] == _XMP:
+        container.add(Block("xmp", f"{form} uuid/XMP", data[start + 16 : min(end, start + 17 + MAX_BLOCK)]))
 
 
 def _exif(content: bytes) -> bytes:
@@ -91,7 +99,7 @@ def _items(data: bytes, start: int, end: int, container: Container) -> None:
     kinds: dict[int, bytes] = {}
     places: dict[int, tuple[int, list[tuple[int, int]]]] = {}
     idat = 0
-    for kind, at, stop in _boxes(data, start, end):
+    for kind, at, stop in boxes(data, start, end):
         if kind == b"iinf":
             kinds = _item_kinds(data, at, stop)
         elif kind == b"iloc":
@@ -116,7 +124,7 @@ def _item_kinds(data: bytes, start: int, end: int) -> dict[int, bytes]:
     """Return the type of each Exif item and of each item with XMP's media type."""
     kinds: dict[int, bytes] = {}
     head = 6 if data[start] == 0 else 8
-    for kind, at, stop in _boxes(data, start + head, end):
+    for kind, at, stop in boxes(data, start + head, end):
         if kind != b"infe" or stop - at < 12:
             continue
         wide = data[at] == 3
@@ -163,10 +171,10 @@ def _item_places(box: bytes) -> dict[int, tuple[int, list[tuple[int, int]]]]:
 
 def _sizes(data: bytes, start: int, end: int, container: Container) -> None:
     """Keep the largest size among the properties: the picture's own, not a tile's or a thumbnail's."""
-    for kind, at, stop in _boxes(data, start, end):
+    for kind, at, stop in boxes(data, start, end):
         if kind != b"ipco":
             continue
-        for name, place, _ in _boxes(data, at, stop):
+        for name, place, _ in boxes(data, at, stop):
             if name == b"ispe":
                 width = int.from_bytes(data[place + 4 : place + 8], "big")
                 height = int.from_bytes(data[place + 8 : place + 12], "big")
