@@ -84,12 +84,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class Composition:
-    """How many windows of each kind a batch has: as many of cameras as of generators, and a few of networks that process."""
+    """How many windows of each kind a batch has. Windows of photos are added until both classes have the same number."""
 
-    # Windows of photos.
-    photos: int = 38
     # Public generators, and windows of each: several are needed to learn what one generator's pictures have in common.
-    generators: int = 7
+    generators: int = 8
     windows_per_generator: int = 4
     # Generators of the zoo.
     zoo: int = 2
@@ -159,15 +157,16 @@ class Stream(IterableDataset[Batch]):
     def draw(self, rng: np.random.Generator, size: int) -> Batch:
         """Return one batch of windows of `size` pixels."""
         c = self.composition
-        photos = [
-            (self._one_of(rng, self.members["camera"], s), False)
-            for s in self._sets(rng, self.members["camera"], c.photos)
-        ]
         groups = [
             (int(i), False)
             for role, count in (("generated", c.generators), ("processed", c.processed), ("zoo", c.zoo))
             for s in self._sets(rng, self.members[role], count, distinct=True)
             for i in self._several_of(rng, self.members[role], s)
+        ]
+        unpaired = sum(self.store.pictures[i].set.role != "processed" for i, _ in groups)
+        photos = [
+            (self._one_of(rng, self.members["camera"], s), False)
+            for s in self._sets(rng, self.members["camera"], unpaired)
         ]
         pairs = [
             (self._one_of(rng, members, s), True)
