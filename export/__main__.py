@@ -31,13 +31,12 @@ def main() -> None:
     help="Set the precision that CPUs use by default.",
 )
 def bundle(network: Path, index: Path, out: Path, name: str, version: str, variant: str) -> None:
-    """Export NETWORK (a network.pt) as a bundle in OUT, calibrated on INDEX's validation pictures."""
+    """Export NETWORK (a network.safetensors) as a bundle in OUT, calibrated on INDEX's validation pictures."""
     from export.bundle import build
-    from training.data.index.load import load as load_index
-    from training.fit.train import load
+    from training.data.index.load import load
+    from training.fit.warm_start import load_network, training_facts
 
-    trained, stored = load(network)
-    result = build(trained, stored, load_index(index), out, name, version, variant)
+    result = build(load_network(network), training_facts(network), load(index), out, name, version, variant)
     click.echo(json.dumps(result.metrics["variants"], indent=1))
 
 

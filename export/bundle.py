@@ -38,7 +38,6 @@ from training.evaluate.attribution import same_generator_metrics
 from training.evaluate.model_parsing import parsing_metrics
 from training.evaluate.predict import Predictions, predict, with_photo_content
 from training.evaluate.tasks import check_splits, detection_metrics
-from training.fit.warm_start import TRAINING_DEFAULTS
 from training.labels import CONTINUOUS
 from training.model.network import WINDOW, Network, NetworkConfig
 
@@ -60,7 +59,7 @@ def build(
 
     Args:
         network: The trained network.
-        stored: The fields of its checkpoint.
+        stored: The facts of its training.
         collection: The pictures to fit on.
         folder: The bundle's folder.
         name: The bundle's name.
@@ -95,11 +94,10 @@ def build(
                 "shrinkage": dict(zip(CONTINUOUS, shrinkage.shares.tolist(), strict=True)),
             },
             "training": {
-                **{key: stored[key] for key in ("config", "steps", "kept_step", "minutes", "seed", "hardware")},
-                **{key: stored.get(key, none) for key, none in TRAINING_DEFAULTS.items()},
-                "init_from": stored.get("init_from"),
-                "generators": stored["generators"],
-                "zoo_generators": stored["zoo_generators"],
+                **stored,
+                "config": network.config.to_json(),
+                "generators": stored["generators"]
+                | {s.name: s.split for s in collection.sources if s.zoo and s.labels},
             },
         }
         _fit(new, manifest, collection)

@@ -42,7 +42,7 @@ def trainer_of(store: Store, folder: Path, settings: Settings = QUICK) -> Traine
 
 def test_learns_to_tell_the_classes(store: Store, folder: Path) -> None:
     trainer = trainer_of(store, folder)
-    composition = Composition(photos=12, generators=3, pairs=2)
+    composition = Composition(generators=3, pairs=2)
     stream = Stream(store, [one.name for one in sets_of(store)], 1, {64: 1.0}, trainer.hardness.factors, composition)
     batches = iter(stream)
     figures = [trainer.learn(next(batches), 1.0) for _ in range(70)]
