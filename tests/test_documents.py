@@ -17,6 +17,7 @@ from engines import recipes
 from engines.__main__ import main as engines
 from export.__main__ import main as export
 from tests.conftest import ROOT, noise, sample_files
+from tests.edgeparse.video.clips import encode
 
 
 @pytest.mark.parametrize(("document", "words"), [("README.md", 900), ("CONTRIBUTING.md", 1200), ("docs/gpu.md", 1800)])
@@ -37,6 +38,7 @@ def blocks(document: str, language: str) -> list[str]:
 @pytest.mark.parametrize("document", ["README.md", "docs/usage.md"])
 def test_python_in_documents_runs(document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "photo.jpg").write_bytes((ROOT / "samples/camera-dog.jpg").read_bytes())
+    (tmp_path / "clip.mp4").write_bytes(encode([noise(128, 128)] * 4))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     found = blocks(document, "python")

@@ -15,4 +15,4 @@ def _included(name: str) -> bool:
 
 datas = collect_data_files("edgeparse")
 hiddenimports = collect_submodules("edgeparse", filter=_included)
-excludedimports = ["scipy", "textual_image", "torch", "onnx"]
+excludedimports = ["av", "scipy", "textual_image", "torch", "onnx"]

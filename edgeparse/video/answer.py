@@ -1,13 +1,17 @@
 """From the answers about frames to one answer about the clip.
 
 Frames of a clip are not independent: the same camera or generator made them, and frames of one scene show almost the same picture.
-`python -m training video` measures how far their log-odds correlate, and at which rates the traces survive; the figures here come
-from training/results/video.json.
+`python -m training video` measures how far their log-odds correlate, and at which rates the traces survive. It writes both figures
+into `measured.json`.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +22,8 @@ from edgeparse.postprocess import sigmoid, verdict
 from edgeparse.report import Verdict
 from edgeparse.video.report import FrameAnswer, Stretch
 
-# Correlation of the log-odds of two frames of one scene, and of two scenes of one clip.
-SCENE_CORRELATION, CLIP_CORRELATION = 0.95, 0.5
-# Bits per pixel of a keyframe below which the traces are gone, by codec. Codecs that are not listed count as `OTHER_CODECS`.
-MIN_BITS_PER_PIXEL = {"h264": 0.3, "hevc": 0.3}
+MEASURED = Path(__file__).with_name("measured.json")
+# The codec that stands for those that were not measured.
 OTHER_CODECS = "hevc"
 # Two frames belong to two scenes if their colour histograms share less than this.
 SAME_SCENE = 0.5
@@ -29,16 +31,42 @@ SAME_SCENE = 0.5
 SAMPLES, STEPS = 64, 4
 
 
-def effective_frames(
-    scenes: Sequence[int], in_scene: float = SCENE_CORRELATION, in_clip: float = CLIP_CORRELATION
-) -> float:
+@dataclass(frozen=True)
+class Measured:
+    """Measured figures.
+
+    Attributes:
+        in_scene: correlation of the log-odds of two frames of one scene.
+        in_clip: the same for frames of two scenes of one clip.
+        min_bits_per_pixel: bits per pixel of a keyframe below which the traces are gone, by codec.
+    """
+
+    in_scene: float
+    in_clip: float
+    min_bits_per_pixel: dict[str, float]
+
+    def least(self, codec: str) -> float:
+        """Return the bits per pixel below which a codec leaves no traces."""
+        return self.min_bits_per_pixel.get(codec, self.min_bits_per_pixel[OTHER_CODECS])
+
+
+@cache
+def measured() -> Measured:
+    """Read `measured.json`."""
+    found = json.loads(MEASURED.read_text())
+    return Measured(found["correlation"]["scene"], found["correlation"]["clip"], found["min_bits_per_pixel"])
+
+
+def effective_frames(scenes: Sequence[int], in_scene: float | None = None, in_clip: float | None = None) -> float:
     """Return how many independent frames would say as much: n / (1 + the mean frame's summed correlation with the others).
 
     Args:
         scenes: the scene of each frame.
-        in_scene: correlation of two frames of one scene.
-        in_clip: correlation of two frames of different scenes.
+        in_scene: correlation of two frames of one scene; by default the measured one.
+        in_clip: correlation of two frames of different scenes; by default the measured one.
     """
+    in_scene = measured().in_scene if in_scene is None else in_scene
+    in_clip = measured().in_clip if in_clip is None else in_clip
     n = len(scenes)
     same = sum(scenes.count(scene) for scene in scenes) - n
     return n / (1 + (in_scene * same + in_clip * (n * (n - 1) - same)) / n)
@@ -60,7 +88,7 @@ def clip_verdict(
     probability: float, calibration: Calibration, codec: str, bits_per_pixel: float
 ) -> tuple[Verdict, str | None]:
     """Return the verdict, and a sentence if the rate left no traces to judge by."""
-    least = MIN_BITS_PER_PIXEL.get(codec, MIN_BITS_PER_PIXEL[OTHER_CODECS])
+    least = measured().least(codec)
     if bits_per_pixel < least:
         return "inconclusive", (
             f"The {codec} keyframes have {bits_per_pixel:.2f} bits per pixel. Below {least:.2f}, compression leaves too few traces."

@@ -123,6 +123,20 @@ class Clip:
         else:
             yield from self._scan(limits.frames, deadline)
 
+    def every_frame(self) -> Iterator[Frame]:
+        """Yield every frame in order, for a live view; damaged ones are left out."""
+        first: int | None = None
+        unit, pixels, bits = float(self._stream.time_base or 0), self.width * self.height, 0.0
+        for number, packet in enumerate(self._packets()):
+            if packet.is_keyframe and packet.size:
+                bits = 8 * packet.size / pixels
+            for frame in self._decode(packet if packet.size else None):
+                stamp = frame.pts
+                first = stamp if first is None else first
+                at = number / self._rate() if stamp is None or first is None else (stamp - first) * unit
+                if not frame.is_corrupt:
+                    yield self._frame(frame, at, bool(frame.key_frame), bits)
+
     def _scan(self, count: int, deadline: Deadline) -> Iterator[Frame]:
         packets, stamps = self._read_packets(deadline)
         # Without reliable time stamps, only a keyframe is recognised among decoded frames: it is the first.

@@ -61,7 +61,7 @@ def test_camera_loop_draws_on_every_frame(tmp_path: Path) -> None:
         assert report.status == "ok"
         assert (before[:34] != after[:34]).mean() > 0.5
         assert np.array_equal(before[40:], after[40:])
-    with pytest.raises(SystemExit, match="cannot open"):
+    with pytest.raises(SystemExit, match="cannot be opened"):
         next(example.frames(str(tmp_path / "none.avi")))
 
 

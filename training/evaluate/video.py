@@ -1,8 +1,8 @@
 """Detection on clips, by codec and rate.
 
 Pictures of both classes become clips with the same encoders at the same rates: still ones, and ones that move slowly over the
-picture. The runtime reads them like any clip. Two figures that `edgeparse.video.answer` needs are measured here too: how far the
-log-odds of frames correlate, and the bits per pixel below which the traces are gone.
+picture. The runtime reads them like any clip. Two figures that `edgeparse.video.answer` reads from its `measured.json` come from here:
+how far the log-odds of frames correlate, and the bits per pixel below which the traces are gone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from edgeparse import Parser, VideoLimits
 from edgeparse.bundle import open_bundle
 from edgeparse.postprocess import logit
 from edgeparse.system import usable_cores
-from edgeparse.video.answer import effective_frames
+from edgeparse.video.answer import MEASURED, effective_frames
 from training.data.chains import Pixels
 from training.data.public_sets import PublicPicture, read_pictures, split
 from training.evaluate.left_out import Scores
@@ -36,8 +36,8 @@ ENCODERS = {"h264": "libx264", "hevc": "libx265"}
 RATES = (18, 23, 28, 34)
 MOTIONS = ("still", "slow")
 # Frames of a clip, frames that are analysed, and pixels of movement per frame.
-LENGTH, STEP = 12, 1
-ANALYSED = {"still": 2, "slow": 3}
+LENGTH, STEP = 8, 1
+ANALYSED = {"still": 1, "slow": 2}
 # Edges of the bins of keyframe bits per pixel on which the rule for "inconclusive" is fitted.
 EDGES = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, np.inf)
 # The traces are gone where less than this share of the advantage over chance is left, or with this many times the false alarms.
@@ -280,12 +280,16 @@ def measure(data: Path, folder: Path, per_set: int) -> dict[str, Any]:
     default=RESULTS / "video.json",
     help="Where to write the JSON; by default training/results/video.json.",
 )
-def main(data: Path, bundle: Path, per_set: int, output: Path) -> None:
+@click.option(
+    "--rule",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=MEASURED,
+    help="Where to write the figures that the runtime reads; by default edgeparse/video/measured.json.",
+)
+def main(data: Path, bundle: Path, per_set: int, output: Path, rule: Path) -> None:
     """Measure BUNDLE on clips made from the validation pictures of DATA, by codec and rate."""
     start = time.monotonic()
     found = measure(data, bundle, per_set)
     write_result(output, found)
-    click.echo(f"{output}: {found['pictures']} pictures in {time.monotonic() - start:.0f} s")
-    click.echo(
-        f"edgeparse/video/answer.py: correlation {found['correlation']}, bits per pixel {found['min_bits_per_pixel']}"
-    )
+    write_result(rule, {key: found[key] for key in ("bundle", "correlation", "min_bits_per_pixel")})
+    click.echo(f"{found['pictures']} pictures in {time.monotonic() - start:.0f} s: {output}, {rule}")

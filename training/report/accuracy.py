@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from edgeparse.windows import min_picture_side
+from training.evaluate.results import read_result
 from training.evaluate.targets import TARGETS, Target, judge, published_is_better, worst_photo_source
+from training.report import video
 from training.report.markdown import interval, percent, table
 from training.report.sources import ROOT, Sources
 from training.report.tables import half_width
@@ -198,4 +200,9 @@ def render(sources: Sources) -> str:
         "data and robustness, the [research notes](research-notes.md) what was tried.",
     ]
     parts = (_targets, _misses, _study, _limits)
-    return "\n\n".join([*head, *(b for part in parts for b in part(sources)), "## Full tables", CSV_FILES]) + "\n"
+    blocks = [
+        *head,
+        *(b for part in parts for b in part(sources)),
+        *video.section(read_result("video"), sources.bundle),
+    ]
+    return "\n\n".join([*blocks, "## Full tables", CSV_FILES]) + "\n"

@@ -98,7 +98,7 @@ def test_the_same_clip_gets_the_same_answer_again(parser: Parser) -> None:
 def test_few_bits_are_inconclusive(parser: Parser) -> None:
     report = parser.parse_video(encode([sample("generated-zoo-autoencoder.jpg", 192)] * 6, crf="51"), VideoLimits(2))
     assert report.video is not None
-    assert report.video.bits_per_pixel < answer.MIN_BITS_PER_PIXEL["h264"]
+    assert report.video.bits_per_pixel < answer.measured().least("h264")
     assert report.verdict == "inconclusive"
     assert report.reason is not None
     assert report.longest_generated is None
