@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeparse.manifest import Calibration
+from edgeparse.provenance.phrases import conclusion, signal_line
 from edgeparse.render import phrases
 from edgeparse.video.report import FrameAnswer, VideoReport
 
@@ -39,6 +40,7 @@ class ClipEntry:
         thumbnail: data URI of the middle frame, or None.
         frames: the timeline.
         stretch: begin and end of the longest generated stretch as shares of the clip's length, or None.
+        evidence: what the container says, one line a signal, and the conclusion.
     """
 
     number: int
@@ -47,6 +49,7 @@ class ClipEntry:
     thumbnail: str | None
     frames: tuple[FrameEntry, ...]
     stretch: tuple[float, float] | None
+    evidence: tuple[str, ...] = ()
 
 
 def clip_entry(
@@ -80,4 +83,12 @@ def clip_entry(
         frames[len(frames) // 2].thumbnail,
         frames,
         None if longest is None else (longest.start / length, longest.end / length),
+        tuple(_evidence(report)),
     )
+
+
+def _evidence(report: VideoReport) -> Iterator[str]:
+    if report.evidence is not None:
+        yield from map(signal_line, report.evidence.signals)
+    if report.conclusion is not None and report.conclusion.basis != "pixels":
+        yield conclusion(report.conclusion)

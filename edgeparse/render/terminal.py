@@ -16,6 +16,7 @@ from rich.text import Text
 
 from edgeparse.compare import Comparison, Pair
 from edgeparse.errors import EdgeparseError
+from edgeparse.provenance.phrases import conclusion, signal_line
 from edgeparse.render.phrases import VERDICTS, clock, count, model_parsing_hint, printable
 from edgeparse.report import GeneratorAnswer, Interval, Report
 from edgeparse.video.report import VideoReport
@@ -88,6 +89,10 @@ def clip_panel(report: VideoReport, parser: Parser, explain: bool = False, width
                 f"{stretch.frames} frames"
             )
         )
+    if report.evidence is not None and report.evidence.signals:
+        parts += [_text(signal_line(signal)) for signal in report.evidence.signals]
+    if report.conclusion is not None and report.conclusion.basis != "pixels":
+        parts.append(_text(conclusion(report.conclusion), style="bold"))
     strip = Text("frames  ")
     for frame in report.frames:
         strip.append(_MARKS[frame.verdict or "inconclusive"], _COLOURS[frame.verdict or "inconclusive"])

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeparse import postprocess
+from edgeparse import postprocess, provenance
 from edgeparse.backends.base import Backend
 from edgeparse.bundle import Bundle
 from edgeparse.errors import ImageError
@@ -85,7 +86,25 @@ def analyse(
                 f"the {clip.format} must have a frame that can be decoded, got none; it is damaged or empty",
             )
     report = _report(seen, clip, source, bundle, backend, candidates, identify, start)
+    if (found := container_evidence(source, clip.format)) is not None:
+        conclusion = provenance.conclude(found, report.verdict) if report.verdict else None
+        report = replace(report, evidence=found, conclusion=conclusion)
     return VideoInspection(report, tuple(seen.thumbnails))
+
+
+def container_evidence(source: ClipSource, form: str) -> provenance.Evidence | None:
+    """Return what a clip's container says about its origin, or None for a file object, or if the file is gone.
+
+    Only MP4 and QuickTime movies are read; the evidence of others is empty.
+    """
+    if form not in ("MP4", "MOV"):
+        return provenance.Evidence(form)
+    if not isinstance(source, (str, os.PathLike, bytes)):
+        return None
+    try:
+        return provenance.read(source, decode=False)
+    except (OSError, ValueError):
+        return None
 
 
 def failure(source: ClipSource, error: ImageError, bundle: Bundle, backend: str) -> VideoReport:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeparse.provenance import Conclusion, Evidence
 from edgeparse.report import (
     SCHEMA,
     Choice,
@@ -77,7 +78,8 @@ class VideoReport:
 
     Verdict and probability count frames of one scene as dependent. If few bits per pixel left no traces, the verdict is
     "inconclusive" and `reason` says so. Answers about a generator use the windows of all frames; they are None if the verdict
-    is "camera". If `status` is "error", `error` is set and all answers are None.
+    is "camera". If `status` is "error", `error` is set and all answers are None. `evidence` is what the container says about its
+    origin, or None if it was not read; `conclusion` reads it together with the verdict, which it never changes.
     """
 
     source: str | None
@@ -97,6 +99,8 @@ class VideoReport:
     backend: str
     bundle: str
     timing_ms: Timing | None
+    evidence: Evidence | None = None
+    conclusion: Conclusion | None = None
 
     @property
     def kind(self) -> Literal["video"]:

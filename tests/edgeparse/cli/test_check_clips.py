@@ -14,6 +14,8 @@ import edgeparse
 from edgeparse.cli import inputs
 from edgeparse.cli.main import main
 from tests.conftest import noise, sample_files
+from tests.edgeparse.provenance.build import LABEL
+from tests.edgeparse.provenance.test_media import keyed
 from tests.edgeparse.video.clips import encode, pan, sound
 
 SCHEMA = json.loads((Path(edgeparse.__file__).parent / "report.schema.json").read_text())
@@ -117,3 +119,19 @@ def test_the_page_has_a_timeline(clip: Path, tmp_path: Path) -> None:
     assert shown == [frame["probability_generated"] for frame in report["frames"]]
     assert "This clip could not be read" in text
     assert text.count("<circle") >= 3
+
+
+def test_what_the_container_says_is_beside_the_answer(clip: Path, tmp_path: Path) -> None:
+    labelled = tmp_path / "labelled.mp4"
+    labelled.write_bytes(clip.read_bytes() + keyed({"AIGC": json.dumps(LABEL)}))
+    page = tmp_path / "page.html"
+    done = run("check", "--json", "--frames", 2, labelled, clip, "--report", page)
+    told, plain = json.loads(done.stdout)
+    jsonschema.validate([told, plain], SCHEMA)
+    assert [signal["kind"] for signal in told["evidence"]["signals"]] == ["aigc"]
+    assert told["conclusion"]["finding"] == "generated"
+    assert told["probability_generated"] == plain["probability_generated"]
+    assert plain["evidence"]["signals"] == []
+    assert "AIGC label" in page.read_text()
+    text = " ".join(run("check", "--frames", 2, labelled).stdout.split())
+    assert "Made with AI" in text
