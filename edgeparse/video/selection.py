@@ -49,22 +49,17 @@ def choose(packets: Sequence[PacketInfo], count: int, most_decoded: int) -> list
         return []
     cuts = _cuts(packets)
     slot_length = _duration([packets[i].time for i in usable]) / count
-    best: dict[int, tuple[int, float]] = {}
+    best: dict[int, tuple[int, int, float]] = {}
     for i in sorted(usable, key=lambda i: packets[i].time):
         slot = min(count - 1, int((packets[i].time + TOLERANCE) / slot_length))
         distance = abs(packets[i].time - (slot + 0.5) * slot_length)
         rank = 0 if packets[i].key else 1 if i in cuts else 2
-        previous = best.get(slot)
-        if previous is None or (rank, distance + TOLERANCE) < (_rank(packets, cuts, previous[0]), previous[1]):
-            best[slot] = i, distance
-    chosen = [i for i, _ in best.values() if packets[i].key]
-    others = [i for i, _ in best.values() if not packets[i].key]
+        if slot not in best or (rank, distance + TOLERANCE) < best[slot][1:]:
+            best[slot] = i, rank, distance
+    chosen = [i for i, *_ in best.values() if packets[i].key]
+    others = [i for i, *_ in best.values() if not packets[i].key]
     chosen += _affordable(sorted(others, key=lambda i: (i not in cuts, i - keys[i])), keys, most_decoded)
     return sorted(chosen, key=lambda i: packets[i].time)
-
-
-def _rank(packets: Sequence[PacketInfo], cuts: frozenset[int], i: int) -> int:
-    return 0 if packets[i].key else 1 if i in cuts else 2
 
 
 def _affordable(candidates: Sequence[int], keys: Sequence[int], most_decoded: int) -> list[int]:
