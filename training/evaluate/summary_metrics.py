@@ -103,3 +103,8 @@ def degradations(
                 "high": float(high),
             }
     return table
+
+
+def zoo_points_lost(before: dict[str, float], now: dict[str, float]) -> float:
+    """Return the most points (hundredths) that any metric of the zoo is worse than before."""
+    return 100 * max(degradation(name, value, now[name]) for name, value in before.items() if "public" not in name)
