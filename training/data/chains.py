@@ -72,20 +72,20 @@ def draw_chain(rng: np.random.Generator, size: int, side: int) -> Chain:
     return Chain(size, scale, int(rng.integers(2**62)))
 
 
-def apply_chain(region: Pixels, chain: Chain, tables: JpegTables, *, lossless: bool) -> Pixels:
+def apply_chain(region: Pixels, chain: Chain, tables: JpegTables, *, saved_first: float) -> Pixels:
     """Return the window, uint8[size, size, 3], that a chain makes of a region, uint8[H, W, 3].
 
     Args:
         region: part of a picture, at least a window large or extended by reflection.
         chain: what to do.
         tables: encoder settings to choose from.
-        lossless: whether the picture was never compressed; most of these are first compressed as photos are.
+        saved_first: probability that the picture is first compressed as photos are; 0 if it already was.
     """
     rng = np.random.default_rng(chain.seed)
     pixels = np.ascontiguousarray(region)
     # Drawn whether used or not, so that a photo and its twin stay in step.
-    compressed, shift, options = rng.random() < 0.65, rng.integers(0, 8, 2), _jpeg_options(rng, 75, 99, tables)
-    if lossless and compressed:
+    compressed, shift, options = rng.random() < saved_first, rng.integers(0, 8, 2), _jpeg_options(rng, 75, 99, tables)
+    if compressed:
         pixels = encode(pixels, "JPEG", **options)[shift[0] :, shift[1] :]
     if chain.scale != 1:
         pixels = _resize(pixels, chain, rng)
