@@ -143,8 +143,8 @@ def evaluate(
     run = partial(predict, backend)
     found: dict[str, Any] = {"split": split, "detection": {}}
     for condition in conditions:
-        scores = [run(samples, condition, outputs=["generated"]) for samples in (photos, public)]
-        found["detection"][condition] = detection_metrics(*scores, collection, bundle.calibration)
+        camera, generated = (run(samples, condition, outputs=["generated"]) for samples in (photos, public))
+        found["detection"][condition] = detection_metrics(camera, generated, collection, bundle.calibration)
     single = _of_single_generators(run(public, PUBLIC_CONDITION), collection)
     if known:
         queries = _of_single_generators(run(known, PUBLIC_CONDITION), collection)

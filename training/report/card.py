@@ -13,6 +13,7 @@ from training.report.measured import ROOT, Measured, reported_attributes
 from training.report.picture_sets import by_category
 
 PAGE = ROOT / "MODEL_CARD.md"
+VERDICTS = ("called_generated", "accused", "inconclusive_camera", "inconclusive_generated")
 
 
 def _training(measured: Measured) -> Iterator[str]:
@@ -66,7 +67,8 @@ def _detection(measured: Measured) -> Iterator[str]:
     pictures, sources = first["pictures"], first["sources"]
     yield "## Detection"
     yield (
-        f"{pictures['camera']} photos of {sources['camera']} sources against {pictures['generated']} pictures of {sources['generated']} public generators that training left out. Intervals (95 %) draw the sources of both classes "
+        f"{pictures['camera']} photos of {sources['camera']} sources against {pictures['generated']} pictures of "
+        f"{sources['generated']} public generators that training left out. Intervals (95 %) draw the sources of both classes "
         f"again. The last columns count verdicts."
     )
     yield table(
@@ -80,7 +82,12 @@ def _detection(measured: Measured) -> Iterator[str]:
             "inconclusive generated",
         ),
         [
-            (condition, f"{found[\'auc\']:.3f}", interval(found["auc_interval"]), *(percent(found[key]) for key in ("called_generated", "accused", "inconclusive_camera", "inconclusive_generated")))
+            (
+                condition,
+                f"{found['auc']:.3f}",
+                interval(found["auc_interval"]),
+                *(percent(found[key]) for key in VERDICTS),
+            )
             for condition, found in detection.items()
         ],
     )

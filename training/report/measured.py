@@ -96,8 +96,10 @@ class Measured:
 
 def reported_attributes(bundle: Bundle) -> list[str]:
     """Return the names of the attributes that a bundle's reports list."""
-    parameters = (*bundle.continuous, *bundle.discrete, *bundle.losses)
-    return ["family"] * bundle.family_reported + [one.name for one in parameters if one.reported]
+    found = ["family"] if bundle.family_reported else []
+    found += [parameter.name for parameter in bundle.continuous if parameter.reported]
+    found += [parameter.name for parameter in bundle.discrete if parameter.reported]
+    return found + [loss.name for loss in bundle.losses if loss.reported]
 
 
 def multiply_accumulates(model: bytes) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from training.data.sampler import Batches
 
 from tests.conftest import noise
 from training.data import leakage
 from training.data.augment import encode
 from training.data.dataset import CHAINS, Collection, Generator, Sample, add_variants
-from training.data.sampler import Batches
 from training.labels import Labels
 
 

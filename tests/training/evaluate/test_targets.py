@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from training.report.sources import Sources
 
 from training.evaluate.targets import TARGETS, judge, points_lost, published_is_better, target_values
-from training.report.sources import Sources
 
 KEYS = ("detection_zoo_clean", "detection_public_clean", "unseen_cameras_called_generated", "losses_f1_above_majority")
 

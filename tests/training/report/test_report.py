@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from training.report.sources import Sources, window_ms
 
 from training.evaluate.results import RESULTS
 from training.evaluate.targets import TARGETS, judge
 from training.report import accuracy, card, tables
-from training.report.sources import Sources, window_ms
 
 TARGET = next(target for target in TARGETS if target.key == "detection_zoo_clean")
 ALARMS = next(target for target in TARGETS if target.key == "unseen_cameras_called_generated")
