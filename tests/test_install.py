@@ -71,7 +71,7 @@ def test_first_steps_in_two_minutes(clean: Clean, bundle_copy: Path) -> None:
         path.write_bytes(encoded(noise(160, 160, i)))
     compared = json.loads(clean.run("edgeparse", "compare", paths[0], paths[0], "--json", *bundle))
     assert compared["groups"] == [[0, 1]]
-    assert "11 pictures" in clean.run("edgeparse", "gallery", "add", "noise maker", *paths[:11], *bundle)
+    assert "11 images" in clean.run("edgeparse", "gallery", "add", "noise maker", *paths[:11], *bundle)
     (named,) = json.loads(clean.run("edgeparse", "check", paths[11], "--json", *bundle))
     assert named["generator"]["name"] == "noise maker"
     assert list((clean.home / "data" / "edgeparse").glob("gallery-*.npz"))
