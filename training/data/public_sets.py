@@ -83,6 +83,7 @@ class PublicPicture:
         jpeg: whether the file is a JPEG; all others are lossless.
         twin: file of the photo that the picture was made from, or None.
         x, y: the photo's pixel at which the picture's top left corner lies.
+        source: account and repository, or package, that published it.
         licence: what is known of the licence, as `index.csv` states it.
     """
 
@@ -93,6 +94,7 @@ class PublicPicture:
     twin: str | None = None
     x: int = 0
     y: int = 0
+    source: str = ""
     licence: str = ""
 
 
@@ -141,6 +143,7 @@ def read_pictures(folder: Path) -> list[PublicPicture]:
                     twin=row["twin"] or named or None,
                     x=int(row["x"] or 0),
                     y=int(row["y"] or 0),
+                    source=row["source"],
                     licence=row.get("licence") or _OLD_LICENCES.get(name, ""),
                 )
             )
