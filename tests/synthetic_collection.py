@@ -31,7 +31,7 @@ PHOTOS = ("bsds500", "imagenet1k", "urban100")
 
 
 def synthetic_collection(
-    public: Mapping[str, str] = PUBLIC, sets: Sequence[str] = PHOTOS, side: int = 48
+    public: Mapping[str, str] = PUBLIC, sets: Sequence[str] = PHOTOS, side: int = 48, *, zoo: bool = True
 ) -> Collection:
     """Return twelve zoo generators, the `public` ones with their splits, and two photos per source and split.
 
@@ -41,15 +41,15 @@ def synthetic_collection(
     names = [f"{family}-{i:03d}" for family in FAMILIES for i in range(6)]
     zoo_labels = {name: labels(name.split("-")[0], int(name[-3:])) for name in names}
     photos = [(f"{name}/{split}{i}.jpg", split) for name in sorted(sets) for split in SPLITS for i in range(2)]
-    for zoo in (False, True):
+    for cropped in (False, True) if zoo else (False,):
         for name in sorted(sets):
-            collection.sources.append(Generator(name, None, zoo, "train"))
+            collection.sources.append(Generator(name, None, cropped, "train"))
             for i, (photo, split) in enumerate(photos):
                 if photo.startswith(f"{name}/"):
                     sample = Sample(noise(side, side, i), len(collection.sources) - 1, split, photo)
                     collection.samples.append(sample)
     splits = zoo_splits(zoo_labels)
-    for name, known in zoo_labels.items():
+    for name, known in zoo_labels.items() if zoo else ():
         collection.sources.append(Generator(name, known, True, splits[name]))
         for i, (photo, split) in enumerate(photos[::2]):
             pixels = noise(side, side, i) // 16 * 16
