@@ -13,6 +13,7 @@ COMMANDS = {
     "index": ("training.data.index.command:main", "Write the index of all pictures."),
     "leakage": ("training.data.leakage:main", "Check that no photo, generator or label lies in two splits."),
     "train": ("training.fit.train:main", "Train a network."),
+    "source-curve": ("training.fit.source_curve:main", "Train on fewer and fewer sources, to see how many are enough."),
     "left-out": ("training.evaluate.left_out:main", "Measure detection on public sources that training left out."),
     "evaluate": ("training.evaluate.run:main", "Evaluate a bundle."),
     "video": ("training.evaluate.video:main", "Measure a bundle on clips, by codec and rate."),

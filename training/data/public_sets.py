@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +37,15 @@ _OLD_OWNERS = {
     **dict.fromkeys(("pix2pix-real_B-facades_label2photo", "pix2pix-real_B-map2sat"), "mminerva"),
     **dict.fromkeys(("dalle-mini", "disco-diffusion", "glid-3-xl", "latent-diffusion", "majesty-diffusion"), "dcsan"),
     "stability-beta-jul2022": "dcsan",
+}
+
+
+# Licences of sets whose rows state none.
+_OLD_LICENCES = {
+    **dict.fromkeys(("bsds500", "imagenet1k", "urban100"), "non-commercial research"),
+    **dict.fromkeys(("ldm-fourier", "sd3.5-large"), "MIT"),
+    "cq100": "CC BY-SA 4.0",
+    "dreambooth_unsplash": "CC BY 4.0",
 }
 
 
@@ -73,6 +83,8 @@ class PublicPicture:
         jpeg: whether the file is a JPEG; all others are lossless.
         twin: file of the photo that the picture was made from, or None.
         x, y: the photo's pixel at which the picture's top left corner lies.
+        source: account and repository, or package, that published it.
+        licence: what is known of the licence, as `index.csv` states it.
     """
 
     file: str
@@ -82,6 +94,8 @@ class PublicPicture:
     twin: str | None = None
     x: int = 0
     y: int = 0
+    source: str = ""
+    licence: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,9 +143,19 @@ def read_pictures(folder: Path) -> list[PublicPicture]:
                     twin=row["twin"] or named or None,
                     x=int(row["x"] or 0),
                     y=int(row["y"] or 0),
+                    source=row["source"],
+                    licence=row.get("licence") or _OLD_LICENCES.get(name, ""),
                 )
             )
     return pictures
+
+
+def may_redistribute(licence: str) -> bool:
+    """Return whether a statement names a licence of the pictures that clearly allows redistribution."""
+    return (
+        re.fullmatch(r"public domain|CC0( 1\.0)?|CC BY(-SA)? \d\.\d|MIT|Apache-2\.0", licence, re.IGNORECASE)
+        is not None
+    )
 
 
 def owner_of(name: str, source: str) -> str:

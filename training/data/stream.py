@@ -18,7 +18,8 @@ from training.data.public_sets import PublicPicture
 
 # Values of `Batch.target`.
 CAMERA, GENERATED, NOT_ASKED = 0.0, 1.0, -1.0
-_TARGETS = {"camera": CAMERA, "generated": GENERATED, "processed": NOT_ASKED, "zoo": GENERATED}
+# With the zoo's pictures, smooth reconstructions for the most part, as `generated`, the AUC on left-out sources fell from 0.83 to 0.77.
+_TARGETS = {"camera": CAMERA, "generated": GENERATED, "processed": NOT_ASKED, "zoo": NOT_ASKED}
 # Twins of JPEG photos are mostly compressed with their photo's own tables, and some are blended with it (arXiv 2505.14359).
 MATCHED_FRACTION, BLENDED_FRACTION, MAX_BLEND = 0.8, 0.2, 0.6
 # Probability that a lossless picture is first compressed as photos are. By weight, 14% of the photos and 72% of the generated pictures are
@@ -88,7 +89,7 @@ class Composition:
     """How many windows of each kind a batch has. Windows of photos are added until both classes have the same number."""
 
     # Public generators, and windows of each: several are needed to learn what one generator's pictures have in common.
-    generators: int = 8
+    generators: int = 9
     windows_per_generator: int = 4
     # Generators of the zoo.
     zoo: int = 2
@@ -96,7 +97,7 @@ class Composition:
     processed: int = 1
     # Photos that come with a twin that a public generator or the zoo made from them, through the same chain.
     pairs: int = 5
-    zoo_pairs: int = 3
+    zoo_pairs: int = 1
 
 
 class Stream(IterableDataset[Batch]):
@@ -164,7 +165,7 @@ class Stream(IterableDataset[Batch]):
             for s in self._sets(rng, self.members[role], count, distinct=True)
             for i in self._several_of(rng, self.members[role], s)
         ]
-        unpaired = sum(self.store.pictures[i].set.role != "processed" for i, _ in groups)
+        unpaired = sum(self.store.pictures[i].set.role == "generated" for i, _ in groups)
         photos = [
             (self._one_of(rng, self.members["camera"], s), False)
             for s in self._sets(rng, self.members["camera"], unpaired)

@@ -44,7 +44,12 @@ def build_cohort(predict: Callable[[list[Sample]], Predictions], collection: Col
 
 
 def attribution_metrics(
-    gallery: Gallery, known: Predictions, unknown: Predictions, collection: Collection, threshold: float | None
+    gallery: Gallery,
+    known: Predictions,
+    unknown: Predictions,
+    collection: Collection,
+    threshold: float | None,
+    label: Callable[[str], str] = str,
 ) -> dict[str, object]:
     """Return closed-set and open-set metrics of a gallery of known generators.
 
@@ -54,15 +59,17 @@ def attribution_metrics(
         unknown: pictures of generators that are not in the gallery.
         collection: names the sources.
         threshold: similarity from which a generator is named, if one was fitted for this gallery.
+        label: what to name of a generator, by default itself.
     """
+    answers = np.array([label(name) for name in gallery.names])
 
     def nearest(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
         similarity = predictions.embeddings() @ gallery.vectors.T
         return similarity.argmax(1), similarity.max(1)
 
     chosen, score = nearest(known)
-    names = np.array([collection.sources[i].name for i in known.source])
-    correct = np.array(gallery.names)[chosen] == names
+    names = np.array([label(collection.sources[i].name) for i in known.source])
+    correct = answers[chosen] == names
     _, unknown_score = nearest(unknown)
     functions: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
         "accuracy": lambda k, _: float(correct[k].mean()),
@@ -71,9 +78,9 @@ def attribution_metrics(
     }
     rows = np.arange(len(score)), np.arange(len(unknown_score))
     found: dict[str, object] = {
-        "known_generators": len(gallery.names),
+        "known": len(np.unique(answers)),
         "known_pictures": len(score),
-        "chance": 1 / len(gallery.names),
+        "chance": 1 / len(np.unique(answers)),
         **{name: function(*rows) for name, function in functions.items()},
         **{
             f"{name}_interval": metrics.interval_over_groups(function, known.source, unknown.source)

@@ -1,7 +1,7 @@
 """Detection on sources that training left out: public generators and cameras of other owners.
 
-A picture's score is the mean logit of its windows, cut as the runtime cuts them. Intervals come from drawing sources again, since the
-pictures of one source are alike.
+A picture's score is the mean logit of its windows, cut as the runtime cuts them. Intervals come from drawing sources
+again, since the pictures of one source are alike.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from PIL import Image
 
 from edgeparse import windows
-from training.data.chains import Pixels, encode
+from training.data.augment import CONDITIONS
 from training.data.public_sets import read_pictures, split
 from training.data.stream import Store
 from training.device import supports_fast_bfloat16
@@ -32,22 +31,6 @@ WINDOWS = 8
 DRAWS = 300
 
 
-def _resized(pixels: Pixels, factor: float) -> Pixels:
-    size = (max(1, round(pixels.shape[1] * factor)), max(1, round(pixels.shape[0] * factor)))
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
-
-
-def _social(pixels: Pixels) -> Pixels:
-    """Save as an upload, shrink as a platform does for a phone, and save again."""
-    return encode(_resized(encode(pixels, "JPEG", quality=92), 0.66), "JPEG", quality=80)
-
-
-CONDITIONS: dict[str, Callable[[Pixels], Pixels]] = {
-    "as is": lambda pixels: pixels,
-    "JPEG q90": partial(encode, file_format="JPEG", quality=90),
-    "resize 0.75 + q75": lambda pixels: encode(_resized(pixels, 0.75), "JPEG", quality=75),
-    "social chain": _social,
-}
 DURING_TRAINING = ("as is", "JPEG q90", "resize 0.75 + q75")
 
 

@@ -14,15 +14,14 @@ from edgeparse import windows
 from edgeparse.backends.base import Backend
 from edgeparse.postprocess import unit
 from training.data import augment
-from training.data.dataset import Collection, Sample, apply_chain, chain_seed, photo_encoded
+from training.data.dataset import Collection, Sample, apply_chain, chain_seed
 from training.labels import DISCRETE
 
 HEADS = ["embedding", "generated", "family", "continuous", *DISCRETE, "losses"]
 WINDOWS = 8
 # "mixed" applies one random codec chain to each picture, "edited" one chain of heavy edits.
 CHAINS = {"mixed": augment.random_chain, "edited": augment.strong_chain}
-# "as stored" keeps the file formats, which differ between the classes.
-CONDITIONS = (*CHAINS, "as stored", *augment.CONDITIONS)
+CONDITIONS = (*CHAINS, *augment.CONDITIONS)
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,8 @@ def predict(
 ) -> Predictions:
     """Run a network on pictures after a condition.
 
-    Generated pictures are first saved in the format of photos, except in the condition "as stored".
+    In the conditions of `CHAINS`, lossless generated pictures are first saved in the format of photos. The others start
+    from the files as they are stored.
 
     Args:
         backend: the network to run.
@@ -96,10 +96,8 @@ def predict(
     def prepare(sample: Sample) -> np.ndarray:
         if condition in CHAINS:
             pixels = apply_chain(sample, evaluation_seed(sample, draw), CHAINS[condition])
-        elif condition == "as stored":
-            pixels = sample.pixels
         else:
-            pixels = augment.CONDITIONS[condition](photo_encoded(sample))
+            pixels = augment.CONDITIONS[condition](sample.pixels)
         return frame(pixels)
 
     rows: dict[str, list[np.ndarray]] = {name: [] for name in outputs}

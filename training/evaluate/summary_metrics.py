@@ -14,7 +14,7 @@ from training.evaluate.model_parsing import Attributes, group_means, true_and_pr
 from training.evaluate.predict import Predictions, predict
 from training.metrics import auc
 
-CONDITIONS = ("clean", "social media")
+CONDITIONS = ("as is", "social chain")
 # The precision that the others are compared with.
 REFERENCE = "fp32"
 
@@ -26,7 +26,7 @@ class VariantOutputs:
     Attributes:
         outputs: predictions by condition, and by kind: camera, zoo or public.
         true: attributes of the zoo's pictures.
-        predicted: attributes that were predicted for them, clean.
+        predicted: attributes that were predicted for them, as is.
     """
 
     outputs: dict[str, dict[str, Predictions]]
@@ -42,11 +42,11 @@ class VariantOutputs:
             "public": collection.select(split="test", camera=False, zoo=False),
         }
         outputs = {c: {kind: predict(backend, some, c) for kind, some in samples.items()} for c in CONDITIONS}
-        return VariantOutputs(outputs, *true_and_predicted(outputs["clean"]["zoo"], collection, bundle))
+        return VariantOutputs(outputs, *true_and_predicted(outputs["as is"]["zoo"], collection, bundle))
 
     def generators(self) -> dict[str, np.ndarray]:
         """Return the sources of each kind."""
-        return {kind: np.unique(self.outputs["clean"][kind].source) for kind in ("zoo", "public")}
+        return {kind: np.unique(self.outputs["as is"][kind].source) for kind in ("zoo", "public")}
 
     def figures(self, drawn: dict[str, np.ndarray] | None = None) -> dict[str, float]:
         """Return the metrics, on all generators or on `drawn` ones, which may repeat.
@@ -54,7 +54,7 @@ class VariantOutputs:
         Higher is better, except for `continuous_l1`.
         """
         drawn = drawn or self.generators()
-        clean = self.outputs["clean"]
+        clean = self.outputs["as is"]
         rows = {kind: np.concatenate([clean[kind].rows_of([i]) for i in names]) for kind, names in drawn.items()}
         found: dict[str, float] = {}
         for condition, outputs in self.outputs.items():
@@ -103,3 +103,8 @@ def degradations(
                 "high": float(high),
             }
     return table
+
+
+def zoo_points_lost(before: dict[str, float], now: dict[str, float]) -> float:
+    """Return the most points (hundredths) that any metric of the zoo is worse than before."""
+    return 100 * max(degradation(name, value, now[name]) for name, value in before.items() if "public" not in name)

@@ -1,31 +1,31 @@
 """The test set of the repository: test pictures whose licence allows redistribution, in one file.
 
-It is too small and too hard to stand for all test pictures. It protects against regressions: `check` fails if a metric
-falls by more than a point below training/results/testset.json.
+It has pictures of public generators of the test fold, of test generators of the zoo, and crops of photos. No photo of the
+test fold is free, so training may have seen the photos. It protects against regressions only: `check` fails if a
+metric falls by more than a point below training/results/testset.json.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import click
-import numpy as np
-from PIL import Image
 
 from edgeparse.backends.select import create
 from edgeparse.bundle import open_bundle
-from training.data import augment
-from training.data.dataset import Collection, Generator, Sample
-from training.data.index.load import collect, load
+from training.data.dataset import Collection, Generator
+from training.data.index.load import load
 from training.data.index.records import Entry, Index, Place, read
 from training.data.index.records import write as write_index
+from training.data.index.scan import content_of
+from training.data.public_labels import UNKNOWN, read_labels
+from training.data.public_sets import PublicPicture, may_redistribute, read_pictures, split
 from training.evaluate.results import RESULTS, bundle_identity, write_result
 from training.evaluate.summary_metrics import VariantOutputs, degradation, degradations
 
@@ -33,121 +33,72 @@ FILE = Path(__file__).parent / "testset.zip"
 RESULT = RESULTS / "testset.json"
 INDEX_NAME, LICENCES_NAME = "index.jsonl", "LICENCES.txt"
 PHOTO_SETS = ("cq100", "dreambooth_unsplash")
-GENERATORS = ("sd3.5-large", "ldm-fourier")
 LICENCES = """\
 Licences of the pictures in this archive
 
 The name of each picture ends in its source. `index.jsonl` names the photo that it shows as `group`.
-Generated pictures are lossless if that photo was, and JPEG if it was one.
 
 - `cq100` and every picture whose photo is from it: CQ100 (github.com/Ivordir/quantette), CC BY-SA 4.0 as a set.
   Its photos are CC BY-SA, CC BY, CC0 or in the public domain. They were cropped. Pictures of zoo generators were made
   from them and are CC BY-SA 4.0 as well.
 - `dreambooth_unsplash` and every picture whose photo is from it: photos by contributors of Unsplash, from
   google/dreambooth (CC BY 4.0, Unsplash licence). They were cropped. Pictures of zoo generators were made from them.
-- `sd3.5-large`: EnragedAntelope/Styles-SD35L, MIT licence. Cropped.
-- `ldm-fourier`: dakshces/FourierImageDiffuse, MIT licence. Cropped.
+- `ldm-fourier`: dakshces/FourierImageDiffuse, MIT. Cropped.
 """
-# Largest numbers of pictures. A zoo generator gets fewer if the files would not fit.
-PHOTOS, ZOO_PICTURES, PUBLIC_PICTURES = 100, 25, 12
-# Bytes of all pictures. With the index and the licences the archive stays below 10 MB.
-MAX_BYTES = 9_700_000
+# Pictures of each public generator; one with fewer free pictures is left out.
+PUBLIC_PICTURES = 12
 # A metric may fall by this much.
 POINT = 0.01
 
 
-def may_redistribute(entry: Entry, source: Generator) -> bool:
-    """Return whether the content's licence allows redistribution.
+def choose(data: Path) -> list[PublicPicture]:
+    """Return pictures of public generators of the test fold that may be redistributed, as the photo that each shows may."""
+    pictures = read_pictures(data)
+    licence = {picture.file: picture.licence for picture in pictures}
+    by_set: dict[str, list[PublicPicture]] = defaultdict(list)
+    for picture in split(pictures).test:
+        free = may_redistribute(picture.licence)
+        shown = picture.twin is None or may_redistribute(licence.get(picture.twin, ""))
+        if picture.set.role == "generated" and free and shown:
+            by_set[picture.set.name].append(picture)
+    return [
+        picture for chosen in by_set.values() if len(chosen) >= PUBLIC_PICTURES for picture in chosen[:PUBLIC_PICTURES]
+    ]
 
-    Textures of the zoo's GANs are excluded: they may repeat photos for research only.
+
+def write(data: Path, before: Path, file: Path) -> None:
+    """Write the archive: the zoo's part of an earlier archive, and public pictures of a data folder.
+
+    Files are copied byte for byte. The index keeps the zoo's training generators, whose constants are baselines.
     """
-    if entry.group is None:
-        return source.name in GENERATORS
-    return entry.group.split("/")[0] in PHOTO_SETS
-
-
-def choose(index: Index, zoo_pictures: int = ZOO_PICTURES, seed: int = 0) -> list[Entry]:
-    """Choose test pictures: photo crops, and pictures of zoo and public generators that training never saw.
-
-    With fewer `zoo_pictures`, a subset of those chosen with more is returned.
-    """
-    rng = np.random.default_rng(seed)
-
-    def some(entries: list[Entry], count: int) -> list[Entry]:
-        return [entries[i] for i in sorted(rng.permutation(len(entries))[:count])]
-
-    free: dict[str, list[Entry]] = {key: [] for key in index.sources}
-    for entry in index.entries:
-        if entry.split == "test" and may_redistribute(entry, index.sources[entry.source]):
-            free[entry.source].append(entry)
-    cameras = [key for key, source in index.sources.items() if source.labels is None and source.zoo]
-    chosen = some([entry for key in cameras for entry in free[key]], PHOTOS)
-    for key, source in index.sources.items():
-        if source.labels is not None and source.split == "test":
-            chosen += some(free[key], zoo_pictures if source.zoo else PUBLIC_PICTURES)
-    return chosen
-
-
-def choose_fitting(index: Index, sizes: Mapping[Place, int], max_bytes: int = MAX_BYTES) -> list[Entry]:
-    """Choose the most pictures of each zoo generator whose files fit.
-
-    Raises:
-        ValueError: one picture of each does not fit.
-    """
-    for count in range(ZOO_PICTURES, 0, -1):
-        chosen = choose(index, count)
-        if sum(sizes[entry.place] for entry in chosen) <= max_bytes:
-            return chosen
-    raise ValueError(
-        f"one picture of each zoo generator must fit into {max_bytes} bytes; lower PHOTOS or PUBLIC_PICTURES"
-    )
-
-
-def encode_picture(sample: Sample) -> tuple[str, bytes]:
-    """Return suffix and content of a picture's file: the JPEG that an evaluation would save, or lossless WebP."""
-    if sample.jpeg is not None:
-        return "jpg", augment.encoded(sample.pixels, "JPEG", *sample.jpeg)
-    buffer = io.BytesIO()
-    Image.fromarray(sample.pixels).save(buffer, "WEBP", lossless=True, method=4, quality=90)
-    return "webp", buffer.getvalue()
-
-
-def write(index: Index, file: Path) -> None:
-    """Write the archive: pictures, licences and their index.
-
-    The index keeps the zoo's training generators, whose constants are baselines.
-    """
-    candidates = choose(index)
-    pictures = collect(replace(index, entries=candidates))
-    files = {entry.place: encode_picture(sample) for entry, sample in zip(candidates, pictures.samples, strict=True)}
-    chosen = choose_fitting(index, {place: len(content) for place, (_, content) in files.items()})
-    used = {entry.source for entry in chosen}
-    sources = {
-        key: source
-        for key, source in index.sources.items()
-        if key in used or (source.zoo and source.labels is not None and source.split == "train")
-    }
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        places = {}
-        for number, entry in enumerate(chosen):
-            suffix, content = files[entry.place]
-            path = folder / f"{number:03d}-{index.sources[entry.source].name}.{suffix}"
-            path.write_bytes(content)
-            places[entry.place] = Place(path)
-        entries = [
-            replace(
-                entry,
-                place=places[entry.place],
-                twin=places.get(entry.twin) if entry.twin else None,
-                made=False,
-                jpeg=None,
-            )
-            for entry in chosen
-        ]
+    chosen, labels = choose(data), read_labels(data)
+    with tempfile.TemporaryDirectory() as temporary, unpacked(before) as old_index:
+        folder, old = Path(temporary), read(old_index)
+        entries: list[Entry] = []
+        places: dict[Place, Place] = {}
+        kept = [entry for entry in old.entries if old.sources[entry.source].zoo]
+        for entry in kept:
+            places[entry.place] = Place(folder / entry.place.file.name)
+            places[entry.place].file.write_bytes(entry.place.file.read_bytes())
+        for entry in kept:
+            twin = places.get(entry.twin) if entry.twin else None
+            entries.append(Entry(places[entry.place], entry.source, entry.split, entry.group, twin, made=False))
+        sources = {key: source for key, source in old.sources.items() if source.zoo}
+        for number, picture in enumerate(chosen):
+            name = picture.set.name
+            sources.setdefault(name, Generator(name, labels.get(name, UNKNOWN), False, "test"))
+            place = Place(folder / f"public-{number:03d}-{name}{Path(picture.file).suffix}")
+            place.file.write_bytes((data / picture.file).read_bytes())
+            group = picture.twin and content_of(picture.twin)
+            entries.append(Entry(place, name, "test", group, None, made=False))
         write_index(Index(sources, entries), folder / INDEX_NAME)
-        (folder / LICENCES_NAME).write_text(LICENCES)
+        (folder / LICENCES_NAME).write_text(LICENCES + _licences(chosen))
         _pack(folder, file)
+
+
+def _licences(chosen: list[PublicPicture]) -> str:
+    sets = {picture.set.name: picture for picture in chosen}
+    return "".join(f"- `{name}`: {one.source}, {one.licence}. Cropped.\n" for name, one in sets.items() if one.source)
 
 
 def _pack(folder: Path, file: Path) -> None:
@@ -186,16 +137,18 @@ def main() -> None:
 
 
 @main.command("write")
-@click.argument("index", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def write_command(index: Path) -> None:
-    """Choose the pictures from INDEX, and write training/evaluate/testset.zip."""
-    write(read(index), FILE)
+@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def write_command(data: Path) -> None:
+    """Replace the public pictures of training/evaluate/testset.zip by those of the folder DATA; keep the zoo's."""
+    temporary = FILE.with_suffix(".new")
+    write(data, FILE, temporary)
+    temporary.replace(FILE)
 
 
 @main.command()
 @click.argument("folder", metavar="BUNDLE", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--write", "keep", is_flag=True, help="Store the metrics as the new reference instead of comparing.")
-def check(folder: Path, keep: bool) -> None:
+@click.option("--write", "output", type=click.Path(dir_okay=False, path_type=Path), help="Store the metrics in a file.")
+def check(folder: Path, output: Path | None) -> None:
     """Evaluate every precision of BUNDLE that a CPU runs, and compare with training/results/testset.json."""
     bundle, collection = open_bundle(folder), load_testset()
     measured = {name: VariantOutputs.run(bundle, create("cpu", bundle, name), collection) for name in bundle.variants}
@@ -206,8 +159,8 @@ def check(folder: Path, keep: bool) -> None:
         "lost_against_fp32": degradations(measured),
     }
     click.echo(json.dumps(result, indent=1))
-    if keep:
-        write_result(RESULT, result)
+    if output is not None:
+        write_result(output, result)
         return
     kept = json.loads(RESULT.read_text())["figures"]
     worse = {variant: regressions(kept[variant], found[variant]) for variant in kept.keys() & found.keys()}

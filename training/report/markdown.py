@@ -16,6 +16,11 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}%"
 
 
+def percents(bounds: Sequence[float]) -> str:
+    """Format an interval of a share."""
+    return f"{percent(bounds[0])} to {percent(bounds[1])}"
+
+
 def interval(bounds: Sequence[float] | None) -> str:
     """Format an interval with three decimals; return an empty string for None."""
     return f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else ""

@@ -111,7 +111,7 @@ def build(
 def document(zoo: Path, index: Path, sheet_file: Path | None) -> None:
     """Describe ZOO, probe its pictures in INDEX, and render docs/zoo.md.
 
-    The page also shows what `training leakage` and `training throughput` measured on the same index.
+    The page also shows what `training leakage` measured on the same index.
     """
     summary = description.describe(zoo)
     figures = probe.run(index)

@@ -94,7 +94,6 @@ def _other_draw(kept: list[Json], manifest: Json) -> list[str]:
 
 
 def _leaks(leakage: Json) -> str:
-    aucs = leakage["format_aucs"]
     rows: list[list[object]] = [
         [
             "near-duplicate photos (perceptual hash) in different splits",
@@ -103,15 +102,14 @@ def _leaks(leakage: Json) -> str:
         ["photos whose content lies in more than one split", len(leakage["contents_across_splits"])],
         ["generators with equal labels in different splits", len(leakage["equal_labels_across_splits"])],
         [
-            "AUC of picture height alone, for training pictures and their photos after codec chains",
-            f"{aucs['height']:.3f}",
+            "AUC of file format, size and quantisation tables alone, public pictures",
+            f"{leakage['format_floor_auc']:.3f}",
         ],
-        ["AUC of the JPEG grid's strength alone, for the same pictures", f"{aucs['blockiness']:.3f}"],
     ]
     return table(["check", "result"], rows)
 
 
-def render(description: Json, probe: Json, manifest: Json, leakage: Json | None, throughput: Json | None) -> str:
+def render(description: Json, probe: Json, manifest: Json, leakage: Json | None) -> str:
     """Return the page as Markdown.
 
     Args:
@@ -119,7 +117,6 @@ def render(description: Json, probe: Json, manifest: Json, leakage: Json | None,
         probe: metrics of the linear probe.
         manifest: manifest of the default bundle.
         leakage: results of `training leakage`, if measured.
-        throughput: results of `training throughput`, if measured.
     """
     generators = description["generators"]
     kept = [g for g in generators if g["split"]]
@@ -145,11 +142,10 @@ def render(description: Json, probe: Json, manifest: Json, leakage: Json | None,
     if leakage is not None:
         sections += [
             "## Leaks",
-            "`python -m training leakage` checks this zoo together with the public pictures. It fails if anything lies in two splits, or "
-            "if a file format alone has an AUC more than 0.05 from 0.5.",
+            "`python -m training leakage` checks this zoo together with the public pictures. It fails if anything lies in two splits.",
             _leaks(leakage),
         ]
-    return "\n\n".join([*sections, *_throughput(throughput)]) + "\n"
+    return "\n\n".join(sections) + "\n"
 
 
 def _overview(description: Json, kept: list[Json], manifest: Json) -> list[str]:
@@ -157,7 +153,7 @@ def _overview(description: Json, kept: list[Json], manifest: Json) -> list[str]:
     first = generators[0]
     return [
         "# The zoo",
-        "Rendered by `python -m training zoo document` from zoo, zoo-probe, leakage and data in `training/results`; do not edit by hand.",
+        "Rendered by `python -m training zoo document` from zoo, zoo-probe and leakage in `training/results`; do not edit by hand.",
         f"The zoo has {len(generators)} generators that this project builds and trains, so that every label is exact. {len(kept)} of them "
         f"meet the quality rule. "
         f"Each has {first['pictures']} pictures of {first['side']}x{first['side']} pixels. The zoo takes "
@@ -179,18 +175,6 @@ def _overview(description: Json, kept: list[Json], manifest: Json) -> list[str]:
     ]
 
 
-def _throughput(throughput: Json | None) -> list[str]:
-    if throughput is None:
-        return []
-    learnt = ", ".join(f"{rate:.0f} of {side} pixels" for side, rate in throughput["learnt_per_s"].items())
-    return [
-        "## Throughput",
-        f"Codec chains run once before training: {throughput['chains_per_s']:.0f} pictures/s on {throughput['cores']} cores. One thread "
-        f"then cuts {throughput['windows_per_s']:.0f} windows/s of {throughput['window']} pixels (`python -m training throughput`). The "
-        f"{'compiled' if throughput['compiled'] else 'uncompiled'} network trains on these windows per second: {learnt}.",
-    ]
-
-
 def rendered(results: Path, bundle: Path) -> str:
     """Return the page about the JSON files in the folder `results` and a bundle.
 
@@ -207,4 +191,4 @@ def rendered(results: Path, bundle: Path) -> str:
         raise FileNotFoundError(
             f"{results} must hold zoo.json and zoo-probe.json; run `python -m training zoo document`"
         )
-    return render(description, probe, json.loads((bundle / "bundle.json").read_text()), load("leakage"), load("data"))
+    return render(description, probe, json.loads((bundle / "bundle.json").read_text()), load("leakage"))

@@ -17,12 +17,14 @@ from PIL import Image
 from tests.conftest import noise
 from training.data.augment import Jpeg, encoded
 from training.data.dataset import Generator, Sample
+from training.data.index import scan as scanning
 from training.data.index.command import main
-from training.data.index.load import collect, load, load_for_training
+from training.data.index.load import collect, load
 from training.data.index.records import read
 from training.data.index.scan import scan
 from training.data.public_generators import LABELS
-from training.data.sources import jpeg_of_file, photo_split, split_of
+from training.data.public_sets import FOLDS, TEST_FOLD
+from training.data.sources import jpeg_of_file
 from training.labels import Labels
 from training.zoo.files import differences
 
@@ -32,24 +34,25 @@ VAE, GAN = (
 )
 
 
-def name_in(split: str, name: str, ending: str) -> str:
-    """A file's name whose hash puts it there."""
-    return next(f"{i}{ending}" for i in range(100) if split_of(f"{name}{i}") == split)
-
-
-TRAIN, TEST = (name_in(split, "cq100/", ".png") for split in ("train", "test"))
-# kind, set, file, the photo that it was made from.
+TRAIN, TEST = "0.png", "1.png"
+# kind, set, file, the photo that it was made from, owner.
 ROWS = [
-    ("generated", "ldm-fourier", "a.webp", None),
-    ("photos", "cq100", TRAIN, None),
-    ("photos", "cq100", TEST, None),
-    ("generated", "sd1", name_in("test", "", ".webp"), None),
-    ("generated", "pix2pix-sat2map", "d.webp", None),
-    ("generated", "taef2-reconstruction", "e.webp", TEST),
+    ("generated", "ldm-fourier", "a.webp", None, "tester"),
+    ("photos", "cq100", TRAIN, None, "trainer"),
+    ("photos", "bsds500", TEST, None, "tester"),
+    ("generated", "sd1", "b.webp", None, "trainer"),
+    # Restored by a network, which is neither.
+    ("generated", "fsrcnn-x2", "d.webp", None, "trainer"),
+    ("generated", "taef2-reconstruction", "e.webp", f"photos/bsds500/{TEST}", "tester"),
     # Of a generator of the test split, from a photo of training: in no split.
-    ("generated", "ldm-fourier", "f.webp", TRAIN),
-    ("generated", "nobody-knows", name_in("train", "", ".webp"), None),
+    ("generated", "ldm-fourier", "f.webp", f"photos/cq100/{TRAIN}", "tester"),
+    ("generated", "muse__muse-model", "g.webp", None, "trainer"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def owners_lie_where_their_names_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanning, "folds_of", lambda _: {"trainer": FOLDS - 1, "tester": TEST_FOLD})
 
 
 def make(folder: Path) -> tuple[Path, Path]:
@@ -57,12 +60,12 @@ def make(folder: Path) -> tuple[Path, Path]:
     data, zoo = folder / "data", folder / "zoo"
     zoo.mkdir(parents=True)
     rows = []
-    for seed, (kind, name, file, photo) in enumerate(ROWS):
+    for seed, (kind, name, file, photo, owner) in enumerate(ROWS):
         path = data / kind / name / file
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(noise(40, 48, seed)).save(path, lossless=True)
-        encoding = "lossless" + (f"; camera twin: photos/cq100/{photo}" if photo else "")
-        rows.append({"kind": kind, "set": name, "file": f"{kind}/{name}/{file}", "encoding": encoding})
+        row = {"kind": kind, "set": name, "file": f"{kind}/{name}/{file}", "encoding": "lossless", "twin": photo or ""}
+        rows.append(row | {"x": "", "y": "", "source": f"{owner}/repository"})
     with (data / "index.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -92,15 +95,22 @@ def test_how_a_file_was_compressed_is_read_from_it(tmp_path: Path, jpeg: Jpeg) -
 def test_what_was_made_is_saved_as_its_photo_was(tmp_path: Path) -> None:
     data, zoo = make(tmp_path)
     # The photos of both splits are JPEG now, whatever their names say.
-    for file, jpeg in ((TRAIN, Jpeg(96, 0)), (TEST, Jpeg(90, 2))):
-        (data / "photos" / "cq100" / file).write_bytes(encoded(noise(40, 48), "JPEG", *jpeg))
+    for file, jpeg in ((f"cq100/{TRAIN}", Jpeg(96, 0)), (f"bsds500/{TEST}", Jpeg(90, 2))):
+        (data / "photos" / file).write_bytes(encoded(noise(40, 48), "JPEG", *jpeg))
     found = {(e.source, e.group): e.jpeg for e in scan(data, zoo).entries}
     assert found["cq100", f"cq100/{TRAIN}"] is None
     assert found["zoo/vae-000", f"cq100/{TRAIN}"] == Jpeg(96, 0)
-    assert found["taef2-reconstruction", f"cq100/{TEST}"] == Jpeg(90, 2)
-    # Without a photo as one of training was; of a photo that is not here nothing is known.
+    assert found["taef2-reconstruction", f"bsds500/{TEST}"] == Jpeg(90, 2)
+    assert found["zoo/vae-000", f"bsds500/{TEST}"] == Jpeg(90, 2)
+    # Without a photo as one of training was.
     assert found["sd1", None] == found["zoo/gan-002", None] == Jpeg(96, 0)
-    assert found["zoo/vae-000", f"bsds500/{TEST}"] is None
+
+
+def test_a_fraction_of_known_generators_is_for_attribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanning, "held_out", lambda _: {"generated/sd1/b.webp"})
+    entries = {entry.source: entry for entry in scan(*make(tmp_path)).entries}
+    assert entries["sd1"].split in ("val", "test")
+    assert entries["muse__muse-model"].split == "train"
 
 
 def test_a_part_of_a_zoo_keeps_the_sides_of_the_whole(tmp_path: Path) -> None:
@@ -143,9 +153,10 @@ def test_what_is_loaded_is_what_the_folders_hold(index: Path) -> None:
     assert found.sources == [
         Generator("ldm-fourier", LABELS["ldm-fourier"], False, "test"),
         Generator("cq100", None, False, "train"),
+        Generator("bsds500", None, False, "train"),
         Generator("sd1", LABELS["sd1"], False, "train"),
-        Generator("taef2-reconstruction", LABELS["taef2-reconstruction"], False, "train"),
-        Generator("nobody-knows", Labels(None, {}, {}, None), False, "train"),
+        Generator("taef2-reconstruction", LABELS["taef2-reconstruction"], False, "test"),
+        Generator("muse__muse-model", Labels(None, {}, {}, None), False, "train"),
         Generator("cq100", None, True, "train"),
         Generator("bsds500", None, True, "train"),
         Generator("gan-002", GAN, True, "test"),
@@ -154,16 +165,16 @@ def test_what_is_loaded_is_what_the_folders_hold(index: Path) -> None:
     expected = [
         Sample(noise(40, 48, 0), 0, "test", made=True),
         Sample(noise(40, 48, 1), 1, "train", f"cq100/{TRAIN}"),
-        Sample(noise(40, 48, 2), 1, "test", f"cq100/{TEST}"),
-        Sample(noise(40, 48, 3), 2, "test", made=True),
-        Sample(noise(40, 48, 5), 3, "test", f"cq100/{TEST}", made=True),
-        Sample(noise(40, 48, 7), 4, "train", made=True),
-        Sample(noise(32, 32, 50), 5, "train", f"cq100/{TRAIN}"),
-        Sample(noise(32, 32, 51), 6, "test", f"bsds500/{TEST}"),
-        Sample(noise(32, 32, 60), 7, "test", made=True),
-        Sample(noise(32, 32, 61), 7, "test", made=True),
-        Sample(noise(32, 32, 70), 8, "test", f"bsds500/{TEST}", made=True),
-        Sample(noise(32, 32, 71), 8, "train", f"cq100/{TRAIN}", made=True),
+        Sample(noise(40, 48, 2), 2, "test", f"bsds500/{TEST}"),
+        Sample(noise(40, 48, 3), 3, "train", made=True),
+        Sample(noise(40, 48, 5), 4, "test", f"bsds500/{TEST}", made=True),
+        Sample(noise(40, 48, 7), 5, "train", made=True),
+        Sample(noise(32, 32, 50), 6, "train", f"cq100/{TRAIN}"),
+        Sample(noise(32, 32, 51), 7, "test", f"bsds500/{TEST}"),
+        Sample(noise(32, 32, 60), 8, "test", made=True),
+        Sample(noise(32, 32, 61), 8, "test", made=True),
+        Sample(noise(32, 32, 70), 9, "test", f"bsds500/{TEST}", made=True),
+        Sample(noise(32, 32, 71), 9, "train", f"cq100/{TRAIN}", made=True),
     ]
     assert [(s.source, s.split, s.photo, s.made) for s in found.samples] == [
         (s.source, s.split, s.photo, s.made) for s in expected
@@ -171,21 +182,6 @@ def test_what_is_loaded_is_what_the_folders_hold(index: Path) -> None:
     for mine, theirs in zip(found.samples, expected, strict=True):
         assert np.array_equal(mine.pixels, theirs.pixels)
         assert mine.pixels.dtype == np.uint8
-
-
-def test_training_loads_what_it_looks_at(index: Path) -> None:
-    # A picture of a generator for test that shows a photo of training is not looked at either.
-    of_gan = next(
-        i
-        for i, line in enumerate(map(json.loads, index.read_text().splitlines()))
-        if line.get("picture", "").endswith("gan-002.npz#0")
-    )
-    edit(index, of_gan, lambda fields: fields.update(split="train"))
-    every, found = load(index), load_for_training(index)
-    assert found.sources == every.sources
-    looked_at = [every.samples[i] for i in (1, 5, 6, 11)]
-    assert [(s.source, s.split, s.photo) for s in found.samples] == [(s.source, s.split, s.photo) for s in looked_at]
-    assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(found.samples, looked_at, strict=True))
 
 
 def test_lines_say_what_is_known_and_no_more(index: Path) -> None:
@@ -201,7 +197,7 @@ def test_lines_say_what_is_known_and_no_more(index: Path) -> None:
         "labels": {"continuous": {"layers": 9}, "discrete": {"up_sampling": "nearest"}, "losses": ["L1"]},
     }
     assert (sources["cq100"]["kind"], sources["cq100"]["family"], sources["cq100"]["labels"]) == ("camera", None, None)
-    assert sources["nobody-knows"]["labels"] == {"continuous": {}, "discrete": {}, "losses": None}
+    assert sources["muse__muse-model"]["labels"] == {"continuous": {}, "discrete": {}, "losses": None}
     places = read(index).entries
     assert places[4].twin == places[2].place
     assert places[10].twin == places[7].place
@@ -209,8 +205,8 @@ def test_lines_say_what_is_known_and_no_more(index: Path) -> None:
 
 
 def test_unknown_labels_may_be_left_out(index: Path) -> None:
-    edit(index, 4, lambda fields: [fields.pop(name) for name in ("family", "labels")])
-    assert load(index).sources[4].labels == Labels(None, {}, {}, None)
+    edit(index, 5, lambda fields: [fields.pop(name) for name in ("family", "labels")])
+    assert load(index).sources[5].labels == Labels(None, {}, {}, None)
 
 
 def test_an_index_moves_with_what_lies_below_it(tmp_path: Path) -> None:
@@ -244,7 +240,7 @@ def edit(index: Path, line: int, change: Callable[[dict], object]) -> None:
 @pytest.mark.parametrize(
     ("line", "change", "says"),
     [
-        (-1, {"source": "zoo/vae-999"}, r"line 21: source must be described by an earlier line, got zoo/vae-999"),
+        (-1, {"source": "zoo/vae-999"}, r"line 22: source must be described by an earlier line, got zoo/vae-999"),
         (-1, {"split": "dev"}, "split must be one of train, val, test, got 'dev'"),
         (-1, {"twin": "nowhere.png"}, r"twin must be a camera picture of this index, got nowhere\.png"),
         (
@@ -273,7 +269,7 @@ def test_a_faulty_line_is_named(index: Path, line: int, change: dict, says: str)
 
 def test_what_is_no_index_is_named(tmp_path: Path, index: Path) -> None:
     edit(index, -1, lambda fields: fields.pop("split"))
-    with pytest.raises(ValueError, match="line 21: field 'split' is missing"):
+    with pytest.raises(ValueError, match="line 22: field 'split' is missing"):
         read(index)
     for text in ("kind,set,file\n", "[]\n"):
         (tmp_path / "other.jsonl").write_text(text)
@@ -292,8 +288,3 @@ def test_a_folder_without_one_set_of_crops_is_no_zoo(tmp_path: Path) -> None:
     shutil.copy(zoo / "photos-32.npz", zoo / "photos-64.npz")
     with pytest.raises(ValueError, match=r"must hold one photos-SIZE\.npz, got 2"):
         run_write(data, zoo, tmp_path / "index.jsonl")
-
-
-def test_splits_of_the_made_up_names() -> None:
-    """What the expectations above rest on."""
-    assert [photo_split(Path("cq100") / name) for name in (TRAIN, TEST)] == ["train", "test"]

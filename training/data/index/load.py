@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +21,6 @@ def load(path: Path) -> Collection:
         FileNotFoundError: a picture's file does not exist.
     """
     return collect(read(path))
-
-
-def load_for_training(path: Path) -> Collection:
-    """Load an index without the pictures that training and its validation never use.
-
-    These are about half: test pictures, and pictures that lie in another split than their generator.
-    """
-    index = read(path)
-    splits = {key: source.split for key, source in index.sources.items() if source.labels is not None}
-    used = [e for e in index.entries if e.split != "test" and splits.get(e.source, e.split) == e.split]
-    return collect(replace(index, entries=used))
 
 
 def collect(index: Index) -> Collection:

@@ -11,9 +11,10 @@ from typing import Any
 import onnx
 
 from edgeparse.bundle import Bundle, default_folder, open_bundle
-from training.data.folds import FOLDS
 from training.evaluate.results import RESULTS, is_measured_on, read_result
-from training.evaluate.targets import Evidence
+from training.evaluate.summary_metrics import zoo_points_lost
+from training.evaluate.targets import Evidence, int8_points_lost
+from training.report import picture_sets
 
 ROOT = Path(__file__).parent.parent.parent
 # Name of our network in benchmarks/results.
@@ -22,92 +23,83 @@ Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Sources:
+class Measured:
     """Results of the repository for one bundle. A result that was never measured is None.
 
     Attributes:
         bundle: the bundle.
         manifest: its manifest.
-        evaluation: all tasks in all conditions.
-        edits: detection on edited pictures.
-        retrained_zoo: the evaluation on a zoo that was trained again on another kind of CPU.
-        precisions: every precision on test pictures.
-        sizes: detection on small pictures.
-        retrained: comparing test generators with the same ones trained again.
+        evaluation: all tasks on test sources (`training.evaluate.tasks`).
         testset: metrics on the test set of the repository.
-        study: networks that were trained alike except for one change.
-        spectral_lines: detection with spectral lines only.
+        before: the same of default-18.
+        leakage: what file formats alone tell.
+        source_curve: networks that were trained on fewer sources.
+        sets: rows of `sources.csv`.
         multiply_accumulates: of one window.
         window_ms: median milliseconds of one window on a CPU.
     """
 
     bundle: Bundle
     manifest: Result
-    evaluation: Result
-    edits: Result
-    retrained_zoo: Result | None
-    precisions: Result | None
-    sizes: Result | None
-    retrained: Result | None
+    evaluation: Result | None
     testset: Result | None
-    study: Result | None
-    spectral_lines: Result | None
+    before: Result | None
+    leakage: Result | None
+    source_curve: Result | None
+    sets: list[picture_sets.Row]
     multiply_accumulates: int
     window_ms: float | None
 
     @staticmethod
-    def read(folder: Path | None = None) -> Sources:
+    def read(folder: Path | None = None) -> Measured:
         """Read the results for a bundle, by default the shipped one.
 
         Raises:
             ValueError: a result was measured on a bundle that predicts differently.
         """
         bundle = open_bundle(folder or default_folder())
-        names = ("default", "edits", "retrained_zoo", "precisions", "sizes", "retrained_generators", "testset")
-        results = {name: read_result(name) for name in names}
+        results = {name: read_result(name) for name in ("default", "testset")}
         for name, result in results.items():
-            measured = [] if result is None else result.get("measured", [result])
-            if not all(is_measured_on(identity, bundle) for identity in measured):
+            identities = [] if result is None else result.get("measured", [result])
+            if not all(is_measured_on(identity, bundle) for identity in identities):
                 raise ValueError(
                     f"{RESULTS / name}.json must be measured on a bundle that predicts like {bundle.label}; "
                     "measure it again or remove it"
                 )
-        if results["default"] is None or results["edits"] is None:
-            raise ValueError(f"default.json and edits.json must be in {RESULTS}; run `python -m training evaluate`")
-        return Sources(
+        return Measured(
             bundle,
             json.loads((bundle.folder / "bundle.json").read_text()),
-            results["default"],
-            results["edits"],
-            results["retrained_zoo"],
-            results["precisions"],
-            results["sizes"],
-            results["retrained_generators"],
-            results["testset"],
-            read_result("ablations"),
-            read_result("spectral_lines"),
-            multiply_accumulates(bundle.model("fp32")),
-            window_ms((ROOT / "benchmarks" / "results").glob("*.json"), bundle.sha256),
+            **{"evaluation": results["default"], "testset": results["testset"]},
+            before=read_result("testset_default_18"),
+            leakage=read_result("leakage"),
+            source_curve=read_result("source_curve"),
+            sets=picture_sets.read_sets(),
+            multiply_accumulates=multiply_accumulates(bundle.model("fp32")),
+            window_ms=window_ms((ROOT / "benchmarks" / "results").glob("*.json"), bundle.sha256),
         )
 
     def evidence(self) -> Evidence:
         """Return what was measured, for the targets."""
         found: Evidence = {
             "evaluation": self.evaluation,
-            "unseen_photos": sorted(FOLDS[0].photos),
-            "variants": self.bundle.metrics["variants"],
+            "int8_points_lost": int8_points_lost(self.bundle.metrics["variants"]),
             "multiply_accumulates": self.multiply_accumulates,
+            "window_ms": self.window_ms,
         }
-        measured = {"window_ms": self.window_ms, "study": self.study, "precisions": self.precisions}
-        return found | {name: value for name, value in measured.items() if value is not None}
+        if self.testset is not None and self.before is not None:
+            variant = self.bundle.default_variant
+            found["zoo_points_lost"] = zoo_points_lost(
+                self.before["figures"][variant], self.testset["figures"][variant]
+            )
+        return found
 
 
 def reported_attributes(bundle: Bundle) -> list[str]:
     """Return the names of the attributes that a bundle's reports list."""
-    reported = ["family"] if bundle.family_reported else []
-    reported += [parameter.name for parameter in bundle.continuous if parameter.reported]
-    reported += [parameter.name for parameter in bundle.discrete if parameter.reported]
-    return reported + [loss.name for loss in bundle.losses if loss.reported]
+    found = ["family"] if bundle.family_reported else []
+    found += [parameter.name for parameter in bundle.continuous if parameter.reported]
+    found += [parameter.name for parameter in bundle.discrete if parameter.reported]
+    return found + [loss.name for loss in bundle.losses if loss.reported]
 
 
 def multiply_accumulates(model: bytes) -> int:
