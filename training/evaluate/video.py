@@ -42,6 +42,8 @@ ANALYSED = {"still": 1, "slow": 2}
 EDGES = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, np.inf)
 # The traces are gone where less than this share of the advantage over chance is left, or with this many times the false alarms.
 KEPT_ADVANTAGE, MORE_FALSE_ALARMS, FALSE_ALARM_MARGIN = 0.5, 2.0, 0.02
+# No codec reaches this many bits per pixel.
+NEVER = 1000.0
 # Fewer clips of a class than this say nothing about a bin.
 MIN_CLIPS = 15
 
@@ -206,7 +208,7 @@ def bins(
 
 
 def least_bits(binned: Sequence[dict[str, Any]], uncompressed: dict[str, Any]) -> float:
-    """Return the bits per pixel from which the traces are left, in every bin from there on.
+    """Return the bits per pixel from which the traces are left, in every bin from there on; `NEVER` if in none.
 
     Args:
         binned: what `bins` returned.
@@ -214,7 +216,7 @@ def least_bits(binned: Sequence[dict[str, Any]], uncompressed: dict[str, Any]) -
     """
     allowed = MORE_FALSE_ALARMS * uncompressed["camera"]["generated"] + FALSE_ALARM_MARGIN
     advantage = KEPT_ADVANTAGE * (uncompressed["auc"] - 0.5)
-    least = float(binned[-1]["from"]) if binned else 0.0
+    least = NEVER
     for entry in reversed(binned):
         if entry["auc"] - 0.5 < advantage or entry["camera"]["generated"] > allowed:
             break

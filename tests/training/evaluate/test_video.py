@@ -117,6 +117,7 @@ def test_false_alarms_end_the_rule_too() -> None:
     good = {"auc": 0.9, "camera": {"generated": 0.01}}
     binned = [{"from": 0.1} | good, {"from": 0.2, "auc": 0.9, "camera": {"generated": 0.2}}, {"from": 0.4} | good]
     assert video.least_bits(binned, good) == 0.4
+    assert video.least_bits(binned[1:2], good) == video.NEVER
 
 
 def test_dependent_frames_must_not_add_up() -> None:
