@@ -15,6 +15,7 @@ COMMANDS = {
     "train": ("training.fit.train:main", "Train a network."),
     "source-curve": ("training.fit.source_curve:main", "Train on fewer and fewer sources, to see how many are enough."),
     "left-out": ("training.evaluate.left_out:main", "Measure detection on public sources that training left out."),
+    "content-rule": ("training.evaluate.content_rule:main", "Measure how many photos count as without content."),
     "evaluate": ("training.evaluate.run:main", "Evaluate a bundle."),
     "video": ("training.evaluate.video:main", "Measure a bundle on clips, by codec and rate."),
     "testset": ("training.evaluate.testset:main", "Write or check the small test set of the repository."),
