@@ -21,7 +21,8 @@ def photographic(windows: NDArray[np.uint8]) -> NDArray[np.bool_]:
     green = windows[..., 1]
     left, right = green[:, :, :-1], green[:, :, 1:]
     equal = (left == right).mean((1, 2))
-    return (equal <= MAX_EQUAL) & (_correlation(left, right) >= MIN_CORRELATION)
+    kept: NDArray[np.bool_] = (equal <= MAX_EQUAL) & (_correlation(left, right) >= MIN_CORRELATION)
+    return kept
 
 
 def _correlation(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float64]:
