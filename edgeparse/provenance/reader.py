@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgeparse.images import Picture
+
 # Larger files are refused: metadata of a picture is never that large.
 MAX_FILE = 512 * 1024 * 1024
 
@@ -26,7 +28,7 @@ class Job:
 
     container: Container
     data: bytes
-    pixels: NDArray[np.uint8] | None
+    picture: Picture | None
     decode: bool
     trust: str | None
 
@@ -89,19 +91,19 @@ def _stealth(job: Job) -> list[Signal]:
 
 
 def _thumbnail(job: Job) -> list[Signal]:
-    if job.pixels is None or not job.container.of("exif"):
+    if job.picture is None or not job.container.of("exif"):
         return []
     from edgeparse.provenance import thumbnail
 
-    return thumbnail.read(job.container, job.pixels)
+    return thumbnail.read(job.container, job.picture)
 
 
 def _watermark(job: Job) -> list[Signal]:
-    if not job.container.lossless or (job.pixels is None and not job.decode):
+    if not job.container.lossless or (job.picture is None and not job.decode):
         return []
     from edgeparse.provenance import watermark
 
-    return watermark.read(job.container, job.data, pixels=job.pixels)
+    return watermark.read(job.container, job.data, picture=job.picture)
 
 
 _READERS: dict[str, Callable[[Job], list[Signal]]] = {
@@ -120,7 +122,7 @@ _READERS: dict[str, Callable[[Job], list[Signal]]] = {
 def read(
     source: str | os.PathLike[str] | bytes,
     *,
-    pixels: NDArray[np.uint8] | None = None,
+    pixels: NDArray[np.uint8] | Picture | None = None,
     decode: bool = True,
     trust: str | None = None,
 ) -> Evidence:
@@ -130,8 +132,8 @@ def read(
 
     Args:
         source: A path, or the file's bytes.
-        pixels: uint8[H, W, 3 or 4] in RGB order, as stored, when the caller has decoded the picture. It saves
-            decoding a PNG for the watermark, and allows the check of the EXIF thumbnail.
+        pixels: uint8[H, W, 3 or 4] in RGB order, as stored, or an `images.Picture`, when the caller has decoded
+            the file. It saves decoding a PNG for the watermark, and allows the check of the EXIF thumbnail.
         decode: False leaves out readers that must decode the picture when `pixels` is None.
         trust: Trust anchors for content credentials as PEM text.
 
@@ -140,10 +142,13 @@ def read(
         ValueError: The file is larger than 512 MiB.
     """
     data = source if isinstance(source, bytes) else _load(Path(source))
-    container = walk(data)
     signals: list[Signal] = []
     problems: list[Problem] = []
-    job = Job(container, data, pixels, decode, trust)
+    try:
+        container = walk(data)
+    except Exception as error:
+        return Evidence(None, problems=(_problem("container", error),))
+    job = Job(container, data, _picture(pixels), decode, trust)
     if container.damage:
         problems.append(Problem("container", clean_text(container.damage, 200)))
     for name, reader in _READERS.items():
@@ -151,9 +156,21 @@ def read(
         try:
             signals += reader(job)
         except Exception as error:
-            problems.append(Problem(name, clean_text(f"{type(error).__name__}: {error}", 200)))
+            problems.append(_problem(name, error))
     signals.sort(key=rules.rank, reverse=True)
     return Evidence(container.format, tuple(signals), tuple(problems))
+
+
+def _problem(reader: str, error: Exception) -> Problem:
+    return Problem(reader, clean_text(f"{type(error).__name__}: {error}", 200))
+
+
+def _picture(pixels: NDArray[np.uint8] | Picture | None) -> Picture | None:
+    if pixels is None:
+        return None
+    from edgeparse.images import Picture
+
+    return pixels if isinstance(pixels, Picture) else Picture(pixels[:, :, :3])
 
 
 def _load(path: Path) -> bytes:
