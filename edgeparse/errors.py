@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeparse.provenance.signals import Evidence
+
 
 class EdgeparseError(Exception):
     """Base class of every error that this package raises deliberately."""
@@ -12,17 +17,19 @@ class ImageError(EdgeparseError):
 
     Attributes:
         kind: one of `KINDS`. The message states the cause and a remedy.
+        evidence: what the file says about its origin, if it was read.
     """
 
     KINDS = ("not_found", "unreadable", "empty", "not_an_image", "truncated", "too_large", "animated", "unsupported")
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: str, message: str, evidence: Evidence | None = None) -> None:
         super().__init__(message)
         self.kind = kind
+        self.evidence = evidence
 
-    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str, Evidence | None]]:
         # The default rebuilds an exception from `args`, which lacks `kind`; unpickling would then break a process pool.
-        return type(self), (self.kind, str(self))
+        return type(self), (self.kind, str(self), self.evidence)
 
 
 class BundleError(EdgeparseError):

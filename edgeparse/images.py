@@ -84,6 +84,12 @@ class Picture:
             return np.ascontiguousarray(self.part(0, 0, self.height, self.width))
         return _copy_in_bands(self.height, self.width, lambda top, bottom: self.part(top, 0, bottom, self.width))
 
+    def top_rows(self, count: int) -> NDArray[np.uint8]:
+        """Return the first `count` rows as stored in the file, not turned, uint8[count, W, 3]; it may be a view."""
+        if isinstance(self._decoded, np.ndarray):
+            return self._decoded[:count]
+        return np.asarray(self._decoded.crop((0, 0, self._decoded.width, count)))
+
     def part(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
         """Return a rectangle, uint8[bottom - top, right - left, 3]; it may be a view."""
         box = left, upper, right, lower = self._stored(top, left, bottom, right)
@@ -139,16 +145,34 @@ def read(source: Source) -> Picture:
     Raises:
         ImageError: the image cannot be read; `kind` says why.
     """
+    return decode(load(source))
+
+
+def load(source: Source) -> bytes | Image.Image | NDArray[np.uint8]:
+    """Return the bytes of an encoded source; an array or a PIL image is returned as it is.
+
+    Raises:
+        ImageError: the source cannot be read, or is larger than `MAX_BYTES`.
+    """
     if isinstance(source, np.ndarray):
-        return Picture(_from_array(source))
+        return source
     if isinstance(source, (str, os.PathLike)):
-        return _decode(_from_path(Path(os.fsdecode(source))))
+        return _from_path(Path(os.fsdecode(source)))
     if isinstance(source, (bytes, bytearray, memoryview)):
         _check_bytes(memoryview(source).nbytes)
-        return _decode(bytes(source))
-    if hasattr(source, "read"):
-        return _decode(_from_file(source))
-    return _from_pil(source)
+        return bytes(source)
+    return _from_file(source) if hasattr(source, "read") else source
+
+
+def decode(loaded: bytes | Image.Image | NDArray[np.uint8]) -> Picture:
+    """Decode what `load` returned.
+
+    Raises:
+        ImageError: the image cannot be read; `kind` says why.
+    """
+    if isinstance(loaded, np.ndarray):
+        return Picture(_from_array(loaded))
+    return _decode(loaded) if isinstance(loaded, bytes) else _from_pil(loaded)
 
 
 def source_name(source: Source) -> str | None:

@@ -22,11 +22,12 @@ from edgeparse.compare import Comparison, compare
 from edgeparse.errors import BundleError, ImageError
 from edgeparse.gallery import Gallery, identify
 from edgeparse.gallery_store import GalleryStore
-from edgeparse.report import Failure, GeneratorAnswer, ImageInfo, Report, Timing
-from edgeparse.windows import GRID, TimeBudget, frame
+from edgeparse.report import Failure, GeneratorAnswer, ImageInfo, Report, Timing, Verdict
+from edgeparse.windows import GRID, TimeBudget, Windows, frame
 
 if TYPE_CHECKING:
     from edgeparse.images import Source
+    from edgeparse.provenance import Conclusion, Evidence
     from edgeparse.video.frames import ClipSource, VideoLimits
     from edgeparse.video.report import VideoInspection, VideoReport
 
@@ -101,6 +102,9 @@ class Parser:
             answers depend on the speed of the machine. By default the number depends on the image only.
         gallery: folder of enrolled generators (`edgeparse.gallery_store.user_gallery_folder()` is the user's). By default only
             the bundle's own generators are named.
+        evidence: whether reports contain what a file says about its origin. It needs the encoded file: a path, bytes or a file
+            object. It never changes the verdict and never fails an image.
+        trust: trust anchors for content credentials as PEM text; by default no signer is trusted.
 
     Raises:
         BundleError: the bundle is missing, damaged or has another schema.
@@ -119,6 +123,8 @@ class Parser:
         threads: int | None = None,
         time_budget_ms: float | None = None,
         gallery: str | PathLike[str] | None = None,
+        evidence: bool = True,
+        trust: str | None = None,
     ) -> None:
         windows = operator.index(windows)
         if not 1 <= windows <= MAX_WINDOWS:
@@ -127,7 +133,7 @@ class Parser:
             raise ValueError(f"threads must be at least 1, got {threads}; use None for all cores")
         # Absolute, because the process that unpickles this may have another working directory.
         paths = [None if path is None else str(Path(path).absolute()) for path in (bundle, gallery)]
-        self._settings = (paths[0], backend, windows, variant, threads, time_budget_ms, paths[1])
+        self._settings = (paths[0], backend, windows, variant, threads, time_budget_ms, paths[1], evidence, trust)
         self._bundle = open_bundle(None if bundle is None else os.fspath(bundle))
         own = Gallery.load(self._bundle.read(self._bundle.gallery)) if self._bundle.gallery else Gallery.empty()
         enrolled = GalleryStore(Path(gallery), self._bundle).gallery() if gallery is not None else Gallery.empty()
@@ -136,6 +142,7 @@ class Parser:
         if isinstance(self._backend, Shaped):
             self._bundle.check_io(self._backend.shapes, own.width)
         self._windows = windows
+        self._evidence, self._trust = evidence, trust
         self._budget = TimeBudget(time_budget_ms, windows) if time_budget_ms is not None else None
         # A bundle may have nothing but a fingerprint. An empty list of outputs would mean all of them, or be an error.
         self._outputs = [name for name in self._bundle.outputs if name != "fingerprint"] or ["fingerprint"]
@@ -197,7 +204,7 @@ class Parser:
             ImageError: the image cannot be read.
             BackendError: the inference library failed.
         """
-        return self._analyse(source, self._outputs, candidates, _StageTimer()).report
+        return self._analyse(source, self._outputs, candidates, _StageTimer(), self._evidence).report
 
     def inspect(self, source: Source, candidates: int = postprocess.CANDIDATES) -> Inspection:
         """Analyse one image and keep its pixels, windows, scores, fingerprint and embedding.
@@ -206,7 +213,7 @@ class Parser:
         """
         self._require_output("fingerprint")
         analysis = self._analyse(
-            source, list(dict.fromkeys(["fingerprint", *self._outputs])), candidates, _StageTimer()
+            source, list(dict.fromkeys(["fingerprint", *self._outputs])), candidates, _StageTimer(), self._evidence
         )
         postprocess.check_finite({"fingerprint": analysis.outputs["fingerprint"]}, self.backend)
         scores = postprocess.scores(analysis.outputs, self._bundle)
@@ -229,13 +236,33 @@ class Parser:
         self._analyse(source, self._outputs, postprocess.CANDIDATES, timer)
         return timer.spent
 
-    def _analyse(self, source: Source, names: list[str], candidates: int, timer: _StageTimer) -> _Analysis:
-        picture = images.read(source)
-        timer.lap("decode")
+    def _prepare(
+        self, source: Source, timer: _StageTimer, with_evidence: bool
+    ) -> tuple[images.Picture, Windows, Evidence | None]:
+        """Read and decode an image, read its evidence and cut its windows; an error carries the evidence."""
+        loaded = images.load(source)
+        evidence = None
+        try:
+            picture = images.decode(loaded)
+            timer.lap("decode")
+            if with_evidence:
+                evidence = _read_evidence(loaded, picture, self._trust)
+                timer.lap("evidence")
+            count = self._budget.windows(sum(timer.spent.values())) if self._budget is not None else self._windows
+            windows = frame(self._bundle, picture, count)
+            timer.lap("windows")
+        except ImageError as error:
+            error.evidence = evidence
+            if with_evidence and evidence is None:
+                error.evidence = _read_evidence(loaded, None, self._trust)
+            raise
+        return picture, windows, evidence
+
+    def _analyse(
+        self, source: Source, names: list[str], candidates: int, timer: _StageTimer, with_evidence: bool = False
+    ) -> _Analysis:
+        picture, windows, evidence = self._prepare(source, timer, with_evidence)
         spent = timer.spent
-        count = self._budget.windows(spent["decode"]) if self._budget is not None else self._windows
-        windows = frame(self._bundle, picture, count)
-        timer.lap("windows")
         transfers: dict[str, float] = {}
         outputs: postprocess.Outputs
         if timer.detailed and isinstance(self._backend, Timed):
@@ -265,6 +292,8 @@ class Parser:
             backend=self.backend,
             bundle=self._bundle.label,
             timing_ms=Timing(spent["decode"] + spent["windows"], spent["network"], sum(spent.values())),
+            evidence=evidence,
+            conclusion=_conclude(evidence, prediction.verdict),
         )
         spent.update(transfers)
         return _Analysis(report, picture, windows.corners, outputs, prediction.embedding)
@@ -298,6 +327,8 @@ class Parser:
             backend=self.backend,
             bundle=self._bundle.label,
             timing_ms=None,
+            evidence=error.evidence,
+            conclusion=_conclude(error.evidence, None),
         )
 
     def parse_video(
@@ -340,6 +371,8 @@ class Parser:
             candidates=candidates,
             identify=lambda embedding: self._identify(embedding, candidates),
             thumbnails=thumbnails,
+            evidence=self._evidence,
+            trust=self._trust,
         )
 
     def video_failure(self, source: ClipSource, error: ImageError) -> VideoReport:
@@ -414,3 +447,21 @@ class Parser:
         if embedding is None or calibration is None:
             return None
         return identify(embedding, self._gallery, self._enrolled, calibration, candidates)
+
+
+def _read_evidence(loaded: object, picture: images.Picture | None, trust: str | None) -> Evidence | None:
+    """Return what an encoded file says about its origin, or None for an array or a PIL image."""
+    if not isinstance(loaded, bytes):
+        return None
+    # Imported here, so that arrays do not pay for it.
+    from edgeparse import provenance
+
+    return provenance.read(loaded, pixels=picture, decode=False, trust=trust)
+
+
+def _conclude(evidence: Evidence | None, verdict: Verdict | None) -> Conclusion | None:
+    if evidence is None:
+        return None
+    from edgeparse import provenance
+
+    return provenance.conclude(evidence, verdict)

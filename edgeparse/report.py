@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from edgeparse.provenance import Conclusion, Evidence
 
 Verdict = Literal["camera", "generated", "inconclusive"]
 
@@ -97,7 +100,11 @@ class Timing:
 class Report:
     """The answers about one image.
 
-    If `status` is "error", `error` is set and all answers are None. If the verdict is "camera", the answers about a
+    The pixels alone decide `verdict` and `probability_generated`. `evidence` is what the file says about its origin, or None if it
+    was not read. `conclusion` reads both together by the rules in docs/provenance.md.
+
+    If `status` is "error", `error` is set and all answers of the network are None; a file that cannot be decoded may still have
+    evidence. If the verdict is "camera", the answers about a
     generator are None. Answers that the bundle has no output for are None; so is the family, and parameters and losses are
     left out, if the bundle does not predict them better than a constant.
     """
@@ -116,6 +123,8 @@ class Report:
     backend: str
     bundle: str
     timing_ms: Timing | None
+    evidence: Evidence | None = None
+    conclusion: Conclusion | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON contract as plain dicts, lists, strings and numbers."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgeparse.images import Picture
+
 # Larger images are refused: metadata of a picture is never that large.
 MAX_FILE = 512 * 1024 * 1024
 _HEAD = 256
@@ -29,7 +31,7 @@ class Job:
 
     container: Container
     data: bytes
-    pixels: NDArray[np.uint8] | None
+    picture: Picture | None
     decode: bool
     trust: str | None
 
@@ -100,19 +102,19 @@ def _stealth(job: Job) -> list[Signal]:
 
 
 def _thumbnail(job: Job) -> list[Signal]:
-    if job.pixels is None or not job.container.of("exif"):
+    if job.picture is None or not job.container.of("exif"):
         return []
     from edgeparse.provenance import thumbnail
 
-    return thumbnail.read(job.container, job.pixels)
+    return thumbnail.read(job.container, job.picture)
 
 
 def _watermark(job: Job) -> list[Signal]:
-    if not job.container.lossless or (job.pixels is None and not job.decode):
+    if not job.container.lossless or (job.picture is None and not job.decode):
         return []
     from edgeparse.provenance import watermark
 
-    return watermark.read(job.container, job.data, pixels=job.pixels)
+    return watermark.read(job.container, job.data, picture=job.picture)
 
 
 _READERS: dict[str, Callable[[Job], list[Signal]]] = {
@@ -132,7 +134,7 @@ _READERS: dict[str, Callable[[Job], list[Signal]]] = {
 def read(
     source: str | os.PathLike[str] | bytes,
     *,
-    pixels: NDArray[np.uint8] | None = None,
+    pixels: NDArray[np.uint8] | Picture | None = None,
     decode: bool = True,
     trust: str | None = None,
 ) -> Evidence:
@@ -142,8 +144,8 @@ def read(
 
     Args:
         source: A path, or the file's bytes.
-        pixels: uint8[H, W, 3 or 4] in RGB order, as stored, when the caller has decoded the picture. It saves
-            decoding a PNG for the watermark, and allows the check of the EXIF thumbnail.
+        pixels: uint8[H, W, 3 or 4] in RGB order, as stored, or an `images.Picture`, when the caller has decoded
+            the file. It saves decoding a PNG for the watermark, and allows the check of the EXIF thumbnail.
         decode: False leaves out readers that must decode the picture when `pixels` is None.
         trust: Trust anchors for content credentials as PEM text.
 
@@ -157,12 +159,15 @@ def read(
         return _read(data, pixels, decode, trust)
 
 
-def _read(data: bytes, pixels: NDArray[np.uint8] | None, decode: bool, trust: str | None) -> Evidence:
-    # A map has no `startswith`, which the other walkers use.
-    container = walk(data) if isinstance(data, bytes) else isomedia.walk(data) or Container(None)
+def _read(data: bytes, pixels: NDArray[np.uint8] | Picture | None, decode: bool, trust: str | None) -> Evidence:
     signals: list[Signal] = []
     problems: list[Problem] = []
-    job = Job(container, data, pixels, decode, trust)
+    try:
+        # A map has no `startswith`, which the other walkers use.
+        container = walk(data) if isinstance(data, bytes) else isomedia.walk(data) or Container(None)
+    except Exception as error:
+        return Evidence(None, problems=(_problem("container", error),))
+    job = Job(container, data, _picture(pixels), decode, trust)
     if container.damage:
         problems.append(Problem("container", clean_text(container.damage, 200)))
     for name, reader in _READERS.items():
@@ -170,9 +175,21 @@ def _read(data: bytes, pixels: NDArray[np.uint8] | None, decode: bool, trust: st
         try:
             signals += reader(job)
         except Exception as error:
-            problems.append(Problem(name, clean_text(f"{type(error).__name__}: {error}", 200)))
+            problems.append(_problem(name, error))
     signals.sort(key=rules.rank, reverse=True)
     return Evidence(container.format, tuple(signals), tuple(problems))
+
+
+def _problem(reader: str, error: Exception) -> Problem:
+    return Problem(reader, clean_text(f"{type(error).__name__}: {error}", 200))
+
+
+def _picture(pixels: NDArray[np.uint8] | Picture | None) -> Picture | None:
+    if pixels is None:
+        return None
+    from edgeparse.images import Picture
+
+    return pixels if isinstance(pixels, Picture) else Picture(pixels[:, :, :3])
 
 
 @contextmanager

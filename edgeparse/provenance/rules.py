@@ -71,8 +71,13 @@ def contradictions(evidence: Evidence) -> tuple[str, ...]:
     return tuple(found)
 
 
-def conclude(evidence: Evidence, verdict: Verdict) -> Conclusion:
-    """Return the conclusion from the evidence and the pixels' verdict; the first rule that applies wins."""
+def conclude(evidence: Evidence, verdict: Verdict | None) -> Conclusion | None:
+    """Return the conclusion from the evidence and the pixels' verdict; the first rule that applies wins.
+
+    Args:
+        evidence: The file's evidence.
+        verdict: The pixels' verdict, or None if they were not judged; there may then be no conclusion.
+    """
     clashes = contradictions(evidence)
     strong = [s for s in evidence.signals if s.strength == "strong"]
     ai = [s for s in evidence.signals if is_ai(s) and s.strength != "weak"]
@@ -87,4 +92,4 @@ def conclude(evidence: Evidence, verdict: Verdict) -> Conclusion:
         return Conclusion("contradictory", "both", 4, clashes)
     if camera:
         return Conclusion("camera", "both" if verdict == "camera" else "evidence", 5, clashes)
-    return Conclusion(verdict, "pixels", 6, clashes)
+    return Conclusion(verdict, "pixels", 6, clashes) if verdict is not None else None

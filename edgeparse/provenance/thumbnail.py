@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgeparse.images import Picture
+
 _START, _LENGTH = 0x0201, 0x0202
 _MAX_BYTES = 256 * 1024
 _MAX_SIDE = 1024
@@ -26,14 +28,14 @@ LEAST_CORRELATION = 0.5
 _LEAST_DEVIATION = 4.0
 
 
-def read(container: Container, pixels: NDArray[np.uint8] | None) -> list[Signal]:
+def read(container: Container, picture: Picture | None) -> list[Signal]:
     """Return the signal of a thumbnail that does not match the picture.
 
     Args:
         container: The walked container.
-        pixels: uint8[H, W, 3 or 4], or None: then nothing is compared.
+        picture: The decoded picture, or None: then nothing is compared.
     """
-    if pixels is None or container.format != "JPEG":
+    if picture is None or container.format != "JPEG":
         return []
     for block in container.of("exif"):
         found = directories(block.data)
@@ -44,7 +46,7 @@ def read(container: Container, pixels: NDArray[np.uint8] | None) -> list[Signal]
         data = block.data[start : start + size] if 0 < size <= _MAX_BYTES else b""
         if not data.startswith(b"\xff\xd8"):
             continue
-        likeness = _likeness(data, pixels)
+        likeness = _likeness(data, picture)
         if likeness is not None and likeness < LEAST_CORRELATION:
             where = f"{block.where} IFD1 thumbnail"
             return [
@@ -55,7 +57,7 @@ def read(container: Container, pixels: NDArray[np.uint8] | None) -> list[Signal]
     return []
 
 
-def _likeness(thumbnail: bytes, pixels: NDArray[np.uint8]) -> float | None:
+def _likeness(thumbnail: bytes, whole: Picture) -> float | None:
     """Return the best correlation of the two pictures over the eight orientations, None when flat."""
     import numpy as np
     from PIL import Image
@@ -64,8 +66,8 @@ def _likeness(thumbnail: bytes, pixels: NDArray[np.uint8]) -> float | None:
         if max(image.size) > _MAX_SIDE:
             return None
         small = np.asarray(image.convert("L"))
-    step = max(1, min(pixels.shape[:2]) // 256)
-    grey = pixels[::step, ::step, 1]
+    step = max(1, min(whole.width, whole.height) // 256)
+    grey = whole.subsampled_green(0, whole.height, step, step)
     picture = _grid(grey)
     if picture.std() < _LEAST_DEVIATION:
         return None

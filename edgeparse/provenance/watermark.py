@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgeparse.images import Picture
+
 # The library refuses smaller pictures.
 MIN_PIXELS = 256 * 256
 # Largest picture that is decoded here, in pixels; there is no limit on what the caller decoded.
@@ -58,19 +60,21 @@ MESSAGES = (
 )
 
 
-def read(container: Container, data: bytes, *, pixels: NDArray[np.uint8] | None = None) -> list[Signal]:
+def read(container: Container, data: bytes, *, picture: Picture | None = None) -> list[Signal]:
     """Return the signal of a known message.
 
     Args:
         container: The walked container.
         data: The file.
-        pixels: uint8[H, W, 3 or 4] in RGB order when the caller has decoded the picture.
+        picture: The decoded picture, if the caller has it.
     """
     area = container.width * container.height
     if not container.lossless or area < MIN_PIXELS:
         return []
-    if pixels is None and area <= _MAX_PIXELS:
-        pixels = _decode(data)
+    if picture is not None:
+        pixels: NDArray[np.uint8] | None = picture.top_rows(min(container.height, 8 * _rows_of_blocks(container.width)))
+    else:
+        pixels = _decode(data) if area <= _MAX_PIXELS else None
     found = find(pixels) if pixels is not None else None
     if found is None:
         return []
@@ -118,8 +122,7 @@ def _chroma_blocks(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     import numpy as np
 
     # The library cuts sides to multiples of 4, then drops blocks that are not whole.
-    across = pixels.shape[1] // 8
-    down = min(pixels.shape[0] // 8, max(1, _MAX_BLOCKS // max(across, 1)))
+    across, down = pixels.shape[1] // 8, min(pixels.shape[0] // 8, _rows_of_blocks(pixels.shape[1]))
     part = pixels[: down * 8, : across * 8, :3].astype(np.uint16)
     rows = part[::2] + part[1::2]
     squares = (rows[:, ::2] + rows[:, 1::2]).astype(np.float32)
@@ -127,6 +130,10 @@ def _chroma_blocks(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     band = (blue - (0.299 * red + 0.587 * green + 0.114 * blue)) * np.float32(0.492 / 2)
     coefficients: NDArray[np.float32] = band.reshape(down, 4, across, 4).transpose(0, 2, 1, 3).reshape(-1, 16)[:, 1:]
     return coefficients
+
+
+def _rows_of_blocks(width: int) -> int:
+    return max(1, _MAX_BLOCKS // max(width // 8, 1))
 
 
 def _decode(data: bytes) -> NDArray[np.uint8] | None:

@@ -55,6 +55,8 @@ def analyse(
     candidates: int,
     identify: Identify,
     thumbnails: bool,
+    evidence: bool,
+    trust: str | None,
 ) -> VideoInspection:
     """Analyse a clip.
 
@@ -67,6 +69,8 @@ def analyse(
         candidates: number of nearest known generators to list.
         identify: returns the nearest known generators of an embedding.
         thumbnails: whether to keep a thumbnail of each frame.
+        evidence: whether to read what the container says about its origin.
+        trust: trust anchors for content credentials as PEM text.
 
     Raises:
         ImageError: the clip cannot be read, or no frame of it.
@@ -86,13 +90,13 @@ def analyse(
                 f"the {clip.format} must have a frame that can be decoded, got none; it is damaged or empty",
             )
     report = _report(seen, clip, source, bundle, backend, candidates, identify, start)
-    if (found := container_evidence(source, clip.format)) is not None:
+    if evidence and (found := container_evidence(source, clip.format, trust)) is not None:
         conclusion = provenance.conclude(found, report.verdict) if report.verdict else None
         report = replace(report, evidence=found, conclusion=conclusion)
     return VideoInspection(report, tuple(seen.thumbnails))
 
 
-def container_evidence(source: ClipSource, form: str) -> provenance.Evidence | None:
+def container_evidence(source: ClipSource, form: str, trust: str | None = None) -> provenance.Evidence | None:
     """Return what a clip's container says about its origin, or None for a file object, or if the file is gone.
 
     Only MP4 and QuickTime movies are read; the evidence of others is empty.
@@ -102,7 +106,7 @@ def container_evidence(source: ClipSource, form: str) -> provenance.Evidence | N
     if not isinstance(source, (str, os.PathLike, bytes)):
         return None
     try:
-        return provenance.read(source, decode=False)
+        return provenance.read(source, decode=False, trust=trust)
     except (OSError, ValueError):
         return None
 
