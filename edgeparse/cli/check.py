@@ -40,6 +40,7 @@ from edgeparse.cli.options import (
     pictures_argument,
     quiet_option,
     recursive_option,
+    trust_option,
     windows_option,
 )
 from edgeparse.errors import BackendError, ImageError
@@ -88,6 +89,8 @@ PAGE_SUFFIXES = (".html", ".htm")
     show_default=True,
     help="Maximum number of frames per clip.",
 )
+@click.option("--no-evidence", is_flag=True, help="Skip what files say about their origin.")
+@trust_option
 @quiet_option
 @backend_option
 @bundle_option
@@ -110,6 +113,8 @@ def check(
     shown: bool,
     explain: bool,
     frames: int,
+    no_evidence: bool,
+    trust: Path | None,
     quiet: bool,
     backend: str,
     bundle: Path | None,
@@ -132,7 +137,8 @@ def check(
     run = Interruptible()
     with exit_on_error():
         enrolled = gallery_to_read(gallery)
-        parser = open_parser(backend, bundle, windows, enrolled)
+        anchors = trust.read_text(encoding="utf-8") if trust else None
+        parser = open_parser(backend, bundle, windows, enrolled, evidence=not no_evidence, trust=anchors)
         _mention_other_networks(parser, enrolled, quiet)
         console = None if as_json or as_jsonl else _new_console()
         page, watchers = _watchers(parser, len(names), report_file, fingerprint_file, console if shown else None)

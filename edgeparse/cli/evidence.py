@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from edgeparse.cli.options import examples
+from edgeparse.cli.options import examples, trust_option
 
 EXIT_INPUT = 1
 
@@ -16,12 +16,7 @@ EXIT_INPUT = 1
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-@click.option(
-    "--trust",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Trust the certificates in this PEM file when content credentials are verified.",
-)
+@trust_option
 @click.option("--no-pixels", is_flag=True, help="Skip the open watermarks, which need the decoded picture.")
 @examples(
     "edgeparse evidence photo.jpg",

@@ -31,12 +31,20 @@ SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
-def open_parser(backend: str, bundle: Path | None, windows: int, gallery: Path | None = None) -> Parser:
+def open_parser(
+    backend: str,
+    bundle: Path | None,
+    windows: int,
+    gallery: Path | None = None,
+    *,
+    evidence: bool = False,
+    trust: str | None = None,
+) -> Parser:
     """Create a parser, optionally with a gallery of enrolled generators; exit if the gallery cannot be read."""
     from edgeparse.parser import Parser
 
     try:
-        return Parser(bundle=bundle, backend=backend, windows=windows, gallery=gallery)
+        return Parser(bundle=bundle, backend=backend, windows=windows, gallery=gallery, evidence=evidence, trust=trust)
     except GalleryError as error:
         fail(str(error), EXIT_SETUP)
 

@@ -54,3 +54,11 @@ def examples(*lines: str) -> Callable[[Callable[..., None]], Callable[..., None]
         return function
 
     return add
+
+
+trust_option = click.option(
+    "--trust",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Trust the certificates in this PEM file when content credentials are verified.",
+)

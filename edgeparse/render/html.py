@@ -98,6 +98,7 @@ class Entry:
     spectrum: str | None
     ranges: tuple[Range, ...]
     choices: tuple[tuple[str, Choice], ...]
+    evidence: tuple[str, ...]
 
 
 class HtmlReport:
@@ -124,7 +125,8 @@ class HtmlReport:
         """Add an image; `inspection` is None if the image could not be read."""
         number = len(self._entries) + 1
         if inspection is None:
-            self._entries.append(Entry(number, report, None, None, None, (), (), None, (), ()))
+            said = tuple(phrases.evidence_lines(report))
+            self._entries.append(Entry(number, report, None, None, None, (), (), None, (), (), said))
             return
         fingerprints = inspection.fingerprint
         architecture = report.architecture or {}
@@ -147,6 +149,7 @@ class HtmlReport:
                     if isinstance(answer := architecture.get(parameter.name), Interval)
                 ),
                 choices=tuple((name, answer) for name, answer in architecture.items() if isinstance(answer, Choice)),
+                evidence=tuple(phrases.evidence_lines(report)),
             )
         )
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeparse.manifest import Calibration
-from edgeparse.provenance.phrases import conclusion, signal_line
 from edgeparse.render import phrases
 from edgeparse.video.report import FrameAnswer, VideoReport
 
@@ -83,12 +82,5 @@ def clip_entry(
         frames[len(frames) // 2].thumbnail,
         frames,
         None if longest is None else (longest.start / length, longest.end / length),
-        tuple(_evidence(report)),
+        tuple(phrases.evidence_lines(report)),
     )
-
-
-def _evidence(report: VideoReport) -> Iterator[str]:
-    if report.evidence is not None:
-        yield from map(signal_line, report.evidence.signals)
-    if report.conclusion is not None and report.conclusion.basis != "pixels":
-        yield conclusion(report.conclusion)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from edgeparse.provenance.phrases import conclusion, declared, signal_line
 
 if TYPE_CHECKING:
     from edgeparse.bundle import Bundle
@@ -76,3 +79,20 @@ def clock(seconds: float) -> str:
 def printable(text: str) -> str:
     """Replace control characters, which could control a terminal, with U+FFFD."""
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
+def evidence_summary(report: Report | VideoReport) -> Iterator[str]:
+    """Yield what the file declares, the conclusion that rests on it, and contradictions; nothing without evidence."""
+    if report.evidence is not None and report.evidence.signals:
+        yield declared(report.evidence)
+    if report.conclusion is not None and report.conclusion.basis != "pixels":
+        yield f"Conclusion: {conclusion(report.conclusion)}"
+    if report.conclusion is not None:
+        yield from (f"Contradiction: {clash}" for clash in report.conclusion.contradictions)
+
+
+def evidence_lines(report: Report | VideoReport) -> Iterator[str]:
+    """Yield one line per signal, and then the conclusion and contradictions; nothing without evidence."""
+    if report.evidence is not None and report.evidence.signals:
+        yield from map(signal_line, report.evidence.signals)
+        yield from list(evidence_summary(report))[1:]

@@ -16,8 +16,7 @@ from rich.text import Text
 
 from edgeparse.compare import Comparison, Pair
 from edgeparse.errors import EdgeparseError
-from edgeparse.provenance.phrases import conclusion, signal_line
-from edgeparse.render.phrases import VERDICTS, clock, count, model_parsing_hint, printable
+from edgeparse.render.phrases import VERDICTS, clock, count, evidence_summary, model_parsing_hint, printable
 from edgeparse.report import GeneratorAnswer, Interval, Report
 from edgeparse.video.report import VideoReport
 
@@ -73,7 +72,8 @@ def report_panel(report: Report, parser: Parser, explain: bool = False, width: i
     image, timing = report.image, report.timing_ms
     foot = f"{image.width}x{image.height} {image.format or 'array'}, {report.windows} windows, {report.backend}, {report.bundle}"
     foot += f", {timing.total:.0f} ms" if timing else ""
-    return _panel(report, [*_details(report, parser, explain), _text(foot, style="dim")], width)
+    parts: list[RenderableType] = [*map(_text, evidence_summary(report)), *_details(report, parser, explain)]
+    return _panel(report, [*parts, _text(foot, style="dim")], width)
 
 
 def clip_panel(report: VideoReport, parser: Parser, explain: bool = False, width: int = 80) -> Panel:
@@ -89,10 +89,7 @@ def clip_panel(report: VideoReport, parser: Parser, explain: bool = False, width
                 f"{stretch.frames} frames"
             )
         )
-    if report.evidence is not None and report.evidence.signals:
-        parts += [_text(signal_line(signal)) for signal in report.evidence.signals]
-    if report.conclusion is not None and report.conclusion.basis != "pixels":
-        parts.append(_text(conclusion(report.conclusion), style="bold"))
+    parts += map(_text, evidence_summary(report))
     strip = Text("frames  ")
     for frame in report.frames:
         strip.append(_MARKS[frame.verdict or "inconclusive"], _COLOURS[frame.verdict or "inconclusive"])
@@ -112,7 +109,8 @@ def _failed(report: Report | VideoReport, width: int) -> Panel:
     title, above = _title(report, width)
     failure = report.error
     text = _text(f"{failure.kind}: {failure.message}" if failure else "no answer", style="red")
-    return Panel(Group(*above, text), title=title, title_align="left", border_style="red")
+    parts = [text, *map(_text, evidence_summary(report))]
+    return Panel(Group(*above, *parts), title=title, title_align="left", border_style="red")
 
 
 def _panel(report: Report | VideoReport, parts: list[RenderableType], width: int) -> Panel:
