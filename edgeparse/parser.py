@@ -6,7 +6,7 @@ import operator
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +19,11 @@ from edgeparse.backends.base import Backend, Shaped, Timed
 from edgeparse.backends.select import create
 from edgeparse.bundle import Bundle, open_bundle
 from edgeparse.compare import Comparison, compare
+from edgeparse.content import photographic
 from edgeparse.errors import BundleError, ImageError
 from edgeparse.gallery import Gallery, identify
 from edgeparse.gallery_store import GalleryStore
-from edgeparse.report import Failure, GeneratorAnswer, ImageInfo, Report, Timing, Verdict
+from edgeparse.report import Failure, GeneratorAnswer, ImageInfo, Reason, Report, Timing, Verdict
 from edgeparse.windows import GRID, TimeBudget, Windows, frame
 
 if TYPE_CHECKING:
@@ -270,9 +271,10 @@ class Parser:
         else:
             outputs = self._backend.run(windows.pixels, names)
         timer.lap("network")
-        prediction = postprocess.aggregate(outputs, self._bundle, self.backend, candidates)
-        camera = prediction.verdict == "camera"
-        generator = None if camera else prediction.generator or self._identify(prediction.embedding, candidates)
+        prediction, reason = self._predict(windows, outputs, candidates)
+        # Neither a camera photo nor an image without content has a generator to describe.
+        silent = prediction.verdict == "camera" or reason is not None
+        generator = None if silent else prediction.generator or self._identify(prediction.embedding, candidates)
         timer.lap("postprocess")
         if self._budget is not None:
             after_decode = spent["windows"] + spent["network"] + spent["postprocess"]
@@ -285,9 +287,10 @@ class Parser:
             verdict=prediction.verdict,
             probability_generated=prediction.probability_generated,
             generator=generator,
-            family=None if camera else prediction.family,
-            architecture=None if camera else prediction.architecture,
-            losses=None if camera else prediction.losses,
+            reason=reason,
+            family=None if silent else prediction.family,
+            architecture=None if silent else prediction.architecture,
+            losses=None if silent else prediction.losses,
             windows=len(windows.pixels),
             backend=self.backend,
             bundle=self._bundle.label,
@@ -297,6 +300,19 @@ class Parser:
         )
         spent.update(transfers)
         return _Analysis(report, picture, windows.corners, outputs, prediction.embedding)
+
+    def _predict(
+        self, windows: Windows, outputs: postprocess.Outputs, candidates: int
+    ) -> tuple[postprocess.Prediction, Reason | None]:
+        """Aggregate the windows with photographic content; without any, the verdict is inconclusive for that reason."""
+        whole = self._bundle.framing == "resize" or self._bundle.calibration is None
+        kept = None if whole else photographic(windows.pixels)
+        if kept is not None and kept.any() and not kept.all():
+            outputs = {name: values[kept] for name, values in outputs.items()}
+        prediction = postprocess.aggregate(outputs, self._bundle, self.backend, candidates)
+        if kept is None or kept.any() or prediction.verdict is None:
+            return prediction, None
+        return replace(prediction, verdict="inconclusive", probability_generated=None), "no photographic content"
 
     def parse_many(self, sources: Iterable[Source]) -> Iterator[Report]:
         """Analyse images in order. An image that cannot be read yields a report with `status` "error".
@@ -319,6 +335,7 @@ class Parser:
             image=None,
             verdict=None,
             probability_generated=None,
+            reason=None,
             generator=None,
             family=None,
             architecture=None,

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from edgeparse.provenance import Conclusion, Evidence
 
 Verdict = Literal["camera", "generated", "inconclusive"]
+# Why a verdict is inconclusive without a probability.
+Reason = Literal["no photographic content"]
 
 SCHEMA = 2
 
@@ -103,6 +105,9 @@ class Report:
     The pixels alone decide `verdict` and `probability_generated`. `evidence` is what the file says about its origin, or None if it
     was not read. `conclusion` reads both together by the rules in docs/provenance.md.
 
+    An image without photographic content (flat, text, charts, noise) is "inconclusive" with a `reason`, without a probability and without
+    answers about a generator.
+
     If `status` is "error", `error` is set and all answers of the network are None; a file that cannot be decoded may still have
     evidence. If the verdict is "camera", the answers about a
     generator are None. Answers that the bundle has no output for are None; so is the family, and parameters and losses are
@@ -115,6 +120,7 @@ class Report:
     image: ImageInfo | None
     verdict: Verdict | None
     probability_generated: float | None
+    reason: Reason | None
     generator: GeneratorAnswer | None
     family: FamilyAnswer | None
     architecture: dict[str, Interval | Choice] | None

@@ -41,6 +41,8 @@ LIMITS = (
 
 def reason(report: Report | VideoReport, calibration: Calibration) -> str:
     """Explain the verdict by comparing the probability with the two thresholds."""
+    if report.reason is not None:
+        return f"The image has {report.reason}: nothing that a camera or a generator would leave traces in."
     low, high = f"{calibration.camera:.2f}", f"{calibration.generated:.2f}"
     if report.verdict == "camera":
         return f'The probability is below {low}, the limit for "camera".'

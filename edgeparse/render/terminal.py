@@ -134,6 +134,8 @@ def _title(report: Report | VideoReport, width: int) -> tuple[Text, list[Rendera
 
 def _details(report: Report | VideoReport, parser: Parser, explain: bool) -> list[RenderableType]:
     """Return what follows the verdict: the answers about the generator."""
+    if isinstance(report, Report) and report.reason is not None:
+        return [_text(report.reason)]
     parts: list[RenderableType] = []
     if report.verdict in ("inconclusive", None):
         parts.append(Text("If a generator made it:", style="dim"))

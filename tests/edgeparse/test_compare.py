@@ -33,7 +33,7 @@ SAME = SameGenerator(scale=10.0, bias=-5.0, threshold=0.7)
 
 def report(source: str, verdict: str | None = "generated", error: Failure | None = None) -> Report:
     status = "error" if error else "ok"
-    return Report(source, status, error, None, verdict, 0.9, *[None] * 5, "fake", "toy-1", None)  # type: ignore[arg-type]
+    return Report(source, status, error, None, verdict, 0.9, *[None] * 6, "fake", "toy-1", None)  # type: ignore[arg-type]
 
 
 def at(*degrees: float) -> list[np.ndarray | None]:
