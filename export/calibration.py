@@ -232,7 +232,7 @@ def fit_enrolled(predictions: Predictions, gallery: Gallery) -> dict[str, float]
     """
     near = [
         draw.impostors.similarity[:, draw.names >= 0].max(1) - COHORT_WEIGHT * draw.impostors.cohort_similarity
-        for draw in enrolment_draws(predictions, gallery, ENROLLED[0])
+        for draw in enrolment_draws(predictions, gallery, ENROLLED)
     ]
     if not near:
         return {}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +15,8 @@ from training import metrics
 from training.data.dataset import Collection, Sample
 from training.evaluate.predict import Predictions, first_pictures
 
-# Pictures that enrol a generator. Each zoo generator has fifty test pictures, and some have to be left as queries.
-ENROLLED = (10, 25)
-# With this many, a zoo generator is enrolled with pictures of training photos, and all test pictures are queries.
-MANY = 50
+# Pictures that enrol a generator.
+ENROLLED = 10
 # Bootstrap resamples for each enrolment draw.
 RESAMPLES = 10
 # Pictures of each generator of the cohort; five times as many changed nothing (docs/research-notes.md).
@@ -100,7 +97,6 @@ def sample_pairs(
     seed: int = 0,
     count: int = 20_000,
     generators: np.ndarray | None = None,
-    kinds: Mapping[int, str] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sample pairs of pictures, half of them made by one generator.
 
@@ -111,8 +107,6 @@ def sample_pairs(
         seed: of the random draw.
         count: number of pairs.
         generators: sources to sample from, with repetition; all of them by default.
-        kinds: kind of each source; the two generators of a pair are then of one kind, and a generator that is alone
-            in its kind is left out.
 
     Returns:
         Cosine similarity float32[count], and whether one generator made both, bool[count]. Both are empty if fewer
@@ -122,17 +116,13 @@ def sample_pairs(
     sources = np.unique(predictions.source)
     rows = {int(i): members for i in sources if len(members := predictions.rows_of([i])) > 1}
     drawn = np.array([i for i in (sources if generators is None else generators) if i in rows])
-    kind = {i: kinds[i] if kinds else "" for i in rows}
-    kind_sizes = Counter(kind[i] for i in np.unique(drawn))
-    drawn = np.array([i for i in drawn if kind_sizes[kind[i]] > 1])
-    if not len(drawn):
+    if len(np.unique(drawn)) < 2:
         return np.empty(0, np.float32), np.empty(0, bool)
     truth = np.arange(count) % 2 == 0
-    drawn_kinds = np.array([kind[i] for i in drawn])
     left = rng.integers(len(drawn), size=count)
     # Redrawn until the two differ: `generators` may name a generator twice.
     right = left.copy()
-    while (invalid := ((drawn[right] == drawn[left]) | (drawn_kinds[right] != drawn_kinds[left])) & ~truth).any():
+    while (invalid := (drawn[right] == drawn[left]) & ~truth).any():
         right[invalid] = rng.integers(len(drawn), size=int(invalid.sum()))
     order = np.argsort(predictions.source, kind="stable")
     sources, starts, sizes = np.unique(predictions.source[order], return_index=True, return_counts=True)
@@ -145,7 +135,7 @@ def sample_pairs(
 
 
 def same_generator_metrics(
-    predictions: Predictions, same: SameGenerator | None = None, seed: int = 0, kinds: Mapping[int, str] | None = None
+    predictions: Predictions, same: SameGenerator | None = None, seed: int = 0
 ) -> dict[str, object] | None:
     """Return how well pairs of one generator and pairs of two are told apart, by one picture each.
 
@@ -153,12 +143,11 @@ def same_generator_metrics(
         predictions: the pictures.
         same: the bundle's calibration for pairs; without it only the AUC is returned.
         seed: of the random draws.
-        kinds: see `sample_pairs`.
 
     Returns:
         None if there are no two generators with two pictures each.
     """
-    score, truth = sample_pairs(predictions, seed, kinds=kinds)
+    score, truth = sample_pairs(predictions, seed)
     if not len(score):
         return None
 
@@ -168,7 +157,7 @@ def same_generator_metrics(
 
     names = np.unique(predictions.source)
     rng = np.random.default_rng(seed)
-    resampled = [sample_pairs(predictions, draw, 2000, rng.choice(names, len(names)), kinds) for draw in range(200)]
+    resampled = [sample_pairs(predictions, draw, 2000, rng.choice(names, len(names))) for draw in range(200)]
     resampled = [pairs for pairs in resampled if len(pairs[0])]
     found: dict[str, object] = {
         "auc": metrics.auc(score[~truth], score[truth]),
@@ -240,7 +229,6 @@ def enrolment_draws(
     gallery: Gallery,
     pictures: int,
     *,
-    others: Predictions | None = None,
     known: int = 20,
     draws: int = 20,
     seed: int = 0,
@@ -254,7 +242,6 @@ def enrolment_draws(
         predictions: the pictures.
         gallery: the bundle's gallery.
         pictures: number of pictures that enrol a generator.
-        others: pictures of the same generators to enrol them with; all of `predictions` are then queries.
         known: number of names.
         draws: number of draws.
         seed: of the random draws.
@@ -262,22 +249,20 @@ def enrolment_draws(
     rng = np.random.default_rng(seed)
     vectors = predictions.embeddings()
     rows = {i: predictions.rows_of([i]) for i in np.unique(predictions.source)}
-    stock = rows if others is None else {i: others.rows_of([i]) for i in rows}
-    usable = [i for i in rows if len(stock[i]) >= pictures + (others is None)]
+    usable = [i for i in rows if len(rows[i]) > pictures]
     if len(usable) < 3:
         return
     enrolled = min(known, 2 * len(usable) // 3)
     own = min(known - enrolled, len(gallery.names))
-    enrolling = vectors if others is None else others.embeddings()
     for _ in range(draws):
         order = rng.permutation(usable)
-        members = {i: rng.permutation(stock[i]) for i in order[:enrolled]}
+        members = {i: rng.permutation(rows[i]) for i in order[:enrolled]}
         own_vectors = (
             gallery.vectors[rng.choice(len(gallery.names), own, replace=False)] if own else gallery.vectors[:0]
         )
-        new_vectors = np.stack([centroid(enrolling[drawn[:pictures]]) for drawn in members.values()])
+        new_vectors = np.stack([centroid(vectors[drawn[:pictures]]) for drawn in members.values()])
         centres = np.concatenate([new_vectors, own_vectors.reshape(-1, new_vectors.shape[1])])
-        queries = np.concatenate([drawn[pictures:] if others is None else rows[i] for i, drawn in members.items()])
+        queries = np.concatenate([drawn[pictures:] for drawn in members.values()])
         impostors = np.concatenate([rows[i] for i in order[enrolled:]])
         yield EnrolmentDraw(
             predictions.source[queries],
@@ -293,7 +278,6 @@ def enrolment_metrics(
     gallery: Gallery,
     calibration: Calibration,
     pictures: int,
-    others: Predictions | None = None,
 ) -> dict[str, Any] | None:
     """Return how well enrolled generators are named, as means over `enrolment_draws`.
 
@@ -305,7 +289,7 @@ def enrolment_metrics(
     """
     found, resampled, names = [], [], np.empty(0)
     rng = np.random.default_rng(0)
-    for draw in enrolment_draws(predictions, gallery, pictures, others=others):
+    for draw in enrolment_draws(predictions, gallery, pictures):
         names = draw.names
         query, impostor = (s.margin(names >= 0, calibration) for s in (draw.queries, draw.impostors))
         near, far = query.max(1), impostor.max(1)

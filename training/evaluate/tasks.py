@@ -151,7 +151,7 @@ def evaluate(
         found |= _attribution(gallery, queries, single, collection, bundle.calibration)
     found |= {
         "same_generator": same_generator_metrics(single, bundle.same),
-        "enrolment": enrolment_metrics(single, gallery, bundle.calibration, ENROLLED[0]),
+        "enrolment": enrolment_metrics(single, gallery, bundle.calibration, ENROLLED),
         "parsing": public_parsing_metrics(single, gallery, collection),
     }
     if collection.select(split=split, camera=False, zoo=True, source_split=split):
@@ -204,7 +204,7 @@ def _zoo(
     return {
         "detection": detection_metrics(crops, generated, collection, bundle.calibration),
         "same_generator": same_generator_metrics(compared, bundle.same),
-        "enrolment": enrolment_metrics(compared, gallery, bundle.calibration, ENROLLED[0]),
+        "enrolment": enrolment_metrics(compared, gallery, bundle.calibration, ENROLLED),
         "parsing": parsing_metrics(generated, collection, bundle),
     }
 

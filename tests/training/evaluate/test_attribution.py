@@ -19,10 +19,8 @@ from export.calibration import (
 from tests.training.evaluate.synthetic_predictions import DIMENSION, gallery, naming_from, predictions
 from training.data.dataset import Collection, Generator
 from training.evaluate.attribution import (
-    MANY,
     attribution_metrics,
     centroids,
-    enrolment_draws,
     enrolment_metrics,
     same_generator_metrics,
     sample_pairs,
@@ -37,22 +35,6 @@ def test_pairs_are_balanced_over_generators() -> None:
     assert truth.mean() == 0.5
     assert np.abs(score).max() <= 1 + 1e-5
     assert score[truth].min() > score[~truth].max()
-
-
-def test_pairs_of_one_kind_are_hard() -> None:
-    kinds = {0: "gan", 1: "gan", 2: "vae", 3: "vae", 4: "alone"}
-    made = predictions(5, 10, 0.0)
-    # Traces depend on the kind only, so two generators of a kind are indistinguishable.
-    ways = {kind: np.eye(DIMENSION, dtype=np.float32)[i] for i, kind in enumerate(("gan", "vae", "alone"))}
-    alike = Predictions({"embedding": np.stack([ways[kinds[int(i)]] for i in made.source])}, made.source)
-    assert same_generator_metrics(alike, kinds=kinds)["auc"] == 0.5  # type: ignore[index]
-    assert same_generator_metrics(alike)["auc"] > 0.8  # type: ignore[index, operator]
-    score, truth = sample_pairs(alike, kinds=kinds)
-    assert len(score) == 20_000
-    assert (truth.mean(), score.min()) == (0.5, 1)
-    # No generator is left that has another one of its kind.
-    assert not len(sample_pairs(alike, generators=np.array([0, 2, 2, 4]), kinds=kinds)[0])
-    assert same_generator_metrics(alike, kinds=dict.fromkeys(range(5), "") | {0: "a", 1: "b", 2: "c", 3: "d"}) is None
 
 
 def test_metrics_lie_in_their_intervals() -> None:
@@ -167,29 +149,6 @@ def test_more_enrolled_pictures_improve_accuracy() -> None:
     assert few is not None
     assert many is not None
     assert many["accuracy"] > few["accuracy"] + 0.05
-
-
-def test_enrolling_with_other_pictures_queries_all_of_them() -> None:
-    every = predictions(24, 10 + MANY, 0.8)
-    first = np.concatenate([every.rows_of([i])[:10] for i in range(24)])
-    made, others, short = (
-        Predictions({name: value[rows] for name, value in every.values.items()}, every.source[rows])
-        for rest in [np.setdiff1d(np.arange(len(every.source)), first)]
-        for rows in (first, rest, np.setdiff1d(rest, [every.rows_of([i])[-1] for i in range(24)]))
-    )
-    draws = list(enrolment_draws(made, gallery(10), MANY, others=others, draws=2))
-    assert len(draws) == 2
-    assert all(np.array_equal(np.bincount(draw.query_source)[draw.names[:16]], np.full(16, 10)) for draw in draws)
-    # A generator that was enrolled with another one's pictures is not recognised.
-    strange = Predictions(others.values, (others.source + 1) % 24)
-    found, lost = (
-        enrolment_metrics(made, gallery(10), naming_from(0.5), MANY, others=each) for each in (others, strange)
-    )
-    assert found is not None
-    assert lost is not None
-    assert found["accuracy"] > 0.9
-    assert lost["accuracy"] < 0.1
-    assert enrolment_metrics(made, gallery(10), naming_from(0.5), MANY, others=short) is None
 
 
 def test_enrolment_needs_three_generators_with_spare_pictures() -> None:
