@@ -55,6 +55,24 @@ def _targets(measured: Measured) -> Iterator[str]:
     )
 
 
+def _left_out(measured: Measured) -> Iterator[str]:
+    if measured.left_out is None:
+        return
+    yield "## Detection of default-18 on left-out owners"
+    yield (
+        "default-18 is older than the targets, and only its detection was measured on owners that no training saw: the validation "
+        "fold, `python -m training left-out`. It does not detect there. The next bundle is trained on the picture sets of the model card."
+    )
+    yield table(
+        ("condition", "AUC", "95%", "generated pictures found at 1% accused photos"),
+        [
+            (condition, f"{found['auc']:.3f}", interval(found["interval"]), percent(found["recall_at_1_percent"]))
+            for condition, found in measured.left_out.items()
+            if isinstance(found, dict) and "auc" in found
+        ],
+    )
+
+
 def _misses(measured: Measured) -> Iterator[str]:
     if measured.evaluation is None:
         return
@@ -115,10 +133,11 @@ def _limits(measured: Measured) -> Iterator[str]:
             "redistributed. Its photos are crops that training may have seen, since no photo of the test fold is free. Use "
             "`python -m training testset check BUNDLE` to find regressions of more than a point, and for nothing else."
         )
-    yield (
-        "**Selection.** All choices were made on the validation fold. The test fold was evaluated once for this bundle. "
-        "[Research notes](research-notes.md) say what was tried."
-    )
+    if measured.evaluation is not None:
+        yield (
+            "**Selection.** All choices were made on the validation fold. The test fold was evaluated once for this bundle. "
+            "[Research notes](research-notes.md) say what was tried."
+        )
 
 
 def render(measured: Measured) -> str:
@@ -129,7 +148,7 @@ def render(measured: Measured) -> str:
         f"Bundle {measured.bundle.label}, {measured.bundle.default_variant}. The [model card](../MODEL_CARD.md) describes training "
         "data and figures by condition.",
     ]
-    parts = (_targets, _misses, _source_curve, _limits)
+    parts = (_targets, _left_out, _misses, _source_curve, _limits)
     blocks = [
         *head,
         *(b for part in parts for b in part(measured)),

@@ -37,6 +37,7 @@ class Measured:
         sets: rows of `sources.csv`.
         multiply_accumulates: of one window.
         window_ms: median milliseconds of one window on a CPU.
+        left_out: detection of default-18 on the validation fold, until the shipped bundle has an evaluation.
     """
 
     bundle: Bundle
@@ -49,6 +50,7 @@ class Measured:
     sets: list[picture_sets.Row]
     multiply_accumulates: int
     window_ms: float | None
+    left_out: Result | None = None
 
     @staticmethod
     def read(folder: Path | None = None) -> Measured:
@@ -75,6 +77,7 @@ class Measured:
             source_curve=read_result("source_curve"),
             sets=picture_sets.read_sets(),
             multiply_accumulates=multiply_accumulates(bundle.model("fp32")),
+            left_out=read_result("left_out_default") if results["default"] is None else None,
             window_ms=window_ms((ROOT / "benchmarks" / "results").glob("*.json"), bundle.sha256),
         )
 
