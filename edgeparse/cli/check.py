@@ -81,7 +81,11 @@ PAGE_SUFFIXES = (".html", ".htm")
     help="Write the fingerprint of a single image to this PNG or .npy file.",
 )
 @click.option("--show", "shown", is_flag=True, help="Show part of each fingerprint in the terminal.")
-@click.option("--explain", is_flag=True, help=f"List the {EXPLAINED} nearest known generators with their thresholds.")
+@click.option(
+    "--explain",
+    is_flag=True,
+    help=f"Show architecture and losses, and the {EXPLAINED} nearest known generators with their thresholds.",
+)
 @click.option(
     "--frames",
     type=click.IntRange(1, 256),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -73,7 +73,7 @@ def report_panel(report: Report, parser: Parser, explain: bool = False, width: i
     foot = f"{image.width}x{image.height} {image.format or 'array'}, {report.windows} windows, {report.backend}, {report.bundle}"
     foot += f", {timing.total:.0f} ms" if timing else ""
     parts: list[RenderableType] = [*map(_text, evidence_summary(report)), *_details(report, parser, explain)]
-    return _panel(report, [*parts, _text(foot, style="dim")], width)
+    return _panel(report, [*parts, *_foot(foot, parser.bundle)], width)
 
 
 def clip_panel(report: VideoReport, parser: Parser, explain: bool = False, width: int = 80) -> Panel:
@@ -101,7 +101,16 @@ def clip_panel(report: VideoReport, parser: Parser, explain: bool = False, width
     )
     foot += "" if clip.complete else ", part of the clip was not analysed"
     foot += f", {timing.total / 1000:.1f} s" if timing else ""
-    return _panel(report, [*parts, _text(foot, style="dim")], width)
+    return _panel(report, [*parts, *_foot(foot, parser.bundle)], width)
+
+
+def _foot(facts: str, bundle: Bundle) -> list[RenderableType]:
+    """Return dim lines with facts of the analysis, and with the thresholds of the verdict."""
+    lines: list[RenderableType] = [_text(facts, style="dim")]
+    if (calibration := bundle.calibration) is not None:
+        limits = f"camera below {calibration.camera:.2f}, generated from {calibration.generated:.2f}"
+        lines.append(Text(limits, style="dim"))
+    return lines
 
 
 def _failed(report: Report | VideoReport, width: int) -> Panel:
@@ -133,9 +142,11 @@ def _title(report: Report | VideoReport, width: int) -> tuple[Text, list[Rendera
 
 
 def _details(report: Report | VideoReport, parser: Parser, explain: bool) -> list[RenderableType]:
-    """Return what follows the verdict: the answers about the generator."""
+    """Return what follows the verdict: one or two lines about the generator, or all answers with `explain`."""
     if isinstance(report, Report) and report.reason is not None:
         return [_text(report.reason)]
+    if not explain:
+        return [_text(line) for line in _brief(report)]
     parts: list[RenderableType] = []
     if report.verdict in ("inconclusive", None):
         parts.append(Text("If a generator made it:", style="dim"))
@@ -143,11 +154,19 @@ def _details(report: Report | VideoReport, parser: Parser, explain: bool) -> lis
         parts.append(_answers(report, parser.bundle))
     if (report.family or report.architecture or report.losses) and (hint := model_parsing_hint(parser.bundle)):
         parts.append(_text(hint, style="dim"))
-    if explain:
-        parts.append(
-            _distances(report.generator, parser) if report.generator else Text(_no_distances(report), style="dim")
-        )
+    parts.append(_distances(report.generator, parser) if report.generator else Text(_no_distances(report), style="dim"))
     return parts
+
+
+def _brief(report: Report | VideoReport) -> Iterator[str]:
+    """Yield the nearest known generator and, for generated images, the family."""
+    if report.generator is not None:
+        best = report.generator.candidates[0]
+        name = report.generator.name or "unknown"
+        yield f"generator: {name}, nearest known {best.name} ({best.score:.2f}, named from {best.threshold:.2f})"
+    if report.verdict == "generated" and report.family is not None:
+        probability = report.family.probabilities[report.family.name]
+        yield f"family: {report.family.name} ({probability:.2f}); --explain shows architecture and losses"
 
 
 def _end(text: Text, room: int) -> Text:

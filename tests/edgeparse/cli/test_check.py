@@ -207,7 +207,7 @@ def test_camera_verdicts_and_model_parsing_are_explained(bundle_copy: Path, monk
     done = run("check", "--explain", "--bundle", bundle_copy, sample_files()[0])
     assert "the image looks like a camera photo" in done.stdout
     comparing(bundle_copy, reported=True)
-    assert "a hint at best" in run("check", "--bundle", bundle_copy, sample_files()[0]).stdout
+    assert "a hint at best" in run("check", "--explain", "--bundle", bundle_copy, sample_files()[0]).stdout
 
 
 def test_lines_of_json_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +246,7 @@ def test_names_that_a_bundle_gives_are_no_markup(bundle_copy: Path) -> None:
         fields["labels"]["losses"] = [loss | {"name": f"[/x]{loss['name']}"} for loss in fields["labels"]["losses"]]
 
     edit_manifest(bundle_copy, change)
-    done = run("check", "--bundle", bundle_copy, sample_files()[0])
+    done = run("check", "--explain", "--bundle", bundle_copy, sample_files()[0])
     assert done.exit_code == 0, done.output
     assert "[red]" in done.stdout
 
@@ -260,7 +260,7 @@ def test_losses_are_said_from_their_own_thresholds(bundle_copy: Path, monkeypatc
 
     edit_manifest(bundle_copy, change)
     monkeypatch.setenv("COLUMNS", "400")
-    done = run("check", "--bundle", bundle_copy, SAMPLES / "generated-zoo-autoencoder.jpg")
+    done = run("check", "--explain", "--bundle", bundle_copy, SAMPLES / "generated-zoo-autoencoder.jpg")
     names = [loss.name for loss in open_bundle(bundle_copy).losses]
     (said,) = (line for line in done.stdout.splitlines() if " losses " in line)
     assert all((name in said) == (i % 2 == 0) for i, name in enumerate(names))
@@ -324,3 +324,12 @@ def test_as_a_process_in_a_pipe() -> None:
     assert done.returncode == 0
     assert done.stderr == b""
     jsonschema.validate([json.loads(line) for line in done.stdout.splitlines()], SCHEMA)
+
+
+def test_a_picture_takes_at_most_six_lines() -> None:
+    done = run("check", "-r", SAMPLES)
+    panels = done.stdout.split("╭")[1:]
+    assert len(panels) == len(sample_files())
+    for panel in panels:
+        assert panel.count("│\n") <= 6
+        assert "generated from 0." in panel
