@@ -147,6 +147,10 @@ class GalleryStore:
                 f"the embeddings of {name} must have unit length; pass them as Parser.embed returns them"
             )
 
+        # Refused before the lock, so that nothing is created; checked again under the lock.
+        if (count := len(_merge(self._read().vectors.get(name), vectors))) < MIN_PICTURES:
+            raise GalleryError(_too_few(name, count))
+
         def change(content: _Content) -> None:
             old = content.vectors.get(name)
             merged = _merge(old, vectors)

@@ -261,6 +261,10 @@ def _from_path(path: Path) -> bytes:
         with path.open("rb") as file:
             return _from_file(file)
     except FileNotFoundError as error:
+        # pathlib joins the two slashes of a URL.
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", name):
+            message = f"{name} is a URL, and edgeparse does not use the network; download it and pass the bytes"
+            raise ImageError("not_found", message) from error
         raise ImageError("not_found", f"there is no file {name}") from error
     except OSError as error:
         raise ImageError("unreadable", f"{name} cannot be opened: {error.strerror or error}") from error
@@ -311,13 +315,40 @@ def _decode(data: bytes) -> Picture:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (UnidentifiedImageError, KeyError) as error:  # KeyError: this Pillow lacks the format
-        raise ImageError(
-            "not_an_image", f"the {len(data)} bytes are not in a supported image format: {', '.join(FORMATS)}"
-        ) from error
+        raise ImageError("not_an_image", _what_instead(data)) from error
     except Exception as error:
         raise _decoder_error(error, "the image's header is damaged") from error
     with image:
         return _from_pil(image)
+
+
+# First bytes of files that people take for images, and what to do about them.
+_OTHER_FILES = (
+    (b"version https://git-lfs", "a Git LFS pointer; run `git lfs pull`"),
+    (b"%PDF", "a PDF document; export its images"),
+    (b"\xff\x0a", "a JPEG XL image; save it as PNG"),
+    (b"\x00\x00\x00\x0cJXL ", "a JPEG XL image; save it as PNG"),
+    (b"PK\x03\x04", "a ZIP archive; extract it"),
+    (b"<svg", "an SVG drawing; only photos and other raster images can be judged"),
+    (b"<!doctype html", "an HTML page, perhaps an error page of a download; fetch the image itself"),
+    (b"<html", "an HTML page, perhaps an error page of a download; fetch the image itself"),
+)
+_BRANDS = {
+    b"avif": "an AVIF image, which this Pillow cannot read; update Pillow",
+    b"heic": "a HEIC image; save it as JPEG or PNG",
+}
+_BRANDS |= dict.fromkeys((b"heix", b"mif1", b"msf1", b"heim"), _BRANDS[b"heic"])
+
+
+def _what_instead(data: bytes) -> str:
+    """Return what a file is that is no supported image, with a remedy if it is a known kind of file."""
+    head = data[:64].lstrip().lower()
+    for start, kind in _OTHER_FILES:
+        if data.startswith(start) or head.startswith(start):
+            return f"the file is {kind}"
+    if data[4:8] == b"ftyp" and (kind := _BRANDS.get(data[8:12], "")):
+        return f"the file is {kind}"
+    return f"the {len(data)} bytes are not in a supported image format: {', '.join(FORMATS)}"
 
 
 def _from_pil(image: Image.Image) -> Picture:

@@ -418,3 +418,9 @@ def test_an_enrolled_name_goes_before_the_bundles() -> None:
     nothing = Gallery.empty()
     for both, one in ((nothing.over(below), below), (above.over(nothing), above)):
         assert (both.names, both.vectors.tolist()) == (one.names, one.vectors.tolist())
+
+
+def test_a_refused_generator_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(GalleryError):
+        store(tmp_path / "gallery").add("a", pictures(1, MIN_PICTURES - 1))
+    assert not list(tmp_path.rglob("*"))

@@ -7,6 +7,7 @@ import gzip
 import io
 import os
 import pickle
+import re
 import struct
 import sys
 import warnings
@@ -387,3 +388,27 @@ def test_first_picture_of_a_phones_mpo_is_read() -> None:
 )
 def test_unsupported(source: object) -> None:
     assert error_kind(source) == "unsupported"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"<!DOCTYPE html><html></html>", "an HTML page"),
+        (b"\n  <html><body>404</body></html>", "an HTML page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "a Git LFS pointer; run `git lfs pull`"),
+        (b"\xff\x0a" + bytes(40), "a JPEG XL image"),
+        (b"\x00\x00\x00\x18ftypheic" + bytes(40), "a HEIC image"),
+        (b"%PDF-1.7 ", "a PDF document"),
+        (b"hello", "the 5 bytes are not in a supported image format"),
+    ],
+)
+def test_what_is_no_image_says_what_it_is(data: bytes, message: str) -> None:
+    with pytest.raises(ImageError, match=re.escape(message)) as caught:
+        images.read(data)
+    assert caught.value.kind == "not_an_image"
+
+
+def test_a_url_says_that_nothing_is_downloaded() -> None:
+    with pytest.raises(ImageError, match="is a URL, and edgeparse does not use the network") as caught:
+        images.read("https://example.org/picture.jpg")
+    assert caught.value.kind == "not_found"
