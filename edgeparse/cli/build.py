@@ -67,6 +67,7 @@ def build(
     """
     from edgeparse.backends.tensorrt.build import BuildConfig, build_engine
     from edgeparse.bundle import open_bundle
+    from edgeparse.errors import NoDeviceError
 
     try:
         batches = parse_batches(batch)
@@ -76,8 +77,15 @@ def build(
     config = BuildConfig(library, precision, batches, capabilities, workspace, dla)
     cache = EngineCache()
     with exit_on_error():
-        with _progress() as progress:
-            record, compiled = build_engine(open_bundle(bundle), config, cache, progress)
+        try:
+            with _progress() as progress:
+                record, compiled = build_engine(open_bundle(bundle), config, cache, progress)
+        except NoDeviceError as error:
+            if library != "tensorrt-rtx" or capabilities:
+                raise
+            raise NoDeviceError(
+                f"{error}; to compile for another machine's GPU, add --compute-capability sm86"
+            ) from error
         key = record.key
         state = f"compiled in {record.seconds:.1f} s" if compiled else "already in the cache"
         what = f"{key.library} {key.version}, {key.precision}, {key.gpu or ', '.join(key.capabilities)}"

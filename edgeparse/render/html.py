@@ -187,6 +187,7 @@ class HtmlReport:
         style, script = _read_template("report.css"), _read_template("report.js")
         return template.render(
             entries=self._entries,
+            ranked=sorted(self._entries, key=_suspicion, reverse=True),
             requested=requested or len(self._entries),
             bundle=self._bundle,
             calibration=self._calibration,
@@ -206,6 +207,12 @@ class HtmlReport:
             style_hash=_csp_hash(style),
             script_hash=_csp_hash(script),
         )
+
+
+def _suspicion(entry: Entry | ClipEntry) -> float:
+    """Return the probability of "generated"; images without one come last."""
+    probability = entry.report.probability_generated
+    return -1.0 if probability is None else probability
 
 
 def matrix_svg(result: Comparison) -> str:

@@ -247,7 +247,9 @@ def comparison_view(result: Comparison, bundle: Bundle) -> Group:
         for number, members in enumerate(result.groups or (), 1):
             what = "perhaps one generator" if len(members) > 1 else "alone"
             parts.append(Text(f"group {number} ({what}): {' '.join(str(i + 1) for i in members)}", style="bold"))
-        if len(names) <= MAX_MATRIX:
+        if all(picture.error for picture in result.pictures):
+            parts.append(Text("nothing to compare: no image could be read"))
+        elif len(names) <= MAX_MATRIX:
             parts.append(_matrix(result))
         else:
             parts.append(

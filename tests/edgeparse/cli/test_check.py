@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import weakref
@@ -21,6 +22,7 @@ from rich.console import Console
 import edgeparse
 from edgeparse.bundle import open_bundle
 from edgeparse.cli.main import main
+from edgeparse.errors import NoDeviceError
 from edgeparse.parser import Parser
 from edgeparse.render.terminal import report_panel
 from edgeparse.report import Candidate, Choice, FamilyAnswer, GeneratorAnswer, Report
@@ -333,3 +335,26 @@ def test_a_picture_takes_at_most_six_lines() -> None:
     for panel in panels:
         assert panel.count("│\n") <= 6
         assert "generated from 0." in panel
+
+
+def test_nothing_readable_is_not_compared() -> None:
+    done = run("compare", "/missing/1.png", "/missing/2.png", "/missing/3.png")
+    assert "nothing to compare: no image could be read" in done.stdout
+
+
+def test_the_page_lists_the_most_suspicious_first(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    run("check", "-r", SAMPLES, "--report", page)
+    listed = re.findall(r'data-probability="([-0-9.]+)"', page.read_text())
+    assert len(listed) == len(sample_files())
+    assert [float(p) for p in listed] == sorted(map(float, listed), reverse=True)
+
+
+def test_build_without_a_gpu_names_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build_engine(*_: object) -> None:
+        raise NoDeviceError("this machine has no NVIDIA driver")
+
+    monkeypatch.setattr("edgeparse.backends.tensorrt.build.build_engine", build_engine)
+    done = run("build", "--backend", "tensorrt-rtx")
+    assert done.exit_code == 3
+    assert "--compute-capability" in done.stderr
