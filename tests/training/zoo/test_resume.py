@@ -15,7 +15,7 @@ import pytest
 
 from edgeparse.bundle import default_folder
 from tests.conftest import ROOT
-from tests.training.test_pipeline import make_data
+from tests.training.public_data import write_data
 from training.zoo.description import describe
 from training.zoo.document import rendered
 from training.zoo.files import generator_files
@@ -69,7 +69,7 @@ def children(pid: int) -> list[int]:
 @pytest.mark.slow
 def test_killed_twice_ends_with_the_same_zoo(tmp_path: Path) -> None:
     data, whole, broken = tmp_path / "data", tmp_path / "whole", tmp_path / "broken"
-    make_data(data)
+    write_data(data)
     assert start(data, whole).wait() == 0
     for finished in (1, 3):
         build = start(data, broken)
