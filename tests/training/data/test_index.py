@@ -23,7 +23,7 @@ from training.data.index.load import collect, load
 from training.data.index.records import read
 from training.data.index.scan import scan
 from training.data.public_generators import LABELS
-from training.data.public_sets import FOLDS, TEST_FOLD
+from training.data.public_sets import FOLDS, TEST_FOLD, PublicPicture, folds_of, read_pictures, read_sets
 from training.data.sources import jpeg_of_file
 from training.labels import Labels
 from training.zoo.files import differences
@@ -53,6 +53,9 @@ ROWS = [
 @pytest.fixture(autouse=True)
 def owners_lie_where_their_names_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scanning, "folds_of", lambda _: {"trainer": FOLDS - 1, "tester": TEST_FOLD})
+
+
+PROCESSED = PublicPicture("generated/fsrcnn-x2/0.webp", read_sets()["fsrcnn-x2"], "fsrcnn-x2", jpeg=False)
 
 
 def make(folder: Path) -> tuple[Path, Path]:
@@ -288,3 +291,18 @@ def test_a_folder_without_one_set_of_crops_is_no_zoo(tmp_path: Path) -> None:
     shutil.copy(zoo / "photos-32.npz", zoo / "photos-64.npz")
     with pytest.raises(ValueError, match=r"must hold one photos-SIZE\.npz, got 2"):
         run_write(data, zoo, tmp_path / "index.jsonl")
+
+
+def test_folds_are_those_of_all_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restored pictures are not in the index, but the folds of owners depend on them too."""
+    data, zoo = make(tmp_path)
+    asked: list[int] = []
+
+    def folds(pictures: list[PublicPicture]) -> dict[str, int]:
+        asked.append(len(pictures))
+        return folds_of(pictures)
+
+    monkeypatch.setattr(scanning, "folds_of", folds)
+    monkeypatch.setattr(scanning, "read_pictures", lambda folder: [*read_pictures(folder), PROCESSED])
+    scan(data, zoo)
+    assert set(asked) == {len(read_pictures(data)) + 1}

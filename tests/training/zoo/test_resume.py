@@ -69,7 +69,7 @@ def children(pid: int) -> list[int]:
 @pytest.mark.slow
 def test_killed_twice_ends_with_the_same_zoo(tmp_path: Path) -> None:
     data, whole, broken = tmp_path / "data", tmp_path / "whole", tmp_path / "broken"
-    write_data(data, count=10)
+    write_data(data)
     assert start(data, whole).wait() == 0
     for finished in (1, 3):
         build = start(data, broken)

@@ -76,8 +76,10 @@ def _add_public(index: Index, folder: Path) -> None:
     Some pictures of training generators lie in `val` and `test`, for attribution among known generators. A picture made from a photo of
     another split is left out.
     """
-    pictures = [p for p in read_pictures(folder) if p.set.role in ("camera", "generated")]
-    folds, labels, known = folds_of(pictures), read_labels(folder), held_out(pictures)
+    everything = read_pictures(folder)
+    # Folds depend on all pictures.
+    folds, labels, known = folds_of(everything), read_labels(folder), held_out(everything)
+    pictures = [picture for picture in everything if picture.set.role in ("camera", "generated")]
     splits = {p.file: split_of_fold(folds[p.owner]) for p in pictures}
     entries = []
     for picture in pictures:
