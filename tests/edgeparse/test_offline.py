@@ -118,3 +118,13 @@ def test_packaged_apps_switch_telemetry_off_before_any_import() -> None:
     hooks = eval((folder / "rthooks.dat").read_text(), {})
     for name in hooks["onnxruntime"]:
         assert 'setdefault("ORT_DISABLE_TELEMETRY", "1")' in (folder / "rthooks" / name).read_text()
+
+
+@pytest.mark.parametrize("module", ["engines.triton", "export.fp16", "export.bias_correction"])
+def test_tools_switch_telemetry_off_first(module: str) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    code = f"import {module}, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "1"
