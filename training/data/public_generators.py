@@ -78,3 +78,73 @@ LABELS: dict[str, Labels] = {
         None,
     ),
 }
+
+_RRDB = {
+    "normalization": "none",
+    "block_nonlinearity": "leaky_relu",
+    "last_nonlinearity": "none",
+    "up_sampling": "nearest",
+    "down_sampling": "none",
+    "skip_connections": "yes",
+    "kernel_size": "3",
+}
+_STYLE = {
+    "last_nonlinearity": "tanh",
+    "block_nonlinearity": "relu",
+    "normalization": "instance",
+    "up_sampling": "transposed",
+}
+# Labels of every generator with this category and lineage (`public_sets.csv`) that has no others, from the published code of the last
+# stage.
+LINEAGES: dict[tuple[str, str], Labels] = {
+    **{
+        ("text_to_image", lineage): _LATENT_DIFFUSION
+        for lineage in ("kl_f8_4ch", "sdxl_kl_f8", "kl_f8_16ch", "kl_f8_32ch")
+    },
+    **{
+        ("text_to_image", lineage): Labels("diffusion", {}, {}, None)
+        for lineage in ("movq", "wan_vae_16ch", "paella_vqgan_f4")
+    },
+    ("super_resolution", "rrdb"): Labels("translation", {"parameters": 16_697_987}, _RRDB, None),
+    ("super_resolution", "dpsr"): Labels("translation", {}, {}, None),
+    ("translation", "hrfae"): Labels("translation", {}, {}, None),
+    ("stylisation", "cartoongan"): Labels("translation", {"parameters": 11_129_667}, _STYLE, None),
+    ("stylisation", "johnson_style"): Labels("translation", {}, _STYLE, None),
+    ("stylisation", "adain"): Labels(
+        "translation",
+        {},
+        {
+            "normalization": "none",
+            "block_nonlinearity": "relu",
+            "last_nonlinearity": "none",
+            "up_sampling": "nearest",
+            "kernel_size": "3",
+        },
+        None,
+    ),
+    ("gan", "stylegan2"): Labels(
+        "gan",
+        {},
+        {
+            "normalization": "none",
+            "block_nonlinearity": "leaky_relu",
+            "last_nonlinearity": "none",
+            "up_sampling": "transposed",
+        },
+        None,
+    ),
+    ("gan", "stylegan3"): Labels("gan", {}, {"normalization": "none", "block_nonlinearity": "leaky_relu"}, None),
+    ("gan", "r3gan"): Labels("gan", {}, {"normalization": "none", "block_nonlinearity": "leaky_relu"}, None),
+    ("gan", "biggan_deep"): Labels(
+        "gan",
+        {},
+        {
+            "normalization": "batch",
+            "block_nonlinearity": "relu",
+            "last_nonlinearity": "tanh",
+            "up_sampling": "nearest",
+            "skip_connections": "yes",
+        },
+        None,
+    ),
+}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from training.data.public_generators import LABELS
+from training.data.public_generators import LABELS, LINEAGES
+from training.data.public_sets import read_sets
 from training.labels import CONTINUOUS, DISCRETE, FAMILIES, LOSSES, Labels
 
 UNKNOWN = Labels(None, {}, {}, None)
@@ -17,7 +18,8 @@ def read_labels(folder: Path) -> dict[str, Labels]:
     Raises:
         ValueError: `labels.csv` has a family that is not a label.
     """
-    labels = dict(LABELS)
+    lineages = ((one.name, LINEAGES.get((one.category, one.lineage))) for one in read_sets().values())
+    labels = {name: known for name, known in lineages if known is not None} | LABELS
     file = folder / "labels.csv"
     if not file.exists():
         return labels

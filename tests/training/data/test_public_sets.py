@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.training.public_data import write_data
+from training.data.public_generators import LINEAGES
+from training.data.public_labels import read_labels
 from training.data.public_sets import (
     FOLDS,
     ROLES,
@@ -111,3 +113,14 @@ def test_an_unknown_set_is_named(tmp_path: Path) -> None:
 def test_mixed_sets_are_no_label() -> None:
     assert PictureSet("comfy-org-api-mixed", "generated", "text_to_image", "").mixed
     assert not PictureSet("sd1", "generated", "text_to_image", "kl_f8_4ch").mixed
+
+
+def test_generators_of_a_known_last_stage_are_labelled(tmp_path: Path) -> None:
+    labels = read_labels(tmp_path)
+    assert labels["flux1-dev__comfyanonymous"] == labels["sd1"]
+    assert labels["bsrgan__cszn"].discrete["up_sampling"] == "nearest"
+    # Its own label counts, and an enlarged face of a GAN is no plain enlargement.
+    assert "up_sampling" not in labels["stylegan2-256resized"].discrete
+    assert "stylegan2-256-realesrgan-x4__trongkhanh083" not in labels
+    lineages = {(one.category, one.lineage) for one in read_sets().values()}
+    assert lineages >= LINEAGES.keys()
